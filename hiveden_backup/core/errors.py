@@ -1,0 +1,133 @@
+"""Errors as a tired person should read them, each with its sysexits code.
+
+Foreign errors are translated into these once, where `host` touches the outside (`raise ... from`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class BackupError(Exception):
+    """What happened, why, and what to do next: one sentence each.
+
+    `exit_code` is the process's exit status when this ends a command (sysexits.h).
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, why: str = "", hint: str = "") -> None:
+        self.what = what
+        self.why = why
+        self.hint = hint
+        super().__init__(what, why, hint)
+
+    def __str__(self) -> str:
+        return " ".join(_sentence(part) for part in (self.what, self.why, self.hint) if part)
+
+
+class UsageError(BackupError):
+    """The command line asks for something that makes no sense."""
+
+    exit_code = 2
+
+
+class CorruptError(BackupError):
+    """A backup's content is not what was written."""
+
+    exit_code = 65
+
+
+class NotFoundError(BackupError):
+    """No such backup, job, database, path or container."""
+
+    exit_code = 66
+
+
+class UnreachableError(BackupError):
+    """Docker, PostgreSQL or systemd does not answer, or a tool is missing."""
+
+    exit_code = 69
+
+
+class DirectoryError(BackupError):
+    """The backup directory cannot be written: marker missing, full, read-only."""
+
+    exit_code = 73
+
+
+class StorageError(BackupError):
+    """Input or output failed on a disk that should have worked."""
+
+    exit_code = 74
+
+
+class BusyError(BackupError):
+    """Somebody else holds the lock."""
+
+    exit_code = 75
+
+
+class DeniedError(BackupError):
+    """A permission is missing."""
+
+    exit_code = 77
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a configuration file.
+
+    `key` is dotted, as in TOML (`jobs.immich.schedule`); `file` is "" where no single file is at fault.
+    """
+
+    file: str
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.file, self.key) if part)
+        text = f"{place}: {_sentence(self.message)}" if place else _sentence(self.message)
+        return f"{text} {_sentence(self.hint)}" if self.hint else text
+
+
+class ConfigError(BackupError):
+    """The configuration is wrong; `problems` has all of them at once."""
+
+    exit_code = 78
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(
+            f"The configuration has {count}",
+            "\n".join(["", *(f"  {problem}" for problem in self.problems)]),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.what}:{self.why}"
+
+
+class Interrupted(BaseException):
+    """A signal asked the program to stop. Not an Exception, so that no `except Exception` swallows it."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(signal_number)
+
+    @property
+    def exit_code(self) -> int:
+        """128 + n, as a shell reports it."""
+        return 128 + self.signal_number
+
+
+def common_exit_code(codes: Iterable[int]) -> int:
+    """The exit status for several results: 0 when all are 0, the one code that all failures share, else 1."""
+    failures = {code for code in codes if code}
+    if not failures:
+        return 0
+    return failures.pop() if len(failures) == 1 else 1
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."

@@ -1,0 +1,259 @@
+"""The values that travel between the rooms: configuration, backups, artifacts, findings.
+
+Spans of time are seconds as float; moments are aware datetimes in UTC; sizes are bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+FORMAT = 1
+"""The version of the backup directory's format that this program writes."""
+
+
+# ---- configuration -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many backups to keep; None means that the rule is not set. `keep_within` is seconds."""
+
+    keep_last: int | None = None
+    keep_hourly: int | None = None
+    keep_daily: int | None = None
+    keep_weekly: int | None = None
+    keep_monthly: int | None = None
+    keep_yearly: int | None = None
+    keep_within: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSource:
+    """One server whose databases a job dumps: a container by name, or a libpq dsn. Exactly one of the two is set.
+
+    `databases` empty means all that allow connections, are no templates and are not ours.
+    """
+
+    container: str | None = None
+    dsn: str | None = None
+    databases: tuple[str, ...] = ()
+    user: str | None = None
+    os_user: str | None = None
+    passfile: str | None = None
+    globals: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A named unit of the configuration. Field names are the configuration's keys."""
+
+    name: str
+    schedule: tuple[str, ...] = ()
+    catch_up: bool = True
+    jitter: float = 0.0
+    paths: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+    postgres: tuple[PostgresSource, ...] = ()
+    retention: Retention = Retention()
+    stop_timeout: float = 30.0
+    start_timeout: float = 300.0
+    max_downtime: float = 600.0
+    timeout: float = 86400.0
+    compact_ratio: float = 0.5
+    max_archives: int = 50
+    one_file_system: bool = False
+    spool: bool = False
+    max_age: float | None = None
+    lock_wait: float = 3600.0
+    undo_keep: float = 604800.0
+    compression_level: int = 3
+    dump_lock_timeout: float = 60.0
+
+    @property
+    def has_files(self) -> bool:
+        """Whether the job archives anything from the file system."""
+        return bool(self.paths or self.volumes)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The `[api]` table. `idle` is seconds."""
+
+    token_file: str | None = None
+    idle: float = 60.0
+    allow_loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole effective configuration. `docker` None means DOCKER_HOST, else the default socket."""
+
+    directory: str
+    jobs: Mapping[str, Job]
+    docker: str | None = None
+    retention: Retention = Retention()
+    api: Api = Api()
+
+
+# ---- a backup ------------------------------------------------------------------------------------------------------
+
+
+class ArtifactType(StrEnum):
+    """What an artifact restores to."""
+
+    APPLICATION = "application"
+    DATABASE = "database"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An immutable `.tar.zst`, by its path relative to the job's directory.
+
+    `live_bytes` and `content_bytes` count what a member weighs in the tar stream (its size and one header):
+    those that the naming index lives in, and all that the archive was made of.
+    `added` is true in the first backup that names the archive.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    live_bytes: int
+    content_bytes: int
+    added: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A top path of the job's files as the passes saw it. `mounts` are the mount points below it."""
+
+    path: str
+    device: int
+    filesystem: str
+    mounts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedContainer:
+    """A container that was stopped for the cold pass. `digest` is the image's id."""
+
+    name: str
+    image: str
+    digest: str
+    downtime_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """A file in the backup's directory that belongs to an artifact."""
+
+    file: str
+    bytes: int
+    uncompressed_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an artifact came from: kind `path`, `volume`, `container` or `dsn`; `path` where it has one."""
+
+    kind: str
+    name: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """An extension that a database had."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table (schema-qualified) and its rows at the dump's snapshot."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What a database was made with: all that CREATE DATABASE needs, and what came with it.
+
+    `locale` is LC_COLLATE; `locale_provider` is `libc` or `icu`; `icu_locale` only with the latter.
+    """
+
+    server_version: str
+    encoding: str
+    locale: str
+    ctype: str
+    locale_provider: str
+    icu_locale: str
+    owner: str
+    extensions: tuple[Extension, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One restorable thing in a backup. `server` is "" for an application; `entries` are paths, or tables."""
+
+    type: ArtifactType
+    target: str
+    server: str
+    files: tuple[ArtifactFile, ...]
+    entries: int
+    sources: tuple[Source, ...]
+    database: DatabaseFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that is known of a finished backup. `taken_ns` is the index's T (Unix time), 0 without files."""
+
+    id: str
+    job: str
+    host: str
+    version: str
+    started: datetime
+    finished: datetime
+    taken_ns: int = 0
+    archives: tuple[Archive, ...] = ()
+    roots: tuple[Root, ...] = ()
+    containers: tuple[StoppedContainer, ...] = ()
+    job_config: Mapping[str, object] = field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    warnings: tuple[str, ...] = ()
+    format: int = FORMAT
+
+    @property
+    def downtime_seconds(self) -> float:
+        """The longest time that any container of the job was down."""
+        return max((container.downtime_seconds for container in self.containers), default=0.0)
+
+
+# ---- what a check says ---------------------------------------------------------------------------------------------
+
+
+class Status(StrEnum):
+    """The outcome of one check."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `check`. `exit_code` is what a run ends with when this FAIL is the reason; it is not printed."""
+
+    job: str
+    name: str
+    status: Status
+    message: str
+    hint: str = ""
+    exit_code: int = 1

@@ -1,0 +1,51 @@
+"""Names: jobs, backup ids, and the encoding of odd names in file names."""
+
+import re
+from datetime import UTC, datetime
+
+JOB_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+BACKUP_ID = re.compile(r"\d{8}T\d{6}Z")
+
+_ID_FORMAT = "%Y%m%dT%H%M%SZ"
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+def is_job_name(text: str) -> bool:
+    """Whether `text` may name a job."""
+    return JOB_NAME.fullmatch(text) is not None
+
+
+def backup_id(moment: datetime) -> str:
+    """The id of a backup begun at `moment` (aware; whole seconds, UTC): `20261123T023000Z`."""
+    return moment.astimezone(UTC).strftime(_ID_FORMAT)
+
+
+def backup_time(text: str) -> datetime:
+    """The moment an id stands for, UTC. ValueError when `text` is no id."""
+    if BACKUP_ID.fullmatch(text) is None:
+        raise ValueError(f"not a backup id: {text!r}")
+    return datetime.strptime(text, _ID_FORMAT).replace(tzinfo=UTC)
+
+
+def is_backup_id(text: str) -> bool:
+    """Whether `text` is the id of a backup: the right shape and a real moment."""
+    try:
+        backup_time(text)
+    except ValueError:
+        return False
+    return True
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with `Z`, whole seconds: how manifests and records write moments."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_iso(text: str) -> datetime:
+    """The inverse of `iso`. ValueError on anything else."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def encode(name: str) -> str:
+    """`name` percent-encoded outside `[A-Za-z0-9_-]` (UTF-8), for use inside a file name."""
+    return "".join(chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in name.encode("utf-8", "surrogateescape"))

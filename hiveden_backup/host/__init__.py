@@ -1,0 +1,1 @@
+"""One file per outside thing. The only code that touches the outside."""

@@ -1,0 +1,25 @@
+"""Where tests make the program fail: `HIVEDEN_BACKUP_FAILPOINT=PHASE:error|kill|enospc|eio`."""
+
+import errno
+import os
+import signal
+
+from hiveden_backup.core.errors import BackupError
+
+VARIABLE = "HIVEDEN_BACKUP_FAILPOINT"
+
+
+def failpoint(phase: str) -> None:
+    """Fail here if the environment names this phase: raise, or die by SIGKILL."""
+    wanted, _, how = os.environ.get(VARIABLE, "").partition(":")
+    if wanted != phase:
+        return
+    match how:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "enospc":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        case "eio":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        case _:
+            raise BackupError(f"The fail point {phase} was hit", f"{VARIABLE} is set", f"Unset {VARIABLE}")

@@ -1,0 +1,68 @@
+"""Small helpers for files that must survive a crash. Everything is created 0600 (directories 0700)."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hiveden_backup.core.errors import BackupError, DeniedError, DirectoryError, StorageError
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Put `data` at `path` in one step: a reader sees the old content or the new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Create `path` and its missing parents, 0700, each name durable. An existing one is left as it is."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        fsync_directory(path.parent)
+
+
+def translate(error: OSError, doing: str) -> BackupError:
+    """`error` in our words; `doing` is a clause such as "writing the backup directory /srv/backups"."""
+    why = f"{error.strerror or error}{f': {os.fsdecode(error.filename)}' if error.filename else ''}"
+    what = f"{doing[:1].upper()}{doing[1:]} failed"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return DirectoryError(what, why, "Free some space or prune, then run again")
+        case errno.EROFS:
+            return DirectoryError(what, why, "The file system is mounted read-only: look at `dmesg` for the reason")
+        case errno.EACCES | errno.EPERM:
+            return DeniedError(what, why, "Run as root, or through the systemd unit")
+        case _:
+            return StorageError(what, why, "Look at `dmesg` and the disk's health, then run again")
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn an OSError from the block into one of our errors."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, doing) from error

@@ -1,0 +1,230 @@
+"""The one door to other programs: commands and pipelines whose every member is checked.
+
+Children die with us (`PR_SET_PDEATHSIG`, set by setpriv(1) after the fork, so that no Python runs in between).
+The kernel ties that to the thread that forked: start children from a thread that outlives them.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Self
+
+from hiveden_backup.core.errors import BackupError, UnreachableError
+
+_TAIL_LINES = 5
+_GRACE_SECONDS = 5.0
+_SIGPIPE_STATUS = -signal.SIGPIPE
+_KEPT_VARIABLES = ("PATH", "HOME", "TZ", "TMPDIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to start.
+
+    `environment` is added to a small clean one (LC_ALL=C); secrets go there or in files, never in `argv`.
+    `accept` are the exit statuses that are no failure. `user` is a system account to become first.
+    """
+
+    argv: Sequence[str | bytes]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    accept: frozenset[int] = frozenset({0})
+    user: str | None = None
+
+    @property
+    def program(self) -> str:
+        """The program's name without its directory, for messages."""
+        return os.path.basename(os.fsdecode(self.argv[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a finished member left."""
+
+    program: str
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+class ProcessError(BackupError):
+    """A program failed. `status` is negative for a signal; `stderr` is all that it said."""
+
+    def __init__(self, completed: Completed) -> None:
+        self.program = completed.program
+        self.status = completed.status
+        self.stderr = completed.stderr.decode("utf-8", "replace")
+        how = f"was ended by signal {-self.status}" if self.status < 0 else f"failed with status {self.status}"
+        tail = "; ".join(line.strip() for line in self.stderr.strip().splitlines()[-_TAIL_LINES:])
+        super().__init__(f"{self.program} {how}", tail or "It gave no reason")
+
+
+class Pipeline:
+    """Programs joined by pipes. Leaving the block waits for all of them and raises when any failed.
+
+    Leaving it by an exception ends them at once. `stdin` feeds the first; the last one's output is `stdout`
+    here, unless a descriptor is given for it.
+    """
+
+    def __init__(self, *commands: Command, stdin: int | IO[bytes] | None = None, stdout: int | None = None) -> None:
+        self._commands = commands
+        self._stdin = stdin
+        self._stdout = stdout
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._errors: list[IO[bytes]] = []
+        self.results: tuple[Completed, ...] = ()
+
+    def __enter__(self) -> Self:
+        try:
+            for number, command in enumerate(self._commands):
+                self._start(command, last=number == len(self._commands) - 1)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def _start(self, command: Command, *, last: bool) -> None:
+        upstream: int | IO[bytes] | None = self._processes[-1].stdout if self._processes else self._stdin
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _end and __exit__
+        self._errors.append(errors)
+        self._processes.append(
+            subprocess.Popen(
+                _argv(command),
+                stdin=subprocess.DEVNULL if upstream is None else upstream,
+                stdout=self._stdout if last and self._stdout is not None else subprocess.PIPE,
+                stderr=errors,
+                env=_environment(command),
+                cwd="/",
+                pipesize=1 << 20,
+            )
+        )
+        if len(self._processes) > 1 and (pipe := self._processes[-2].stdout) is not None:
+            pipe.close()  # so that a member sees SIGPIPE when its reader is gone
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """The first member's input, when `stdin=subprocess.PIPE` was asked for."""
+        pipe = self._processes[0].stdin
+        if pipe is None:
+            raise AssertionError("the pipeline was not opened with a pipe as its input")
+        return pipe
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The last member's output."""
+        pipe = self._processes[-1].stdout
+        if pipe is None:
+            raise AssertionError("the pipeline's output goes to a descriptor")
+        return pipe
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is BrokenPipeError:  # feeding it failed: what the members say is the real reason
+            self._finish()
+        elif kind is not None:
+            self._end()
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        try:
+            for process in self._processes:
+                for pipe in (process.stdin, process.stdout):
+                    if pipe is not None:
+                        with contextlib.suppress(BrokenPipeError):
+                            pipe.close()
+            for process in self._processes:
+                process.wait()
+        except BaseException:
+            self._end()
+            raise
+        self.results = tuple(
+            Completed(command.program, process.returncode, b"", _content(errors))
+            for command, process, errors in zip(self._commands, self._processes, self._errors, strict=True)
+        )
+        failed = [
+            result
+            for command, result in zip(self._commands, self.results, strict=True)
+            if result.status not in command.accept
+        ]
+        if failed:  # a broken pipe is mostly the echo of another member's failure
+            failed.sort(key=lambda result: result.status == _SIGPIPE_STATUS)
+            raise ProcessError(failed[0])
+
+    def _end(self) -> None:
+        running = [process for process in self._processes if process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for process in self._processes:
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+        for errors in self._errors:
+            errors.close()
+
+
+def run(command: Command, *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
+    """Run one short program to its end. ProcessError when its status is not accepted or `timeout` passes."""
+    try:
+        done = subprocess.run(
+            _argv(command),
+            input=stdin,
+            capture_output=True,
+            env=_environment(command),
+            cwd="/",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BackupError(f"{command.program} did not answer within {timeout:g} seconds") from error
+    completed = Completed(command.program, done.returncode, done.stdout, done.stderr)
+    if completed.status not in command.accept:
+        raise ProcessError(completed)
+    return completed
+
+
+@contextlib.contextmanager
+def output(*commands: Command, stdin: int | IO[bytes] | None = None) -> Iterator[IO[bytes]]:
+    """The output of a pipeline as a stream; leaving the block checks every member."""
+    with Pipeline(*commands, stdin=stdin) as pipeline:
+        yield pipeline.stdout
+
+
+def find_program(name: str) -> str:
+    """The absolute path of `name`. UnreachableError when it is not installed."""
+    path = shutil.which(name)
+    if path is None:
+        raise UnreachableError(f"The program {name} is not installed", "", f"Install it: apt-get install {name}")
+    return path
+
+
+def _argv(command: Command) -> list[str | bytes]:
+    program = os.fsdecode(command.argv[0])
+    become: list[str | bytes] = []
+    if command.user is not None:
+        account = pwd.getpwnam(command.user)
+        become = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--init-groups"]
+    resolved = program if os.path.isabs(program) else find_program(program)
+    return [find_program("setpriv"), "--pdeathsig=KILL", *become, "--", resolved, *command.argv[1:]]
+
+
+def _environment(command: Command) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return {**kept, "LC_ALL": "C", **command.environment}
+
+
+def _content(file: IO[bytes]) -> bytes:
+    with file:
+        file.seek(0)
+        return file.read()
