@@ -1,0 +1,135 @@
+"""The command line's frame: global options, errors as text and exit code, the surroundings that commands share."""
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, ParamSpec
+
+import typer
+
+from hiveden_backup import __version__
+from hiveden_backup.core.errors import BackupError, Interrupted
+
+if TYPE_CHECKING:
+    from hiveden_backup.core.model import Config
+    from hiveden_backup.host.directory import BackupDirectory
+    from hiveden_backup.host.records import Records
+
+_P = ParamSpec("_P")
+_DEFAULT_CONFIG = "/etc/hiveden-backup/config.toml"
+_DEFAULT_STATE = "/var/lib/hiveden-backup"
+
+app = typer.Typer(
+    name="hiveden-backup",
+    help="Back up files, Docker volumes and PostgreSQL databases, and get them back.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass(slots=True)
+class Options:
+    """The global options of this invocation."""
+
+    config: Path = Path(_DEFAULT_CONFIG)
+    verbose: bool = False
+    quiet: bool = False
+
+    def load(self) -> "Config":
+        """The configuration. ConfigError with all its problems."""
+        from hiveden_backup.host.config_files import load
+
+        return load(self.config)
+
+    def directory(self) -> "BackupDirectory":
+        """The opened backup directory of the configuration."""
+        from hiveden_backup.host.directory import BackupDirectory
+
+        return BackupDirectory.open(Path(self.load().directory))
+
+    def records(self) -> "Records":
+        """The state directory's records."""
+        from hiveden_backup.host.records import Records
+
+        return Records(state_directory())
+
+
+options = Options()
+
+
+def state_directory() -> Path:
+    """Where this program keeps its state: what systemd hands over, else the usual place."""
+    return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or _DEFAULT_STATE)
+
+
+def now() -> datetime:
+    """The moment, UTC: the one place where the clock is read for commands."""
+    return datetime.now(UTC)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hiveden-backup {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    config: Optional[Path] = typer.Option(
+        None, "--config", help=f"Configuration file [{_DEFAULT_CONFIG}].", metavar="FILE"
+    ),
+    verbose: bool = typer.Option(False, "--verbose", help="Say more; show tracebacks."),
+    quiet: bool = typer.Option(False, "--quiet", help="Say only what went wrong."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    del version
+    options.config = config or Path(os.environ.get("HIVEDEN_BACKUP_CONFIG") or _DEFAULT_CONFIG)
+    options.verbose = verbose
+    options.quiet = quiet
+
+
+def command(name: str, *, group: typer.Typer = app) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
+    """Register a function as a command whose errors end it as text on stderr and the error's exit code."""
+
+    def register(function: Callable[_P, None]) -> Callable[_P, None]:
+        @functools.wraps(function)
+        def handled(*args: _P.args, **kwargs: _P.kwargs) -> None:
+            try:
+                function(*args, **kwargs)
+            except BackupError as error:
+                report(error)
+                raise typer.Exit(error.exit_code) from error
+
+        group.command(name)(handled)
+        return function
+
+    return register
+
+
+def report(error: BackupError) -> None:
+    """An error for a person: on stderr, with a traceback only when asked for."""
+    if options.verbose:
+        traceback.print_exception(error)
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    label = "\x1b[31merror:\x1b[0m" if colour else "error:"
+    print(f"{label} {error}", file=sys.stderr)
+
+
+def run() -> None:
+    """Run the command line: the process ends here, with 128 + n after a signal."""
+    from hiveden_backup.host.signals import raise_on_signals
+
+    raise_on_signals()
+    try:
+        app()
+    except Interrupted as interrupted:
+        print(f"Interrupted by signal {interrupted.signal_number}.", file=sys.stderr)
+        sys.exit(interrupted.exit_code)

@@ -1,0 +1,278 @@
+"""Commands on backups that are there: list, show, diff, restore, verify, delete."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, now, options, report, state_directory
+from hiveden_backup.core.errors import BackupError, UsageError, common_exit_code
+from hiveden_backup.core.model import ArtifactType
+
+if TYPE_CHECKING:
+    from hiveden_backup.jobs.catalog import Backup
+
+_BACKUP = typer.Argument(..., metavar="BACKUP", help="An id, JOB/latest, JOB/ID, or a unique beginning.")
+_JSON = typer.Option(False, "--json", help="Print JSON.")
+_PREVIEW = 50
+
+
+@command("list")
+def list_backups(
+    job: Optional[str] = typer.Option(None, "--job", help="Only this job's."),
+    kind: Optional[ArtifactType] = typer.Option(None, "--type", help="Only artifacts of this type."),
+    target: Optional[str] = typer.Option(None, "--target", help="Only this database's or application's."),
+    as_json: bool = _JSON,
+) -> None:
+    """List the artifacts of finished backups, newest first."""
+    from hiveden_backup.jobs import catalog
+
+    rows, damaged = catalog.rows(options.directory(), options.records(), job=job, kind=kind, target=target)
+    if as_json:
+        output.print_json([row.table() for row in rows])
+    elif rows:
+        head = ("BACKUP", "CREATED", "JOB", "TYPE", "TARGET", "SERVER", "ADDED", "DOWNTIME", "VERIFIED")
+        cells = [
+            (
+                row.id,
+                output.moment(row.created),
+                row.job,
+                row.type.value,
+                row.target,
+                row.server or "-",
+                output.size(row.size),
+                output.span(row.downtime_seconds) if row.downtime_seconds else "-",
+                row.verified.result if row.verified else "-",
+            )
+            for row in rows
+        ]
+        output.print_table(head, cells, right=(6,))
+    else:
+        typer.echo("There are no backups yet." if not (job or kind or target) else "No backup fits.")
+    for error in damaged:
+        report(error)
+    raise typer.Exit(common_exit_code(error.exit_code for error in damaged))
+
+
+@command("show")
+def show(
+    backup: str = _BACKUP,
+    files: bool = typer.Option(False, "--files", help="List the paths in it."),
+    as_json: bool = _JSON,
+) -> None:
+    """Show one backup: what it holds, where that came from, and the job's configuration."""
+    from hiveden_backup.jobs import catalog
+
+    directory = options.directory()
+    found = catalog.resolve(directory, backup)
+    if files:
+        paths = (catalog.show_path(record.path) for record in catalog.files(directory, found))
+        if as_json:
+            output.print_json(list(paths))
+        else:
+            for path in paths:
+                typer.echo(output.printable(path))
+        return
+    table = catalog.show(directory, options.records(), found)
+    if as_json:
+        output.print_json(table)
+        return
+    for line in _described(table):
+        typer.echo(line)
+
+
+def _described(table: dict) -> "list[str]":  # type: ignore[type-arg] # the JSON of `show`, as it is printed
+    from hiveden_backup.host.config_files import to_toml
+
+    manifest = table["manifest"]
+    verified = table["verified"]
+    lines = [
+        f"Backup    {manifest['job']}/{manifest['id']}",
+        f"Made      {manifest['started']} to {manifest['finished']} on {manifest['host']}",
+        f"Added     {output.size(table['size'])}",
+        f"Verified  {verified['result']} at {verified['at']}" if verified else "Verified  not yet",
+        "",
+    ]
+    for artifact in manifest["artifacts"]:
+        where = f" on {artifact['server']}" if artifact["server"] else ""
+        unit = "paths" if artifact["type"] == "application" else "tables"
+        lines.append(f"{artifact['type']:12}{artifact['target']}{where}: {artifact['entries']} {unit}")
+        lines.extend(
+            f"            {each['kind']} {each['name']} {each['path']}".rstrip() for each in artifact["sources"]
+        )
+    if manifest["containers"]:
+        lines.append("")
+        lines.extend(
+            f"container   {each['name']} ({each['image']}): down for {output.span(each['downtime_seconds'])}"
+            for each in manifest["containers"]
+        )
+    lines.extend(["", *(f"warning     {warning}" for warning in manifest["warnings"])])
+    lines.extend(["The job's configuration:", "", to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})])
+    return [output.printable(line) for part in lines for line in part.split("\n")]
+
+
+@command("diff")
+def diff(older: str = _BACKUP, newer: str = _BACKUP, as_json: bool = _JSON) -> None:
+    """List the paths added, changed and removed from one backup to another of the same job."""
+    from hiveden_backup.jobs import catalog
+
+    directory = options.directory()
+    found = catalog.diff(directory, catalog.resolve(directory, older), catalog.resolve(directory, newer))
+    signs = {"added": ("+", found.added), "changed": ("~", found.changed), "removed": ("-", found.removed)}
+    if as_json:
+        output.print_json({name: [catalog.show_path(path) for path in paths] for name, (_, paths) in signs.items()})
+        return
+    for sign, paths in signs.values():
+        for path in paths:
+            typer.echo(f"{sign} {output.printable(catalog.show_path(path))}")
+
+
+@command("restore")
+def restore(  # noqa: PLR0917 - typer calls it by keyword
+    backup: str = _BACKUP,
+    to: Optional[Path] = typer.Option(
+        None, "--to", help="Restore files below this new or empty directory.", metavar="DIR"
+    ),
+    only: Optional[List[str]] = typer.Option(
+        None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB"
+    ),  # noqa: UP006
+    database: Optional[str] = typer.Option(None, "--database", help="Restore this database.", metavar="DB"),
+    server: Optional[str] = typer.Option(None, "--server", help="Of this server, where several have it.", metavar="S"),
+    new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),
+    as_json: bool = _JSON,
+) -> None:
+    """Get files back into a new directory, or a database back as a new one."""
+    from hiveden_backup.jobs import catalog
+
+    directory = options.directory()
+    found = catalog.resolve(directory, backup)
+    match to, database:
+        case None, None:
+            raise UsageError("Say what to restore", "", "Give --to DIR for files, or --database DB --as NAME")
+        case _, None:
+            if new_name is not None or server is not None:
+                raise UsageError("--as and --server go with --database", "", "See hiveden-backup restore --help")
+            _restore_files(found, Path(to or "").absolute(), only or [], as_json=as_json)
+        case None, _:
+            if new_name is None or only:
+                raise UsageError("A database is restored as a new one", "", f"Give --database {database} --as NAME")
+            _restore_database(found, str(database), server, new_name, as_json=as_json)
+        case _:
+            raise UsageError("--to and --database are two restores", "", "Give one of them")
+
+
+def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
+    from hiveden_backup.cli.running import context
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs.restore import refuse_inside, restore_files
+
+    directory = options.directory()
+    refuse_inside(to, directory)
+    with context(options.load()) as surroundings, job_lock(state_directory(), found.job, shared=True):
+        surroundings.progress.begin("restore")
+        restored = restore_files(directory, found, to, only, surroundings.progress.advance)
+    if as_json:
+        output.print_json(
+            {"id": found.id, "job": found.job, "target": str(to), "entries": restored.entries, "bytes": restored.bytes}
+        )
+    else:
+        typer.echo(f"Restored {restored.entries} paths, {output.size(restored.bytes)}, from {found} to {to}.")
+
+
+def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
+    from hiveden_backup.cli.running import context
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs.restore_database import restore_as
+
+    config = options.load()
+    with context(config) as surroundings, job_lock(state_directory(), found.job, shared=True):
+        restored = restore_as(surroundings, options.directory(), found, database, server=server, new_name=new_name)
+    if as_json:
+        output.print_json({"id": found.id, "job": found.job, "database": new_name, "server": restored.server})
+    else:
+        typer.echo(f"Restored {database} from {found} as the new database {new_name} on {restored.server}.")
+
+
+@command("verify")
+def verify(
+    backups: Optional[List[str]] = typer.Argument(None, metavar="[BACKUP]...", help="Ids; see `restore`."),  # noqa: UP006
+    all_backups: bool = typer.Option(False, "--all", help="Verify every backup."),
+    as_json: bool = _JSON,
+) -> None:
+    """Check every digest and decode everything; exit 65 names what is damaged."""
+    from hiveden_backup.cli.running import context
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs import catalog
+    from hiveden_backup.jobs.verify import Verifier
+
+    if bool(backups) == all_backups:
+        raise UsageError("Say which backups to verify", "", "Name them, or give --all")
+    directory = options.directory()
+    chosen = (
+        [catalog.Backup(job, each) for job in directory.jobs() for each in directory.backups(job)]
+        if all_backups
+        else [catalog.resolve(directory, text) for text in backups or []]
+    )
+    rows, codes = [], []
+    with context(options.load()) as surroundings, ExitStack() as stack:
+        surroundings.progress.begin("verify")
+        for job in dict.fromkeys(each.job for each in chosen):
+            stack.enter_context(job_lock(state_directory(), job, shared=True))
+        verifier = stack.enter_context(
+            Verifier(directory, options.records(), surroundings.progress.advance, _decode_dump)
+        )
+        for each in chosen:
+            error = _verified(verifier, each)
+            codes.append(error.exit_code if error is not None else 0)
+            rows.append(
+                {"id": each.id, "job": each.job, "result": _result(error), "error": str(error) if error else None}
+            )
+            if not as_json:
+                typer.echo(f"{each}: {_result(error)}")
+            if error is not None:
+                report(error)
+    if as_json:
+        output.print_json(rows)
+    raise typer.Exit(common_exit_code(codes))
+
+
+def _verified(verifier, backup: "Backup") -> Optional[BackupError]:  # type: ignore[no-untyped-def] # noqa: ANN001
+    try:
+        verifier.verify(backup, now())
+    except BackupError as error:
+        return error
+    return None
+
+
+def _result(error: Optional[BackupError]) -> str:
+    from hiveden_backup.core.errors import CorruptError
+
+    return "ok" if error is None else "corrupt" if isinstance(error, CorruptError) else "inconclusive"
+
+
+def _decode_dump(path: Path, artifact) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    from hiveden_backup.jobs.databases import decode_dump
+
+    decode_dump(path, artifact)
+
+
+@command("delete")
+def delete(backup: str = _BACKUP, yes: bool = typer.Option(False, "--yes", help="Do it.")) -> None:
+    """Remove one backup, whole."""
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs import catalog
+    from hiveden_backup.jobs.prune import delete as remove
+
+    directory = options.directory()
+    found = catalog.resolve(directory, backup)
+    if not yes:
+        manifest = directory.manifest(found.job, found.id)
+        targets = ", ".join(f"{each.type.value} {each.target}" for each in manifest.artifacts)
+        print(f"This would remove {found} of {output.moment(manifest.started)}: {targets}.", file=sys.stderr)
+        raise UsageError("Nothing was removed", "", "Give --yes to do it")
+    with job_lock(state_directory(), found.job):
+        removed = remove(directory, options.records(), found.job, found.id)
+    typer.echo(f"Removed {found}" + (f" and {len(removed)} archives that nothing else needs." if removed else "."))

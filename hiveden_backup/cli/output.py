@@ -1,0 +1,83 @@
+"""How results look: sizes, spans, moments, tables and JSON. Results go to stdout."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_STEP = 1024
+_TEN = 10
+_MINUTE = 60
+_HOUR = 3600
+_DAY = 86400
+_COLOURS = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
+
+
+def size(count: int) -> str:
+    """Bytes for people: `1.2 GiB`."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < _STEP or unit == _UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= _TEN * _TEN else f"{value:.1f} {unit}"
+        value /= _STEP
+    raise AssertionError
+
+
+def span(seconds: float) -> str:
+    """A duration for people: `0.4 s`, `2 min 5 s`, `3 h 4 min`, `5 d 1 h`."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s" if seconds < _TEN else f"{seconds:.0f} s"
+    whole = round(seconds)
+    for large, small, name, smaller in (
+        (_DAY, _HOUR, "d", "h"),
+        (_HOUR, _MINUTE, "h", "min"),
+        (_MINUTE, 1, "min", "s"),
+    ):
+        if whole >= large:
+            rest = whole % large // small
+            return f"{whole // large} {name} {rest} {smaller}" if rest else f"{whole // large} {name}"
+    raise AssertionError
+
+
+def moment(when: datetime) -> str:
+    """A moment in the machine's zone: `2026-11-23 02:30`."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def printable(text: str) -> str:
+    """`text` with control characters and undecodable bytes escaped, so that a name cannot drive the terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def coloured(text: str, colour: str) -> str:
+    """`text` in a colour when stdout is a terminal that wants it."""
+    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Columns that line up; those numbered in `right` are numbers."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(name), *(len(row[column]) for row in cells)) for column, name in enumerate(head)]
+    typer.echo(coloured(_line(head, widths, right), "bold"))
+    for row in cells:
+        typer.echo(_line(row, widths, right))
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+    padded = (
+        cell.rjust(width) if number in right else cell.ljust(width)
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join(padded).rstrip()

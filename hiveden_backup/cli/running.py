@@ -1,0 +1,218 @@
+"""Commands around the main job: run, check, prune, recover, status."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, now, options, report, state_directory
+from hiveden_backup.core.errors import BackupError, NotFoundError, UsageError, common_exit_code
+
+if TYPE_CHECKING:
+    from hiveden_backup.core.model import Config, Job
+    from hiveden_backup.jobs.context import Context
+
+_JOBS = typer.Argument(None, metavar="[JOB]...", help="Names of jobs; all when none is given.")
+_JSON = typer.Option(False, "--json", help="Print JSON.")
+
+
+@command("run")
+def run(
+    jobs: Optional[List[str]] = typer.Argument(None, metavar="[JOB]...", help="Names of jobs."),  # noqa: UP006
+    all_jobs: bool = typer.Option(False, "--all", help="Run every configured job."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print what would be done; change nothing."),
+    full: bool = typer.Option(False, "--full", help="Archive every file again."),
+) -> None:
+    """Back up one job, or several one after another; print the new ids."""
+    if bool(jobs) == all_jobs:
+        raise UsageError("Say which jobs to run", "", "Name them, or give --all")
+    config = options.load()
+    chosen = _chosen(config, jobs or [])
+    with context(config) as surroundings:
+        if dry_run:
+            _dry_run(surroundings, chosen, full=full)
+            return
+        from hiveden_backup.jobs.run import exit_code, run_job
+
+        outcomes = []
+        for job in chosen:
+            outcome = run_job(surroundings, job, full=full)
+            outcomes.append(outcome)
+            if outcome.record.backup is not None:
+                typer.echo(outcome.record.backup)
+    raise typer.Exit(exit_code(outcomes))
+
+
+def _dry_run(surroundings: "Context", jobs: "Sequence[Job]", *, full: bool) -> None:
+    from hiveden_backup.jobs.dry_run import describe
+
+    codes = []
+    for job in jobs:
+        try:
+            with TemporaryDirectory(prefix="hiveden-backup-") as spool:
+                for line in describe(surroundings, job, Path(spool), full=full):
+                    typer.echo(line)
+        except BackupError as error:
+            report(error)
+            codes.append(error.exit_code)
+    raise typer.Exit(common_exit_code(codes))
+
+
+@command("check")
+def check(jobs: Optional[List[str]] = _JOBS, as_json: bool = _JSON) -> None:  # noqa: UP006
+    """Look at everything a run needs, without changing anything; exit 1 if anything would fail."""
+    from hiveden_backup.core.model import Status
+    from hiveden_backup.jobs.plan import validate
+
+    config = options.load()
+    with context(config) as surroundings:
+        findings = [finding for job in _chosen(config, jobs or []) for finding in validate(surroundings, job)]
+    if as_json:
+        output.print_json(
+            [
+                {
+                    "job": each.job,
+                    "name": each.name,
+                    "status": each.status.value,
+                    "message": each.message,
+                    "hint": each.hint,
+                }
+                for each in findings
+            ]
+        )
+    else:
+        colours = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
+        for each in findings:
+            typer.echo(
+                f"{output.coloured(f'{each.status.value:4}', colours[each.status])}  {each.job}: {each.name}: "
+                f"{output.printable(each.message)}"
+            )
+            if each.hint and each.status is not Status.OK:
+                typer.echo(f"      {output.printable(each.hint)}")
+    raise typer.Exit(1 if any(each.status is Status.FAIL for each in findings) else 0)
+
+
+@command("prune")
+def prune(
+    jobs: Optional[List[str]] = _JOBS,  # noqa: UP006
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would go and why; remove nothing."),
+    as_json: bool = _JSON,
+) -> None:
+    """Remove the backups that the retention policy lets go, and the archives nothing needs any more."""
+    from hiveden_backup.host.clock import local_zone
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs import prune as pruning
+
+    config = options.load()
+    directory = options.directory()
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for job in _chosen(config, jobs or []):
+        if dry_run:
+            pruned = pruning.plan(directory, job.name, job.retention, now(), local_zone())
+        else:
+            with job_lock(state_directory(), job.name):
+                pruned = pruning.prune(
+                    directory, options.records(), job.name, policy=job.retention, now=now(), zone=local_zone()
+                )
+        rows.extend((job.name, each) for each in pruned.table())
+    if as_json:
+        output.print_json([row for _, row in rows])
+    else:
+        cells = [(job, row["id"], "keep" if row["keep"] else "remove", ", ".join(row["reasons"])) for job, row in rows]
+        output.print_table(("JOB", "BACKUP", "DECISION", "WHY"), cells)
+
+
+@command("recover")
+def recover(job: Optional[str] = typer.Option(None, "--job", help="Only what this job owes.")) -> None:
+    """Start the containers that a killed run left stopped."""
+    from hiveden_backup.host.ledger import Ledger
+    from hiveden_backup.jobs.recover import recover as pay_all
+
+    def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
+        from hiveden_backup.host.containers import connect as dial
+
+        return dial(_docker_url())
+
+    payments = pay_all(connect, Ledger(state_directory()), job)
+    for payment in payments:
+        detail = f" ({payment.detail})" if payment.detail else ""
+        typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
+    raise typer.Exit(common_exit_code(payment.exit_code for payment in payments))
+
+
+def _docker_url() -> Optional[str]:
+    """Where Docker is. Debts must be paid even when the configuration is broken: then the default place."""
+    try:
+        return options.load().docker
+    except BackupError as error:
+        report(error)
+        return None
+
+
+@command("status")
+def status(as_json: bool = _JSON) -> None:
+    """How each job is doing; exit 1 if anything failed or is overdue."""
+    from hiveden_backup.jobs.status import job_status
+
+    config = options.load()
+    with context(config) as surroundings:
+        rows = [job_status(surroundings, job) for job in config.jobs.values()]
+    if as_json:
+        output.print_json([row.table() for row in rows])
+    else:
+        colours = {"ok": "green", "running": "green", "never": "yellow"}
+        head = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "SIZE", "DOWNTIME", "NEXT RUN", "VERIFIED")
+        cells = [
+            (
+                row.job,
+                row.state,
+                output.moment(row.last_run) if row.last_run else "-",
+                f"{output.span(row.age_seconds)} ago" if row.age_seconds is not None else "-",
+                output.size(row.size) if row.size is not None else "-",
+                output.span(row.downtime_seconds) if row.downtime_seconds is not None else "-",
+                output.moment(row.next_run) if row.next_run else "-",
+                f"{row.verified.result} {output.moment(row.verified.at)}" if row.verified else "-",
+            )
+            for row in rows
+        ]
+        output.print_table(head, cells)
+        for row in rows:
+            if row.error:
+                typer.echo(output.coloured(f"{row.job}: {row.error}", colours.get(row.state, "red")))
+    raise typer.Exit(1 if any(row.needs_attention for row in rows) else 0)
+
+
+def _chosen(config: "Config", names: Sequence[str]) -> "list[Job]":
+    unknown = [name for name in names if name not in config.jobs]
+    if unknown:
+        raise NotFoundError(
+            f"There is no job {unknown[0]}",
+            f"The configuration has: {', '.join(config.jobs) or 'none'}",
+            "Name one of these",
+        )
+    if not config.jobs:
+        raise NotFoundError("There is no job in the configuration", "", f"Add one to {options.config}")
+    return [config.jobs[name] for name in dict.fromkeys(names)] or list(config.jobs.values())
+
+
+@contextmanager
+def context(config: "Config") -> "Iterator[Context]":
+    """What jobs need around them; while the block lasts, stderr has the log and, on a terminal, the progress line."""
+    import sys
+
+    from hiveden_backup.cli import log
+    from hiveden_backup.core.progress import Silence
+    from hiveden_backup.host.clock import local_zone
+    from hiveden_backup.jobs.context import Context
+
+    line = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else None
+    log.configure(verbose=options.verbose, quiet=options.quiet, progress=line)
+    try:
+        yield Context(config, state_directory(), now, local_zone(), line or Silence())
+    finally:
+        if line is not None:
+            line.clear()

@@ -1,0 +1,132 @@
+"""What is known of a container and of a volume, as Docker described them at one moment."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A place in a container that is kept elsewhere.
+
+    `kind` is `bind`, `volume`, `tmpfs` or what else Docker calls it; `name` is the volume's, else "".
+    `source` is the path on this machine ("" where there is none), `destination` the one in the container.
+    """
+
+    kind: str
+    name: str
+    source: str
+    destination: str
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named volume. `mountpoint` is its path on this machine; with `options` it is mounted only while it is used."""
+
+    name: str
+    mountpoint: str
+    driver: str
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container. As in Docker, `running` stays true for a paused one, and for one that waits to be restarted.
+
+    `status` is Docker's word (`created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`); `pid` is the
+    main process's on this machine, 0 when there is none; `started_at` is Docker's own text, compared and never parsed.
+    `health` is `starting`, `healthy` or `unhealthy`, None without a health check. `exit_code` and `error` tell of the
+    last end. The modes and `volumes_from` may name other containers, by name or id; `links` are such names.
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    status: str
+    running: bool
+    paused: bool = False
+    restarting: bool = False
+    auto_remove: bool = False
+    started_at: str = ""
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    health: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    network_mode: str = ""
+    pid_mode: str = ""
+    ipc_mode: str = ""
+    volumes_from: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+
+    @property
+    def up(self) -> bool:
+        """Whether its main process exists now: it runs or is paused, and does not wait for a restart."""
+        return self.running and not self.restarting
+
+
+def container(record: Mapping[str, Any]) -> Container:
+    """From what `docker inspect` says of a container."""
+    state, config, host = record["State"], record["Config"], record["HostConfig"]
+    health = (state.get("Health") or {}).get("Status")
+    return Container(
+        id=record["Id"],
+        name=_plain(record["Name"]),
+        image=config["Image"],
+        image_id=record["Image"],
+        status=state["Status"],
+        running=state["Running"],
+        paused=state["Paused"],
+        restarting=state["Restarting"],
+        auto_remove=host.get("AutoRemove", False),
+        started_at=state["StartedAt"],
+        pid=state["Pid"],
+        exit_code=state["ExitCode"],
+        error=state["Error"],
+        health=None if health in (None, "", "none") else health,
+        labels=dict(config["Labels"] or {}),
+        environment=dict(_variables(config["Env"] or ())),
+        network_mode=host.get("NetworkMode") or "",
+        pid_mode=host.get("PidMode") or "",
+        ipc_mode=host.get("IpcMode") or "",
+        volumes_from=tuple(_without_mode(entry) for entry in host.get("VolumesFrom") or ()),
+        links=tuple(_plain(entry.partition(":")[0]) for entry in host.get("Links") or ()),
+        mounts=tuple(sorted((_mount(entry) for entry in record["Mounts"] or ()), key=lambda mount: mount.destination)),
+    )
+
+
+def volume(record: Mapping[str, Any]) -> Volume:
+    """From what `docker volume inspect` says of a volume."""
+    return Volume(record["Name"], record["Mountpoint"], record["Driver"], dict(record.get("Options") or {}))
+
+
+def closest(name: str, names: Sequence[str], command: str) -> str:
+    """A hint for a `name` that is none of `names`; `command` shows them all."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {close[0]}?" if close else f"`{command}` shows those that there are"
+
+
+def _mount(record: Mapping[str, Any]) -> Mount:
+    return Mount(
+        record["Type"], record.get("Name", ""), record.get("Source", ""), record["Destination"], writable=record["RW"]
+    )
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("/")
+
+
+def _without_mode(entry: str) -> str:
+    """The container in `NAME` or `NAME:ro`."""
+    return _plain(entry.partition(":")[0])
+
+
+def _variables(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        yield name, value

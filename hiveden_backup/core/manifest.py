@@ -1,0 +1,115 @@
+"""manifest.json: a Manifest to and from JSON-ready tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from hiveden_backup.core.errors import CorruptError
+from hiveden_backup.core.model import (
+    FORMAT,
+    Archive,
+    Artifact,
+    ArtifactFile,
+    ArtifactType,
+    DatabaseFacts,
+    Extension,
+    Manifest,
+    Root,
+    Source,
+    StoppedContainer,
+    Table,
+)
+from hiveden_backup.core.names import from_iso, iso
+
+_T = TypeVar("_T")
+
+
+def to_table(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as written: DESIGN §4's fields; `index.taken_ns` and some facts of databases beside them."""
+    return {
+        "format": manifest.format,
+        "id": manifest.id,
+        "job": manifest.job,
+        "host": manifest.host,
+        "version": manifest.version,
+        "started": iso(manifest.started),
+        "finished": iso(manifest.finished),
+        "index": {"taken_ns": manifest.taken_ns},
+        "archives": [asdict(archive) for archive in manifest.archives],
+        "roots": [asdict(root) for root in manifest.roots],
+        "containers": [asdict(container) for container in manifest.containers],
+        "job_config": dict(manifest.job_config),
+        "artifacts": [_artifact_table(artifact) for artifact in manifest.artifacts],
+        "warnings": list(manifest.warnings),
+    }
+
+
+def _artifact_table(artifact: Artifact) -> dict[str, Any]:
+    table = asdict(artifact)
+    table["type"] = artifact.type.value
+    table.update(table.pop("database") or {})
+    return table
+
+
+def from_table(table: object, where: str) -> Manifest:
+    """The inverse of `to_table`. CorruptError naming `where` when a field is missing or of the wrong kind."""
+    try:
+        return _manifest(table)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(
+            f"{where} is not a manifest", f"{type(error).__name__}: {error}", "Verify the other backups of the job"
+        ) from error
+
+
+def _manifest(table: Any) -> Manifest:
+    if table["format"] != FORMAT:
+        raise ValueError(f"format {table['format']!r} is not {FORMAT}: written by a newer version?")
+    return Manifest(
+        id=_text(table["id"]),
+        job=_text(table["job"]),
+        host=_text(table["host"]),
+        version=_text(table["version"]),
+        started=from_iso(table["started"]),
+        finished=from_iso(table["finished"]),
+        taken_ns=int(table["index"]["taken_ns"]),
+        archives=_many(Archive, table["archives"]),
+        roots=tuple(
+            Root(root["path"], root["device"], root["filesystem"], tuple(root["mounts"])) for root in table["roots"]
+        ),
+        containers=_many(StoppedContainer, table["containers"]),
+        job_config=dict(table["job_config"]),
+        artifacts=tuple(_artifact(artifact) for artifact in table["artifacts"]),
+        warnings=tuple(table["warnings"]),
+    )
+
+
+def _artifact(table: Mapping[str, Any]) -> Artifact:
+    kind = ArtifactType(table["type"])
+    return Artifact(
+        type=kind,
+        target=_text(table["target"]),
+        server=_text(table["server"]),
+        files=_many(ArtifactFile, table["files"]),
+        entries=int(table["entries"]),
+        sources=_many(Source, table["sources"]),
+        database=_database(table) if kind is ArtifactType.DATABASE else None,
+    )
+
+
+def _database(table: Mapping[str, Any]) -> DatabaseFacts:
+    names = ("server_version", "encoding", "locale", "ctype", "locale_provider", "icu_locale", "owner")
+    return DatabaseFacts(
+        **{name: _text(table[name]) for name in names},
+        extensions=_many(Extension, table["extensions"]),
+        tables=_many(Table, table["tables"]),
+    )
+
+
+def _many(kind: type[_T], rows: Sequence[Mapping[str, Any]]) -> tuple[_T, ...]:
+    return tuple(kind(**row) for row in rows)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value

@@ -1,0 +1,33 @@
+"""The commented configuration that `init` writes."""
+
+import json
+
+_TEMPLATE = """\
+# hiveden-backup: see the README for every key. After a change: hiveden-backup check
+
+directory = {directory}
+
+[retention]
+keep_last = 7
+keep_daily = 14
+keep_weekly = 8
+keep_monthly = 12
+
+# A job: what belongs together and is restored together.
+#
+# [jobs.immich]
+# schedule = "*-*-* 02:30"                 # a systemd calendar, or five cron fields
+# paths = ["/srv/immich"]                  # directories and files
+# volumes = ["immich_data"]                # Docker volumes, by name
+# exclude = ["**/cache"]
+# containers = ["immich_server"]           # stopped for a moment, so that everything fits together
+#
+# [[jobs.immich.postgres]]
+# container = "immich_postgres"            # dumped while it runs
+# databases = ["immich"]                   # all of them when left out
+"""
+
+
+def starter_configuration(directory: str) -> str:
+    """The text for a backup directory at an absolute, printable path."""
+    return _TEMPLATE.format(directory=json.dumps(directory, ensure_ascii=False))

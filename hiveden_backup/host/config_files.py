@@ -1,0 +1,136 @@
+"""The configuration's files: `config.toml`, which is the person's, and `config.d/*.toml` beside it, merged over it.
+
+`config.d/90-managed.toml` comes last whatever its name sorts like, and is the only file that is ever written here.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from hiveden_backup.core.config import parse
+from hiveden_backup.core.errors import ConfigError, Problem
+from hiveden_backup.core.layers import Layer, merge
+from hiveden_backup.core.model import Config
+from hiveden_backup.host.files import make_directory, translate, translated, write_durably
+
+MANAGED = "90-managed.toml"
+_DROP_INS = "config.d"
+_HEADER = """\
+# Written by hiveden-backup (config set, schedule set and unset, the API), which replaces the whole file each time.
+# It overrides config.toml and the other files in this directory. Your own settings belong in those.
+"""
+
+Change = Callable[[Mapping[str, object]], Mapping[str, object]]
+
+
+def load(path: Path) -> Config:
+    """The configuration that the file at `path` and the drop-ins beside it say. ConfigError with all problems."""
+    merged = merge(_read_layers(path))
+    return parse(merged.table, merged.origin)
+
+
+def managed_file(path: Path) -> Path:
+    """The managed drop-in that belongs to the configuration file at `path`."""
+    return path.parent / _DROP_INS / MANAGED
+
+
+def update_managed(path: Path, change: Change) -> Config:
+    """Put what `change` makes of the managed drop-in's table in its place, and return the configuration it leads to.
+
+    One process at a time does so. ConfigError, and nothing is written, when the result would not be valid.
+    """
+    with _locked(path):
+        managed = Layer(f"{_DROP_INS}/{MANAGED}", {})
+        others = []
+        for layer in _read_layers(path):
+            if layer.name == managed.name:
+                managed = layer
+            else:
+                others.append(layer)
+        managed = Layer(managed.name, change(managed.table))
+        merged = merge([*others, managed])
+        config = parse(merged.table, merged.origin)
+        target = managed_file(path)
+        with translated(f"writing {target}"):
+            make_directory(target.parent)
+            write_durably(target, (_HEADER + "\n" + to_toml(managed.table)).encode())
+    return config
+
+
+def to_toml(table: Mapping[str, object]) -> str:
+    """The table as the text of a TOML file."""
+    import tomli_w  # noqa: PLC0415 - most commands never write TOML
+
+    return tomli_w.dumps(table)
+
+
+def value_from(text: str) -> object:
+    """The TOML value that `text` is, else `text` itself."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return table["value"] if table.keys() == {"value"} else text
+
+
+def _read_layers(path: Path) -> list[Layer]:
+    """All files, the later ones having the last word. ConfigError with all that cannot be read or parsed."""
+    read = [_read(path, path.name, "Create one: hiveden-backup init --directory DIR")]
+    read += [_read(drop_in, f"{_DROP_INS}/{drop_in.name}") for drop_in in _drop_ins(path)]
+    problems = [result for result in read if isinstance(result, Problem)]
+    if problems:
+        raise ConfigError(problems)
+    return [result for result in read if isinstance(result, Layer)]
+
+
+def _drop_ins(path: Path) -> list[Path]:
+    """The drop-ins in name order, the managed one last; hidden files (of editors, say) are none."""
+    directory = path.parent / _DROP_INS
+    with translated(f"reading {directory}"):
+        try:
+            names = os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if directory.exists():
+                raise ConfigError([Problem(str(directory), "", "it is not a directory")]) from error
+            return []
+    chosen = [name for name in names if name.endswith(".toml") and not name.startswith(".")]
+    return [directory / name for name in sorted(chosen, key=lambda name: (name == MANAGED, name))]
+
+
+def _read(file: Path, name: str, hint_if_missing: str = "") -> Layer | Problem:
+    with translated(f"reading {file}"):
+        try:
+            if not stat.S_ISREG(os.stat(file).st_mode):  # a FIFO would make us wait for ever
+                return Problem(str(file), "", "it is not a regular file")
+            data = file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return Problem(str(file), "", "the file does not exist", hint_if_missing)
+    try:
+        return Layer(name, tomllib.loads(data.decode("utf-8-sig")))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return Problem(name, "", f"the file is not UTF-8 (at line {line})")
+    except ValueError as error:  # tomllib's own, and int()'s about thousands of digits
+        return Problem(name, "", f"the file is not valid TOML: {error}")
+    except RecursionError:
+        return Problem(name, "", "the file is nested too deeply")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold off others who change the configuration. The lock is the directory itself: it leaves no file behind."""
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # then the file is missing as well, which reading it says better
+        except OSError as error:
+            raise translate(error, f"locking {path.parent}") from error
+        else:
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield

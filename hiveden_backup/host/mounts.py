@@ -1,0 +1,94 @@
+"""Mounted file systems: what is mounted where, and whether it is still the same one."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from hiveden_backup.core.errors import NotFoundError
+
+_LOOSE = re.compile(r"nfs\d?|cifs|smb3?|smbfs|9p|afs|ceph|glusterfs|ncpfs|virtiofs|vboxsf|davfs|fuse(\..*)?|fuseblk")
+_OCTAL = re.compile(r"\\(\d{3})")
+_MODELESS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted file system, by the point where it is mounted."""
+
+    point: str
+    filesystem: str
+
+    @property
+    def loose(self) -> bool:
+        """Whether inode numbers and clocks there are not to be trusted (network and FUSE)."""
+        return _LOOSE.fullmatch(self.filesystem) is not None
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether the file system keeps owners and modes."""
+        return self.filesystem not in _MODELESS
+
+
+def mounts() -> tuple[Mount, ...]:
+    """All mounts of this mount namespace; of several on one point the last, which hides the others."""
+    found: dict[str, Mount] = {}
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+            found[point] = Mount(point, after.split(" ")[0])
+    return tuple(found.values())
+
+
+def mount_of(path: str, table: Iterable[Mount]) -> Mount:
+    """The mount that `path` (absolute, without symlinks) lies on. NotFoundError when /proc knows none."""
+    covering = [mount for mount in table if is_below(path, mount.point)]
+    if not covering:
+        raise NotFoundError(f"No file system is mounted that contains {path}")
+    return max(covering, key=lambda mount: len(mount.point))
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether `path` is `directory` or lies below it, by name."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The file systems under one root as a pass found them: the root's own, and each mount point below.
+
+    `identities` has the device and the file-system id behind the root and behind each mount point below it: they differ
+    when something else, or nothing, is mounted there.
+    """
+
+    path: str
+    device: int
+    mount: Mount
+    below: tuple[Mount, ...]
+    identities: Mapping[str, tuple[int, int]]
+
+    @property
+    def loose_devices(self) -> frozenset[int]:
+        """Device numbers of the network and FUSE file systems among them."""
+        points = {self.path: self.mount, **{mount.point: mount for mount in self.below}}
+        return frozenset(self.identities[point][0] for point, mount in points.items() if mount.loose)
+
+    @property
+    def mount_points(self) -> tuple[str, ...]:
+        """The mount points at and below the root."""
+        own = (self.path,) if self.mount.point == self.path else ()
+        return (*own, *(mount.point for mount in self.below))
+
+
+def view(path: str, ignored: Callable[[str], bool]) -> View:
+    """What is under `path` right now, but for mount points that are `ignored`. OSError when it is gone."""
+    table = mounts()
+    below = [mount for mount in table if mount.point != path and is_below(mount.point, path)]
+    kept = tuple(mount for mount in below if not ignored(mount.point))
+    identities = {point: _identity(point) for point in (path, *(mount.point for mount in kept))}
+    return View(path, identities[path][0], mount_of(path, table), kept, identities)
+
+
+def _identity(point: str) -> tuple[int, int]:
+    return os.lstat(point).st_dev, os.statvfs(point).f_fsid

@@ -1,0 +1,159 @@
+"""What the state directory remembers: a record of each run, and what verify found; bounded and crash-safe."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from hiveden_backup.core.names import backup_id, backup_time, from_iso, is_backup_id, iso
+from hiveden_backup.host.files import make_directory, translated, write_durably
+
+_KEPT_RUNS = 500
+
+
+class Result(StrEnum):
+    """How a run ended. `partial` is a published backup with something left to put right."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    BUSY = "busy"
+    INTERRUPTED = "interrupted"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run. `backup` is the id of what it published; `prune` is `done`, `failed` or `skipped`."""
+
+    job: str
+    started: datetime
+    finished: datetime | None = None
+    result: Result = Result.RUNNING
+    exit_code: int | None = None
+    error: str = ""
+    backup: str | None = None
+    bytes: int = 0
+    downtime_seconds: float = 0.0
+    prune: str = "skipped"
+    trigger: str = "manual"
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What verify found in a backup: `result` is `ok` or `corrupt`; `failed` are archives with a wrong digest."""
+
+    at: datetime
+    result: str
+    detail: str = ""
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The records below the state directory."""
+
+    state: Path
+
+    def begin(self, record: RunRecord) -> Path:
+        """Write the record of a run that begins; the path to finish it at."""
+        folder = self.state / "runs" / record.job
+        with translated(f"writing the run record below {folder}"):
+            make_directory(folder)
+            moment = record.started
+            while (path := folder / f"{backup_id(moment)}.json").exists():
+                moment += timedelta(seconds=1)
+            self.write(path, record)
+            for old in sorted(folder.glob("*.json"))[:-_KEPT_RUNS]:
+                old.unlink(missing_ok=True)
+        return path
+
+    def write(self, path: Path, record: RunRecord) -> None:
+        """Replace the record at `path`."""
+        table = asdict(record)
+        table["started"] = iso(record.started)
+        table["finished"] = iso(record.finished) if record.finished else None
+        with translated(f"writing the run record {path}"):
+            write_durably(path, json.dumps(table, indent=1).encode() + b"\n")
+
+    def runs(self, job: str) -> Iterator[tuple[Path, RunRecord]]:
+        """The job's records, newest first. One that cannot be read (a torn disk) is passed over: it decides nothing."""
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self.state / "runs" / job), reverse=True):
+                path = self.state / "runs" / job / name
+                if is_backup_id(path.stem) and (record := _run_record(path)) is not None:
+                    yield path, record
+
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs that have run records."""
+        with suppress(FileNotFoundError):
+            return tuple(sorted(os.listdir(self.state / "runs")))
+        return ()
+
+    def mark_killed(self, job: str, now: datetime, current: Path | None) -> None:
+        """Close records of runs that ended without a word. The caller holds the job's lock: only `current` runs."""
+        for path, record in self.runs(job):
+            if record.result is Result.RUNNING and path != current:
+                ended = "The run was killed, or the machine went down."
+                self.write(path, replace(record, result=Result.KILLED, finished=now, error=ended))
+
+    def put_verification(self, job: str, backup: str, found: Verification) -> None:
+        """Remember what verify found."""
+        folder = self.state / "verified" / job
+        table = {"at": iso(found.at), "result": found.result, "detail": found.detail, "failed": list(found.failed)}
+        with translated(f"writing the verification record below {folder}"):
+            make_directory(folder)
+            write_durably(folder / f"{backup}.json", json.dumps(table).encode() + b"\n")
+
+    def verification(self, job: str, backup: str) -> Verification | None:
+        """What the last verify of a backup found; None when there was none, or its record cannot be read."""
+        table = _table(self.state / "verified" / job / f"{backup}.json")
+        try:
+            return Verification(from_iso(table["at"]), table["result"], table["detail"], tuple(table["failed"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def failed_archives(self, job: str) -> frozenset[str]:
+        """Archives whose digest failed in the last verify of some backup of the job."""
+        failed: set[str] = set()
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self.state / "verified" / job):
+                found = self.verification(job, Path(name).stem)
+                failed.update(found.failed if found is not None else ())
+        return frozenset(failed)
+
+    def forget(self, job: str, backup: str) -> None:
+        """Drop what is remembered of a backup that was removed."""
+        (self.state / "verified" / job / f"{backup}.json").unlink(missing_ok=True)
+
+
+def _run_record(path: Path) -> RunRecord | None:
+    table = _table(path)
+    try:
+        table["started"] = from_iso(table["started"])
+        table["finished"] = from_iso(table["finished"]) if table["finished"] else None
+        table["result"] = Result(table["result"])
+        table["warnings"] = tuple(table["warnings"])
+        return RunRecord(**table)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def run_time(path: Path) -> datetime:
+    """The moment a run record's file name stands for."""
+    return backup_time(path.stem)

@@ -1,0 +1,146 @@
+"""GNU tar and zstd: writing an archive, reading one back. Plain archives, so that stock tools restore them."""
+
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hiveden_backup.core.errors import BackupError, CorruptError
+from hiveden_backup.core.listing import classify
+from hiveden_backup.host.files import translated
+from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
+
+CHUNK = 1 << 20
+_ATTRIBUTES = ("--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner")
+_CREATE = ("--no-recursion", "--null", *_ATTRIBUTES, "--sparse", "-vv")
+_CREATE_STATUSES = frozenset({0, 1, 2})
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A stream that arrived on disk, fsynced. `raw_bytes` is its size before compression, 0 if it was not counted."""
+
+    bytes: int
+    sha256: str
+    raw_bytes: int = 0
+
+
+def zstd(level: int) -> Command:
+    """The compressor. `-T0` uses every processor."""
+    return Command(("zstd", "-q", "-c", "-T0", f"-{level}"))
+
+
+def store(stream: IO[bytes], path: Path, progress: Callable[[int], None]) -> Written:
+    """Copy a stream into a new file and fsync it; `progress` is called with each chunk's size."""
+    digest = hashlib.sha256()
+    total = 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        while chunk := stream.read(CHUNK):
+            view = memoryview(chunk)
+            while view:
+                view = view[file.write(view) :]
+            digest.update(chunk)
+            total += len(chunk)
+            progress(len(chunk))
+        os.fsync(descriptor)
+    return Written(total, digest.hexdigest())
+
+
+def copy(source: Path, target: Path) -> Written:
+    """Copy a file to the new file `target`, durably."""
+    with source.open("rb") as file:
+        return store(file, target, lambda _: None)
+
+
+def create(
+    names: Path, listing: Path, target: Path, *, roots: Collection[bytes], level: int, progress: Callable[[int], None]
+) -> tuple[Written, tuple[str, ...]]:
+    """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
+
+    tar's listing goes to the file `listing`. Returns what was written and the diagnostics of a tree in use.
+    BackupError when tar met anything else (an unreadable file, a read error, a root that is gone).
+    """
+    tar = Command(
+        ("tar", "-c", "-f", "-", "-C", "/", *_CREATE, f"--index-file={listing}", "-T", str(names)),
+        accept=_CREATE_STATUSES,
+    )
+    with translated(f"writing {target.name}"):
+        with Pipeline(tar, zstd(level)) as pipeline:
+            written = store(pipeline.stdout, target, progress)
+        result = pipeline.results[0]
+        diagnostics = classify(result.stderr.decode("utf-8", "replace"), roots)
+    if diagnostics.fatal:
+        raise BackupError(
+            "Archiving the job's files failed",
+            "; ".join(f"tar: {line}" for line in diagnostics.fatal[:3]),
+            "Mend or exclude what tar names, then run again",
+        )
+    return written, diagnostics.changed
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of tar's listing."""
+    with path.open("rb") as file:
+        yield from file
+
+
+@contextmanager
+def decompressed(path: Path) -> Iterator[IO[bytes]]:
+    """The content of a `.zst` file. CorruptError when it cannot be decoded."""
+    try:
+        with output(Command(("zstd", "-q", "-dc", "--", str(path)))) as stream:
+            yield stream
+    except ProcessError as error:
+        raise CorruptError(f"{path} cannot be decoded", error.why, "Verify the other backups of the job") from error
+
+
+def chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """A stream in pieces of about a mebibyte."""
+    while chunk := stream.read(CHUNK):
+        yield chunk
+
+
+@contextmanager
+def compressing(path: Path, level: int) -> Iterator[IO[bytes]]:
+    """A stream whose content arrives compressed in the new file `path`, fsynced when the block ends well."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with Pipeline(zstd(level), stdin=-1, stdout=descriptor) as pipeline:
+            yield pipeline.stdin
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def members(archive: Path) -> Iterator[bytes]:
+    """The lines of an archive's verbose listing; the whole archive is decoded. CorruptError when that fails."""
+    try:
+        with output(
+            Command(("zstd", "-q", "-dc", "--", str(archive))),
+            Command(("tar", "-t", "-vv", "--numeric-owner", "-f", "-")),
+        ) as stream:
+            yield from stream
+    except ProcessError as error:
+        raise CorruptError(f"{archive} cannot be decoded", error.why, "Verify the other backups of the job") from error
+
+
+def extract(archive: Path, names: IO[bytes], target: Path) -> None:
+    """Restore the NUL-terminated names in the open file `names`, which are in the archive's order, below `target`.
+
+    CorruptError when the archive cannot be decoded or lacks one of the names.
+    """
+    tar = (
+        *("tar", "-x", "-p", *_ATTRIBUTES, "-C", str(target), "--same-order", "--no-recursion", "--no-wildcards"),
+        *("--null", "-T", f"/proc/{os.getpid()}/fd/{names.fileno()}", "-f", "-"),
+    )
+    try:
+        with Pipeline(Command(("zstd", "-q", "-dc", "--", str(archive))), Command(tar)) as pipeline:
+            pipeline.stdout.read()
+    except ProcessError as error:
+        raise CorruptError(
+            f"{archive} could not be restored completely", f"{error.what}: {error.why}", "Verify the backup"
+        ) from error

@@ -1,0 +1,229 @@
+"""The single checks of a job's validation. Each adds to the plan what it found, and says what is wrong."""
+
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from hiveden_backup.core.containers import Container
+from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
+from hiveden_backup.core.model import Source
+from hiveden_backup.core.order import stop_order
+from hiveden_backup.host import mounts, process
+from hiveden_backup.host.directory import BackupDirectory
+from hiveden_backup.host.files import translated
+from hiveden_backup.jobs.base import find_base
+from hiveden_backup.jobs.context import Context
+from hiveden_backup.jobs.passes import State, Trees, look
+from hiveden_backup.jobs.plan import Plan
+from hiveden_backup.jobs.space import check_room
+
+_TOOLS = ("tar", "zstd", "sync", "setpriv")
+_DEVICE_OPTION = "device"
+
+
+def check_tools(plan: Plan) -> None:
+    """The stock tools are there, and tar is GNU tar."""
+    with plan.findings.check("tools"):
+        for tool in _TOOLS:
+            process.find_program(tool)
+        version = process.run(process.Command(("tar", "--version"))).stdout.decode("utf-8", "replace").splitlines()[0]
+        if "GNU tar" not in version:
+            raise UnreachableError("The tar on this machine is not GNU tar", version, "Install GNU tar")
+        plan.findings.ok("tools", f"{version}, zstd")
+
+
+def check_directory(plan: Plan, path: Path) -> None:
+    """The backup directory is marked, writable, and keeps modes."""
+    with plan.findings.check("directory"):
+        plan.directory = BackupDirectory.open(path)
+        with translated(f"looking at the backup directory {path}"):
+            if os.statvfs(path).f_flag & os.ST_RDONLY or not os.access(path, os.W_OK | os.X_OK):
+                raise DirectoryError(
+                    f"{path} cannot be written", "It is read-only for this user", "Remount it writable"
+                )
+        plan.findings.ok("directory", f"{path} is marked and writable")
+        if not mounts.mount_of(os.path.realpath(path), mounts.mounts()).has_modes:
+            plan.findings.warn("directory", f"{path} is on a file system without owners and modes: others may read it")
+
+
+def check_docker(plan: Plan, context: Context, stack: ExitStack) -> None:
+    """Docker answers, where the job needs it."""
+    job = plan.job
+    if not (job.containers or job.volumes or any(source.container for source in job.postgres)):
+        return
+    from hiveden_backup.host.containers import connect  # noqa: PLC0415 - slow to import, and not every job needs it
+
+    with plan.findings.check("docker"):
+        plan.docker = stack.enter_context(connect(context.config.docker))
+        plan.findings.ok("docker", f"Docker {plan.docker.ping()} answers at {plan.docker.address}")
+
+
+def check_containers(plan: Plan) -> None:
+    """The containers to stop exist and can be stopped and started; puts them in their stop order."""
+    if plan.docker is None:
+        return
+    found = []
+    for name in plan.job.containers:
+        with plan.findings.check("container"):
+            container = plan.docker.container(name)
+            _check_stoppable(plan, container)
+            found.append(container)
+            if not container.running or container.paused:
+                plan.findings.warn("container", f"{name} is {container.status}: it is left as it is")
+            else:
+                plan.findings.ok("container", f"{name} is running")
+    plan.containers = tuple(stop_order(found, plan.docker.containers()))
+
+
+def _check_stoppable(plan: Plan, container: Container) -> None:
+    if any(source.container == container.name for source in plan.job.postgres):
+        raise BackupError(
+            f"The container {container.name} is both stopped and dumped",
+            "Its server cannot be dumped while it is down",
+            "Take it out of `containers`",
+        )
+    if container.auto_remove:
+        raise BackupError(
+            f"The container {container.name} was started with --rm",
+            "Docker would remove it when it is stopped",
+            "Create it without --rm, or take it out of `containers`",
+        )
+
+
+def check_trees(plan: Plan, context: Context) -> None:
+    """The paths and volumes exist; resolves them to real directories, none inside another."""
+    job = plan.job
+    sources: list[Source] = []
+    for path in job.paths:
+        with plan.findings.check("path"):
+            sources.append(Source("path", path, _existing(path)))
+    for name in job.volumes if plan.docker is not None else ():
+        with plan.findings.check("volume"):
+            volume = plan.docker.volume(name) if plan.docker is not None else None
+            if volume is None or volume.driver != "local":
+                raise NotFoundError(f"The volume {name} is not on this machine", "Its driver is not `local`")
+            if _DEVICE_OPTION in volume.options:
+                raise NotFoundError(
+                    f"The volume {name} is mounted only while a container uses it",
+                    f"It stands for {volume.options[_DEVICE_OPTION]}, so after the stop its directory is empty",
+                    "Back up what it stands for by `paths` instead",
+                )
+            sources.append(Source("volume", name, _existing(volume.mountpoint)))
+    if not sources:
+        return
+    plan.sources = tuple(sources)
+    roots = _outermost(source.path for source in sources)
+    kept_out = {os.path.realpath(context.config.directory), os.path.realpath(context.state)}
+    for root in roots:
+        if any(mounts.is_below(root, outside) for outside in kept_out):
+            error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
+            plan.findings.fail("path", error)
+    plan.trees = Trees(roots, job.exclude, tuple(sorted(kept_out)), job.one_file_system)
+
+
+def _existing(path: str) -> str:
+    real = os.path.realpath(path)
+    if not os.path.lexists(real):
+        raise NotFoundError(f"{path} does not exist", "", "Mount it, or correct the job")
+    if not os.access(real, os.R_OK):
+        with translated(f"reading {path}"):
+            os.close(os.open(real, os.O_RDONLY | os.O_NONBLOCK))
+    return real
+
+
+def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    kept: list[str] = []
+    for path in sorted(set(paths)):
+        if not any(mounts.is_below(path, root) for root in kept):
+            kept.append(path)
+    return tuple(kept)
+
+
+def check_servers(plan: Plan) -> None:
+    """Every PostgreSQL server is reachable, has the databases, and there is a pg_dump that fits."""
+    if not plan.job.postgres:
+        return
+    from hiveden_backup.jobs.databases import reach  # noqa: PLC0415 - psycopg is slow to import
+
+    for source in plan.job.postgres:
+        if source.container is not None and plan.docker is None:
+            continue  # said already
+        with plan.findings.check("postgres"):
+            plan.servers.append(reach(plan, source))
+
+
+def look_at_trees(plan: Plan, context: Context, *, full: bool) -> None:
+    """Scan and compare with the newest index: the first half of the hot pass, which also tells the space needed."""
+    if plan.trees is None or plan.directory is None or plan.findings.failed:
+        return
+    with plan.findings.check("files"):
+        plan.base, warnings = (State(), ()) if full else find_base(plan.directory, context.records, plan.job.name)
+        for warning in warnings:
+            plan.findings.warn("files", warning)
+        if not full:
+            _check_mounts_of_last(plan)
+        context.progress.begin("scan")
+        plan.looked = look(plan.trees, plan.base, plan.spool, "hot")
+        comparison = plan.looked.comparison
+        plan.findings.ok("files", f"{comparison.entries} paths, {comparison.taken} to archive")
+        if plan.looked.sockets:
+            plan.findings.ok("files", f"{plan.looked.sockets} sockets are left out: they have no content")
+
+
+def _check_mounts_of_last(plan: Plan) -> None:
+    """A path that was a mount point in the newest backup and is an empty directory now: its disk is not mounted."""
+    if plan.directory is None or plan.trees is None:
+        return
+    backups = plan.directory.backups(plan.job.name)
+    if not backups:
+        return
+    points = {point for root in plan.directory.manifest(plan.job.name, backups[0]).roots for point in root.mounts}
+    mounted = {mount.point for mount in mounts.mounts()}
+    for point in sorted(points - mounted):
+        if any(mounts.is_below(point, root) for root in plan.trees.roots) and not plan.trees.ignores(point):
+            if os.path.isdir(point) and not os.listdir(point):
+                raise NotFoundError(
+                    f"Nothing is mounted at {point} and it is empty",
+                    "A file system was mounted there in the newest backup",
+                    "Mount it; if it is gone for good, remove the directory or run once with --full",
+                )
+            plan.findings.warn("path", f"{point} was a mount point in the newest backup and is none now")
+
+
+def check_mounted_by_others(plan: Plan) -> None:
+    """No running container that goes on writes to what is archived; none of them has a live database there."""
+    if plan.docker is None or plan.trees is None:
+        return
+    dumped = {source.container for source in plan.job.postgres}
+    suspects = plan.looked.suspects if plan.looked is not None else ()
+    for container in plan.docker.containers():
+        if not container.running or container.paused or container.name in plan.job.containers:
+            continue
+        written = [mount.source for mount in container.mounts if mount.writable and mount.source]
+        live = [path for path in suspects if any(mounts.is_below(path, os.path.realpath(source)) for source in written)]
+        if live:
+            error = BackupError(
+                f"{live[0]} belongs to a database that runs in the container {container.name}",
+                "A copy of its files while it runs does not restore",
+                f'Add "{container.name}" to `containers`; or exclude its files, and dump it if it is PostgreSQL',
+            )
+            plan.findings.fail("live database", error)
+        elif container.name not in dumped and any(
+            mounts.is_below(os.path.realpath(source), root) or mounts.is_below(root, os.path.realpath(source))
+            for source in written
+            for root in plan.trees.roots
+        ):
+            plan.findings.warn(
+                "container",
+                f"The running container {container.name} writes to what the job archives and is not stopped",
+                f'Add "{container.name}" to `containers` for a consistent copy',
+            )
+
+
+def check_space(plan: Plan) -> None:
+    """The backup directory has room for what changed and for the dumps."""
+    if plan.directory is None or plan.findings.failed:
+        return
+    with plan.findings.check("space"):
+        check_room(plan, plan.directory)

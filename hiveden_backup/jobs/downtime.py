@@ -1,0 +1,160 @@
+"""The job's containers, down for as long as a cold pass takes and no longer.
+
+The debt is written before each stop and crossed out only after the container was seen running again.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from hiveden_backup.core.containers import Container
+from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.model import Job, StoppedContainer
+from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.files import translated
+from hiveden_backup.host.ledger import Debt, Ledger, boot_id
+from hiveden_backup.host.signals import deferred
+from hiveden_backup.jobs.recover import pay_debt
+
+if TYPE_CHECKING:
+    from hiveden_backup.host.containers import Docker
+
+log = structlog.get_logger()
+_SEEN_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Down:
+    """A container that we stopped: as it was before, as it is since, and when (monotonic seconds)."""
+
+    before: Container
+    debt: Debt
+    since: float
+    stopped: Container | None = None
+    until: float | None = None
+
+
+@dataclass(slots=True)
+class Downtime:
+    """Stops a job's containers, starts them again, and remembers for how long each was down.
+
+    `problems` are starts that failed: they do not discard a good backup, and their debts stay in the ledger.
+    """
+
+    docker: "Docker"
+    ledger: Ledger
+    job: Job
+    now: Callable[[], datetime]
+    problems: list[BackupError] = field(default_factory=list)
+    _down: list[_Down] = field(default_factory=list)
+
+    def stop(self, containers: Sequence[Container]) -> None:
+        """Stop those of `containers` that run, in this order. What does not run stays as it is."""
+        for planned in containers:
+            container = self.docker.container(planned.id)
+            if not container.running or container.paused:
+                log.info(
+                    f"Container {container.name} is {container.status} and stays so", job=self.job.name, kind="skipped"
+                )
+                continue
+            debt = Debt(self.job.name, container.id, container.name, boot_id(), container.started_at, self.now())
+            with translated(f"stopping the container {container.name}"):
+                self.ledger.owe(debt)
+                down = _Down(container, debt, time.monotonic())
+                self._down.append(down)
+                failpoint("owe")
+                down.stopped = self.docker.stop(container, self.job.stop_timeout)
+                log.info(f"Stopped container {container.name}", job=self.job.name, kind="container-stopped")
+                failpoint("stop")
+
+    def check_still_down(self) -> None:
+        """BackupError when somebody started or removed a container while it was to be down."""
+        for down in self._down:
+            try:
+                now = self.docker.container(down.before.id)
+            except NotFoundError as error:
+                raise NotFoundError(
+                    f"The container {down.before.name} was removed while it was stopped for the backup",
+                    "What was read meanwhile may not be consistent",
+                    "Run again when it is there, or correct `containers`",
+                ) from error
+            if now.running or (down.stopped is not None and now.started_at != down.stopped.started_at):
+                raise BackupError(
+                    f"The container {now.name} was started while it was stopped for the backup",
+                    "So what was read meanwhile may not be consistent",
+                    "Find out who started it (`docker events`), then run again",
+                )
+
+    def start(self) -> None:
+        """Start what was stopped, in the opposite order, and pay every debt that can be paid. Signals wait meanwhile.
+
+        Failures are collected in `problems`, never raised, so that every container gets its attempt.
+        """
+        with deferred():
+            for down in reversed(self._down):
+                try:
+                    with translated(f"starting the container {down.before.name}"):
+                        failpoint("start")
+                        self.docker.start(down.before)
+                        down.until = time.monotonic()
+                except BackupError as error:  # settled below, with more patience
+                    log.warning(f"Container {down.before.name} did not start at once: {error}", job=self.job.name)
+            for down in reversed(self._down):
+                self._settle(down)
+
+    def _settle(self, down: _Down) -> None:
+        if down.until is not None:
+            try:
+                self.docker.wait_running(down.before, min(_SEEN_SECONDS, self.job.start_timeout))
+            except BackupError as error:
+                down.until = None
+                log.warning(str(error), job=self.job.name)
+        payment = pay_debt(self.docker, self.ledger, down.debt, start_timeout=self.job.start_timeout)
+        if down.until is None:
+            down.until = time.monotonic()
+        if payment.error is not None:
+            self.problems.append(payment.error)
+            log.error(str(payment.error), job=self.job.name)
+        else:
+            log.info(
+                f"Started container {payment.container}",
+                job=self.job.name,
+                kind="container-started",
+                downtime_seconds=down.until - down.since,
+            )
+        if payment.detail and payment.error is None:
+            log.warning(f"Container {payment.container}: {payment.detail}", job=self.job.name)
+
+    def await_healthy(self) -> None:
+        """Wait until what we started is healthy, where it has a check; start again what ended meanwhile."""
+        for down in reversed(self._down):
+            if any(debt.name == down.debt.name for debt in self.ledger.debts(self.job.name)):
+                continue  # its failure is reported already
+            try:
+                container = self.docker.container(down.before.id)
+                if not container.up:
+                    log.warning(f"Container {container.name} ended again and is started anew", job=self.job.name)
+                    self.docker.start(container)
+                    self.docker.wait_running(container, self.job.start_timeout)
+                self.docker.wait_healthy(container, self.job.start_timeout)
+            except NotFoundError as error:
+                log.warning(f"Container {down.before.name}: {error}", job=self.job.name)
+            except BackupError as error:
+                self.problems.append(error)
+                log.error(str(error), job=self.job.name)
+
+    def summary(self) -> tuple[StoppedContainer, ...]:
+        """For the manifest: which containers were down, and how long."""
+        return tuple(
+            StoppedContainer(
+                down.before.name,
+                down.before.image,
+                down.before.image_id,
+                round((down.until if down.until is not None else time.monotonic()) - down.since, 3),
+            )
+            for down in self._down
+        )

@@ -1,0 +1,252 @@
+"""The hot and the cold pass: scan, compare, archive what differs, settle the new index.
+
+A pass is three steps, so that the containers are down for two of the cold one only: `look` (scan and compare),
+`take` (archive), `settle` (hold the draft against tar's listing and write the index).
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hiveden_backup.core import compaction
+from hiveden_backup.core.errors import CorruptError, NotFoundError
+from hiveden_backup.core.globs import matcher
+from hiveden_backup.core.index import (
+    Comparison,
+    Selected,
+    Selection,
+    compare,
+    renumbering,
+    select,
+    split_records,
+)
+from hiveden_backup.core.listing import Settlement
+from hiveden_backup.core.model import Archive, Job
+from hiveden_backup.host import mounts, process, tar
+from hiveden_backup.host.directory import ARCHIVES
+from hiveden_backup.host.files import translated
+from hiveden_backup.host.tree import Scan
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """The job's files, resolved: `roots` are real absolute paths, `skip` absolute paths that are never archived."""
+
+    roots: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    one_file_system: bool = False
+
+    def views(self) -> dict[str, mounts.View]:
+        """What is mounted at and below each root right now. NotFoundError when a root is gone."""
+        found = {}
+        for root in self.roots:
+            try:
+                found[root] = mounts.view(root, self.ignores)
+            except FileNotFoundError as error:
+                raise NotFoundError(f"The job's path {root} is gone", "", "Mount it, or correct the job") from error
+        return found
+
+    def ignores(self, point: str) -> bool:
+        """Whether what is mounted at `point` is no concern of the job."""
+        if self.one_file_system or any(mounts.is_below(point, skipped) for skipped in self.skip):
+            return True
+        if not self.exclude:
+            return False
+        excluded = matcher(self.exclude)
+        parts = point.strip("/").split("/")
+        return any(excluded(os.fsencode("/".join(parts[: n + 1]))) for n in range(len(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An index with the archives it names, in the order of its numbers: what a pass starts from, and what it leaves.
+
+    `index` None is the state before the first run. `broken` are numbers of archives that are never built upon.
+    """
+
+    index: Path | None = None
+    archives: tuple[Archive, ...] = ()
+    taken_ns: int = 0
+    entries: int = 0
+    broken: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A draft, and what the comparison that wrote it learned. `views` are the mounts before the scan."""
+
+    base: State
+    draft: Path
+    comparison: Comparison
+    taken_ns: int
+    views: dict[str, mounts.View]
+    sockets: int
+    suspects: tuple[str, ...]
+
+    @property
+    def selection(self) -> Selection:
+        """What must be archived, before compaction adds to it."""
+        return Selection(frozenset(self.comparison.dirty), frozenset(), all_links=self.comparison.loose_links)
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What was archived: `archive` is None when there was nothing to archive. `path` is where it lies now."""
+
+    look: Look
+    selection: Selection
+    selected: Selected
+    archive: Archive | None
+    path: Path
+    listing: Path
+    diagnostics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A settled pass. `struck` are the paths that the new index leaves out because no archive holds them."""
+
+    state: State
+    struck: tuple[bytes, ...]
+
+
+def sync(trees: Trees) -> None:
+    """Flush the roots' file systems, so that a page that is dirty now changes its file's times when written again."""
+    points = [point for view in trees.views().values() for point in (view.path, *(mount.point for mount in view.below))]
+    process.run(process.Command(("sync", "-f", "--", *points)))
+
+
+def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | None = None) -> Look:
+    """Scan and compare with `base`; the draft goes to `spool`. Without `taken_ns`, T is now, and a sync follows it."""
+    views = trees.views()
+    if taken_ns is None:
+        taken_ns = time.time_ns()
+        sync(trees)
+    scan = Scan(
+        roots=tuple(os.fsencode(root.lstrip("/")) for root in trees.roots),
+        skip=frozenset(os.fsencode(path.lstrip("/")) for path in trees.skip),
+        excluded=matcher(trees.exclude) if trees.exclude else None,
+        one_file_system=trees.one_file_system,
+        loose_devices=frozenset(device for view in views.values() for device in view.loose_devices),
+    )
+    draft = spool / f"{name}.draft"
+    with translated(f"writing the draft index {draft}"), draft.open("wb", buffering=tar.CHUNK) as file:
+
+        def write(line: bytes) -> None:
+            file.write(line + b"\0")
+
+        with records(base.index) as older:
+            comparison = compare(
+                older,
+                scan.entries(),
+                write,
+                taken_ns=base.taken_ns,
+                broken=frozenset(b"%d" % number for number in base.broken),
+            )
+    suspects = tuple("/" + os.fsdecode(path) for path in scan.suspects)
+    return Look(base, draft, comparison, taken_ns, views, scan.sockets, suspects)
+
+
+def compacting(looked: Look, job: Job, adding: int) -> tuple[Selection, int]:
+    """The look's selection with what compaction takes along, and how many bytes that rewrites."""
+    candidates = [
+        compaction.Candidate(number, looked.comparison.live[b"%d" % number], archive.content_bytes)
+        for number, archive in enumerate(looked.base.archives)
+        if number not in looked.base.broken
+    ]
+    chosen = compaction.choose(
+        candidates, compact_ratio=job.compact_ratio, max_archives=job.max_archives, adding=adding
+    )
+    rewritten = sum(candidate.live for candidate in candidates if candidate.number in chosen)
+    return replace(looked.selection, compacted=frozenset(b"%d" % number for number in chosen)), rewritten
+
+
+def take(
+    trees: Trees, looked: Look, selection: Selection, target: Path, spool: Path, *, level: int, progress: Progress
+) -> Take:
+    """Archive what the selection takes into the new file `target`. The mounts must be those that the look saw."""
+    names, listing = spool / f"{looked.draft.stem}.names", spool / f"{looked.draft.stem}.listing"
+    with translated(f"writing the spool {spool}"), names.open("wb", buffering=tar.CHUNK) as file:
+
+        def write(path: bytes) -> None:
+            file.write(path + b"\0")
+
+        selected = select(_draft(looked.draft), selection, looked.comparison.live, write)
+    archive: Archive | None = None
+    diagnostics: tuple[str, ...] = ()
+    if selected.names:
+        roots = [os.fsencode(root.lstrip("/")) for root in trees.roots]
+        written, diagnostics = tar.create(names, listing, target, roots=roots, level=level, progress=progress)
+        name = f"{ARCHIVES}/{target.name}"
+        archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
+    compare_mounts(looked.views, trees.views())
+    return Take(looked, selection, selected, archive, target, listing, diagnostics)
+
+
+def settle(taken: Take, index: Path, level: int) -> Passed:
+    """Write the finished index to the new file `index`, durably."""
+    base = taken.look.base
+    numbers = renumbering(taken.selected.live, len(base.archives))
+    kept = [
+        replace(archive, live_bytes=taken.selected.live[b"%d" % number], added=False)
+        for number, archive in enumerate(base.archives)
+        if b"%d" % number in numbers
+    ]
+    settlement = Settlement(
+        draft=_draft(taken.look.draft),
+        selection=taken.selection,
+        listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
+        numbers=numbers,
+        new_number=b"%d" % len(kept),
+    )
+    with translated(f"writing {index}"), tar.compressing(index, level) as stream:
+        for line in settlement.records():
+            stream.write(line + b"\0")
+    archives = [*kept]
+    if taken.archive is not None:
+        weight = taken.archive.content_bytes - settlement.struck_weight
+        archives.append(replace(taken.archive, live_bytes=weight, content_bytes=weight))
+    state = State(index, tuple(archives), taken.look.taken_ns, settlement.entries)
+    return Passed(state, tuple(settlement.struck))
+
+
+def compare_mounts(before: dict[str, mounts.View], after: dict[str, mounts.View]) -> None:
+    """NotFoundError when a file system that was there before is gone, or another one: never an empty backup."""
+    for root, view in before.items():
+        now = after[root].identities
+        for point, identity in view.identities.items():
+            if now.get(point) != identity:
+                raise NotFoundError(
+                    f"What was mounted at {point} is gone or changed during the run",
+                    "A volume with driver options, for one, is unmounted when its container stops",
+                    "Back up the directory or device behind it instead, or exclude it",
+                )
+
+
+@contextmanager
+def records(index: Path | None) -> Iterator[Iterator[bytes]]:
+    """The records of a finished index; none without one. CorruptError when it cannot be decoded."""
+    if index is None:
+        yield iter(())
+        return
+    try:
+        with tar.decompressed(index) as stream:
+            yield split_records(tar.chunks(stream))
+    except ValueError as error:
+        raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
+
+
+def _draft(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from split_records(tar.chunks(file))
+
+
+def archive_lines(archives: Sequence[Archive]) -> bytes:
+    """The content of `files.archives`."""
+    return "".join(f"{archive.path}\n" for archive in archives).encode()

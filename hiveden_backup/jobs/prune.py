@@ -1,0 +1,51 @@
+"""Retention applied: which backups of a job stay and go, and the garbage that leaves with them."""
+
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any
+
+from hiveden_backup.core.model import Retention
+from hiveden_backup.core.retention import Decision, decide
+from hiveden_backup.host.directory import BackupDirectory
+from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.files import translated
+from hiveden_backup.host.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune decided (for each backup) and removed (`archives` are names relative to the job's directory)."""
+
+    decisions: tuple[Decision, ...]
+    archives: tuple[str, ...] = ()
+
+    def table(self) -> list[dict[str, Any]]:
+        """The decisions as `prune --json` prints them."""
+        return [{"id": each.id, "keep": each.keep, "reasons": list(each.reasons)} for each in self.decisions]
+
+
+def plan(directory: BackupDirectory, job: str, policy: Retention, now: datetime, zone: tzinfo) -> Pruned:
+    """What a prune would decide now. Changes nothing."""
+    return Pruned(decide(directory.backups(job), policy, now, zone))
+
+
+def prune(
+    directory: BackupDirectory, records: Records, job: str, *, policy: Retention, now: datetime, zone: tzinfo
+) -> Pruned:
+    """Remove what the policy lets go, then the archives that nothing names. The caller holds the job's lock."""
+    planned = plan(directory, job, policy, now, zone)
+    with translated(f"pruning the backups of {job}"):
+        failpoint("prune")
+        for decision in planned.decisions:
+            if not decision.keep:
+                directory.delete(job, decision.id)
+                records.forget(job, decision.id)
+        return Pruned(planned.decisions, directory.collect_garbage(job))
+
+
+def delete(directory: BackupDirectory, records: Records, job: str, backup: str) -> tuple[str, ...]:
+    """Remove one backup and the archives that nothing names any more; their names. The caller holds the job's lock."""
+    with translated(f"deleting {job}/{backup}"):
+        directory.delete(job, backup)
+        records.forget(job, backup)
+        return directory.collect_garbage(job)

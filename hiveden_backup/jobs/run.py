@@ -1,0 +1,182 @@
+"""One run of a job, from its lock to its prune, with a record of how it went."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, common_exit_code
+from hiveden_backup.core.model import Job
+from hiveden_backup.host.directory import BackupDirectory
+from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.files import make_directory, translated
+from hiveden_backup.host.ledger import Ledger
+from hiveden_backup.host.locks import job_lock
+from hiveden_backup.host.records import Result, RunRecord
+from hiveden_backup.jobs.catalog import backup_size
+from hiveden_backup.jobs.context import Context
+from hiveden_backup.jobs.execution import Execution, Finished
+from hiveden_backup.jobs.plan import ValidationError, planned
+from hiveden_backup.jobs.prune import prune
+from hiveden_backup.jobs.recover import pay
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. `error` is what went wrong, None when nothing did; `record` is what is remembered."""
+
+    record: RunRecord
+    error: BackupError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status of this job."""
+        return self.record.exit_code or 0
+
+
+def run_jobs(context: Context, jobs: Sequence[Job], *, full: bool = False) -> tuple[Outcome, ...]:
+    """Run jobs one after another; one that fails does not stop the next."""
+    return tuple(run_job(context, job, full=full) for job in jobs)
+
+
+def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
+    """Run one job. Our errors come back in the outcome; a signal is recorded and raised again."""
+    started = context.now()
+    record = RunRecord(job.name, started, trigger=context.trigger)
+    path: Path | None = None
+    try:
+        with translated(f"running the job {job.name}"):
+            path = context.records.begin(record)
+            log.info("Started", job=job.name, kind="started")
+            outcome = _locked(context, job, record, path, full=full)
+    except BackupError as error:
+        outcome = Outcome(_failed(record, error), error)
+    except Interrupted as interrupted:
+        ended = f"The run was ended by signal {interrupted.signal_number}."
+        _close(context, path, replace(record, result=Result.INTERRUPTED, exit_code=interrupted.exit_code, error=ended))
+        log.error(ended, job=job.name, kind="failed")
+        raise
+    except BaseException as error:  # a defect of ours: record it, then let it show itself
+        _close(
+            context, path, replace(record, result=Result.FAILED, exit_code=1, error=f"{type(error).__name__}: {error}")
+        )
+        raise
+    _close(context, path, outcome.record)
+    if outcome.error is not None:
+        log.error(str(outcome.error), job=job.name, kind="failed", exit_code=outcome.exit_code)
+    return outcome
+
+
+def _failed(record: RunRecord, error: BackupError) -> RunRecord:
+    result = Result.BUSY if isinstance(error, BusyError) else Result.FAILED
+    return replace(record, result=result, exit_code=error.exit_code, error=str(error))
+
+
+def _close(context: Context, path: Path | None, record: RunRecord) -> None:
+    if path is None:
+        return
+    try:
+        context.records.write(path, replace(record, finished=context.now()))
+    except BackupError as error:  # the run's own result matters more
+        log.error(str(error), job=record.job)
+
+
+def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: bool) -> Outcome:
+    with job_lock(context.state, job.name):
+        failpoint("lock")
+        debts = heal(context, job, path)
+        failpoint("heal")
+        spool = context.spool(job.name)
+        try:
+            with translated(f"making the spool {spool}"):
+                make_directory(spool)
+            finished = _execute(context, job, record.started, spool, full=full)
+        finally:
+            _tidy(context, job, spool)
+        problems = [*debts, *finished.problems]
+        pruned = _prune(context, job, problems)
+    record = replace(
+        record,
+        result=Result.PARTIAL if problems else Result.SUCCESS,
+        exit_code=1 if problems else 0,
+        error=" ".join(str(problem) for problem in problems),
+        backup=finished.manifest.id,
+        bytes=backup_size(finished.manifest),
+        downtime_seconds=finished.manifest.downtime_seconds,
+        prune=pruned,
+        warnings=finished.manifest.warnings,
+    )
+    return Outcome(record, problems[0] if problems else None)
+
+
+def heal(context: Context, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:
+    """Pay what the ledger owes for the job and sweep what killed runs left; the debts that could not be paid.
+
+    The caller holds the job's lock. `current` is the record of the run that heals.
+    """
+    context.records.mark_killed(job.name, context.now(), current)
+
+    def connect():  # type: ignore[no-untyped-def] # noqa: ANN202
+        from hiveden_backup.host.containers import connect  # noqa: PLC0415 - only when something is owed
+
+        return connect(context.config.docker)
+
+    payments = pay(connect, Ledger(context.state), job.name, start_timeout=job.start_timeout)
+    for payment in payments:
+        message = f"Container {payment.container} was left stopped by an earlier run: {payment.outcome}"
+        log.warning(message, job=job.name, kind="recovered")
+    shutil.rmtree(context.spool(job.name), ignore_errors=True)
+    directory = Path(context.config.directory)
+    if directory.is_dir():
+        for name in BackupDirectory(directory, "").sweep(job.name):
+            log.info(f"Swept {name}", job=job.name)
+    return tuple(payment.error for payment in payments if payment.error is not None)
+
+
+def _execute(context: Context, job: Job, started: datetime, spool: Path, *, full: bool) -> Finished:
+    with planned(context, job, spool, full=full) as plan:
+        failpoint("validate")
+        for finding in plan.findings.all:
+            log.debug(f"{finding.name}: {finding.message}", job=job.name)
+        for warning in plan.findings.warnings:
+            log.warning(warning, job=job.name)
+        if plan.findings.failed:
+            raise ValidationError(job.name, tuple(plan.findings.all))
+        if plan.servers:
+            from hiveden_backup.jobs.databases import end_leftovers  # noqa: PLC0415 - psycopg is slow to import
+
+            end_leftovers(plan)
+        return Execution(context, plan, started).execute()
+
+
+def _tidy(context: Context, job: Job, spool: Path) -> None:
+    """Take away what the run needed only while it went on; what cannot be removed, the next run sweeps."""
+    shutil.rmtree(spool, ignore_errors=True)
+    try:
+        BackupDirectory(Path(context.config.directory), "").sweep(job.name)
+    except BackupError as error:
+        log.warning(str(error), job=job.name)
+
+
+def _prune(context: Context, job: Job, problems: list[BackupError]) -> str:
+    """`done` or `failed`: a finished backup stays finished."""
+    try:
+        directory = BackupDirectory.open(Path(context.config.directory))
+        pruned = prune(directory, context.records, job.name, policy=job.retention, now=context.now(), zone=context.zone)
+    except BackupError as error:
+        problems.append(error)
+        return "failed"
+    gone = sum(not decision.keep for decision in pruned.decisions)
+    if gone or pruned.archives:
+        log.info(f"Pruned {gone} backups and {len(pruned.archives)} archives", job=job.name, kind="pruned")
+    return "done"
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """The exit status for several runs."""
+    return common_exit_code(outcome.exit_code for outcome in outcomes)

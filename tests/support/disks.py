@@ -1,0 +1,23 @@
+"""Small disks to run full."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def small_disk(directory: Path, size: str) -> Iterator[None]:
+    """A tmpfs of `size` (as in mount(8): "32k") over `directory`, for the block."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def fill(directory: Path) -> None:
+    """Leave not one free page on the disk of `directory`."""
+    with contextlib.suppress(OSError), open(directory / "filler", "wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
