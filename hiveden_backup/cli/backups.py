@@ -136,9 +136,9 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     to: Optional[Path] = typer.Option(
         None, "--to", help="Restore files below this new or empty directory.", metavar="DIR"
     ),
-    only: Optional[List[str]] = typer.Option(
+    only: Optional[list[str]] = typer.Option(
         None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB"
-    ),  # noqa: UP006
+    ),
     database: Optional[str] = typer.Option(None, "--database", help="Restore this database.", metavar="DB"),
     server: Optional[str] = typer.Option(None, "--server", help="Of this server, where several have it.", metavar="S"),
     new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),

@@ -38,7 +38,8 @@ class Container:
     `status` is Docker's word (`created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`); `pid` is the
     main process's on this machine, 0 when there is none; `started_at` is Docker's own text, compared and never parsed.
     `health` is `starting`, `healthy` or `unhealthy`, None without a health check. `exit_code` and `error` tell of the
-    last end. The modes and `volumes_from` may name other containers, by name or id; `links` are such names.
+    last end. `addresses` are those on Docker's
+    networks. The modes and `volumes_from` may name other containers, by name or id; `links` are such names.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Container:
     volumes_from: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    addresses: tuple[str, ...] = ()
 
     @property
     def up(self) -> bool:
@@ -97,6 +99,7 @@ def container(record: Mapping[str, Any]) -> Container:
         volumes_from=tuple(_without_mode(entry) for entry in host.get("VolumesFrom") or ()),
         links=tuple(_plain(entry.partition(":")[0]) for entry in host.get("Links") or ()),
         mounts=tuple(sorted((_mount(entry) for entry in record["Mounts"] or ()), key=lambda mount: mount.destination)),
+        addresses=tuple(_addresses(record)),
     )
 
 
@@ -109,6 +112,11 @@ def closest(name: str, names: Sequence[str], command: str) -> str:
     """A hint for a `name` that is none of `names`; `command` shows them all."""
     close = difflib.get_close_matches(name, names, n=1)
     return f"Did you mean {close[0]}?" if close else f"`{command}` shows those that there are"
+
+
+def _addresses(record: Mapping[str, Any]) -> Iterator[str]:
+    networks = (record.get("NetworkSettings") or {}).get("Networks") or {}
+    return (network["IPAddress"] for network in networks.values() if network.get("IPAddress"))
 
 
 def _mount(record: Mapping[str, Any]) -> Mount:

@@ -36,8 +36,7 @@ from hiveden_backup.host.postgres_tools import dump_tool, find_tools
 from hiveden_backup.jobs.plan import Plan
 
 log = structlog.get_logger()
-_JOIN_SECONDS = 10.0
-_JOIN_POLL = 0.02
+_LOCKED_SECONDS = 10.0
 _BLOCKED_POLL = 5.0
 
 
@@ -61,7 +60,7 @@ class Server:
 
 def reach(plan: Plan, source: PostgresSource) -> Server:
     """Connect to a source's server and see that it can be dumped; findings for what is only worth a look."""
-    endpoint = _unambiguous(endpoint_of(source, plan.docker), [server.endpoint for server in plan.servers])
+    endpoint = unambiguous(endpoint_of(source, plan.docker), [server.endpoint for server in plan.servers])
     facts = inspect(endpoint)
     names = select_databases(facts, source, endpoint.name)
     tool = dump_tool(endpoint, facts.major)
@@ -106,7 +105,7 @@ def server_container(docker: Docker, container: Container) -> ServerContainer:
     )
 
 
-def _unambiguous(endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
+def unambiguous(endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
     """Two servers of one host are told apart by their ports."""
     if all(endpoint.name != other.name for other in others):
         return endpoint
@@ -132,7 +131,7 @@ class _Held:
     server: Server
     snapshot: Snapshot
     dump: Dump
-    application: str
+    running: ExitStack = field(default_factory=ExitStack)
 
 
 @dataclass(slots=True)
@@ -154,29 +153,26 @@ class Dumps:
         for server in servers:
             for name in server.names:
                 application = application_name(self.job.name, self.backup, server.endpoint.name, name)
-                snapshot = self.stack.enter_context(
-                    hold(server.endpoint, name, lock_timeout=self.job.dump_lock_timeout, application=application)
-                )
+                timeout = self.job.dump_lock_timeout
+                snapshot = self.stack.enter_context(hold(server.endpoint, name, lock_timeout=timeout))
                 dump = dumping(
                     snapshot,
                     server.tool,
                     level=self.job.compression_level,
-                    lock_timeout=self.job.dump_lock_timeout,
-                    application=f"{application} dump",
+                    lock_timeout=timeout,
+                    application=application,
                 )
-                self._held.append(_Held(server, snapshot, dump, f"{application} dump"))
+                self._held.append(_Held(server, snapshot, dump))
 
     def begin(self) -> None:
         """Start every pg_dump and see it hold its own locks; a failure is told when it is read."""
         for held in self._held:
-            held.dump = self.stack.enter_context(held.dump)
-        deadline = time.monotonic() + _JOIN_SECONDS
+            self.stack.enter_context(held.running)
+            held.running.enter_context(held.dump)
+        deadline = time.monotonic() + _LOCKED_SECONDS
         for held in self._held:
-            while held.dump.running and not held.snapshot.joined(held.application):
-                if time.monotonic() > deadline:
-                    self.warnings.append(f"pg_dump of {held.snapshot.dbname} had not locked its tables in time")
-                    return
-                time.sleep(_JOIN_POLL)
+            if not held.dump.wait_locked(deadline - time.monotonic()):
+                self.warnings.append(f"pg_dump of {held.snapshot.dbname} had not locked its tables before the start")
 
     def write(self, incoming: Path, progress: Callable[[int], None]) -> tuple[Artifact, ...]:
         """Write every dump, and the globals of each server, into `incoming`. Failures raise: nothing is published."""
@@ -187,10 +183,11 @@ class Dumps:
         began = time.monotonic()
         path = incoming / f"database.{encode(server)}.{encode(name)}.dump.zst"
         watch = _Watch(held.snapshot, progress)
-        with translated(f"writing {path.name}"), held.dump as dump:
+        with translated(f"writing {path.name}"):
             failpoint("dump")
-            written = tar.store(dump.stream, path, watch.advance)
-        self.warnings.extend(f"pg_dump of {name} on {server}: {line}" for line in dump.warnings)
+            written = tar.store(held.dump.stream, path, watch.advance)
+            held.running.close()
+        self.warnings.extend(f"pg_dump of {name} on {server}: {line}" for line in held.dump.warnings)
         self.warnings.extend(watch.blocked)
         facts = held.snapshot.facts()
         tables = held.snapshot.row_counts()
@@ -204,7 +201,7 @@ class Dumps:
             type=ArtifactType.DATABASE,
             target=name,
             server=server,
-            files=(ArtifactFile(path.name, written.bytes, dump.uncompressed_bytes, written.sha256),),
+            files=(ArtifactFile(path.name, written.bytes, held.dump.uncompressed_bytes, written.sha256),),
             entries=len(tables),
             sources=(held.server.artifact_source,),
             database=replace(facts, tables=tables),

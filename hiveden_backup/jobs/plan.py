@@ -26,13 +26,15 @@ class ValidationError(BackupError):
         self.findings = findings
         failed = [finding for finding in findings if finding.status is Status.FAIL]
         self.exit_code = common_exit_code(finding.exit_code for finding in failed)
-        lines = "".join(
-            f"\n  {finding.name}: {finding.message}{f' {finding.hint}' if finding.hint else ''}" for finding in failed
-        )
+        lines = "".join(f"\n  {each.name}: {' '.join(_sentences(each))}" for each in failed)
         super().__init__(f"The job {job} did not pass validation:{lines}")
 
     def __str__(self) -> str:
         return self.what
+
+
+def _sentences(finding: Finding) -> Iterator[str]:
+    return (text if text.endswith((".", "?")) else f"{text}." for text in (finding.message, finding.hint) if text)
 
 
 @dataclass(slots=True)

@@ -11,21 +11,7 @@ from hiveden_backup.core.errors import BackupError, ConfigError, DeniedError, No
 from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres import Endpoint, select_databases
 from hiveden_backup.host.postgres import connect, dsn_endpoint, end_backends, inspect, privileges
-from tests.support.postgres import ACCOUNT, PASSWORD, SUPERUSER, Server
-
-ODD_NAMES = [
-    "we ird",
-    "qu'ote\"d",
-    "back\\slash",
-    "-dash",
-    "a=b",
-    "postgresql://x",
-    "new\nline",
-    "%s %(x)s {}",
-    "Ünï",
-    "dbname='postgres'",
-    "x" * 63,
-]
+from tests.support.postgres import ACCOUNT, ODD_NAMES, PASSWORD, SUPERUSER, Server
 
 
 def current(endpoint: Endpoint, dbname: str | None = None) -> tuple[object, ...]:

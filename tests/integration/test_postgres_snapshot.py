@@ -5,13 +5,12 @@ import threading
 import time
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
 from hiveden_backup.core.model import Extension, PostgresSource, Table
 from hiveden_backup.host.postgres import dsn_endpoint, end_backends, hold
-from tests.support.postgres import SUPERUSER, Server
+from tests.support.postgres import SUPERUSER, Server, waiting
 
 
 @pytest.fixture
@@ -22,32 +21,6 @@ def shop(postgres: Server) -> Iterator[str]:
         "INSERT INTO orders SELECT generate_series(1, 1000)",
     ) as name:
         yield name
-
-
-@contextlib.contextmanager
-def waiting(postgres: Server, dbname: str, statement: str, application: str = "app") -> Iterator[None]:
-    """A backend that tries `statement` and waits for its lock while the block runs."""
-    failures: list[Exception] = []
-
-    def attempt() -> None:
-        with contextlib.closing(postgres.connect(dbname, application_name=application)) as connection:
-            try:
-                connection.execute(statement.encode())
-            except psycopg.Error as error:
-                failures.append(error)
-
-    thread = threading.Thread(target=attempt)
-    thread.start()
-    query = f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{application}' AND wait_event_type = 'Lock'"
-    deadline = time.monotonic() + 10
-    while not postgres.sql(query):
-        assert time.monotonic() < deadline, f"{statement} does not wait: {failures}"
-        time.sleep(0.02)
-    try:
-        yield
-    finally:
-        thread.join()
-    assert not failures
 
 
 def test_facts_and_rows_are_those_of_the_moment(postgres: Server, shop: str) -> None:

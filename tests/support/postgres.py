@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,20 @@ from tests.support import images
 ACCOUNT = "postgres"
 SUPERUSER = "tester"
 PASSWORD = "it's a \\ secret: yes"
+
+ODD_NAMES = [
+    "we ird",
+    "qu'ote\"d",
+    "back\\slash",
+    "-dash",
+    "a=b",
+    "postgresql://x",
+    "new\nline",
+    "%s %(x)s {}",
+    "Ünï",
+    "dbname='postgres'",
+    "x" * 63,
+]
 
 # `postgres` must be the system account; `tester` may come in by the socket; everybody else needs a password.
 _RULES = f"""
@@ -195,3 +211,29 @@ def dump_to(path: Path, endpoint: Endpoint, dbname: str, *, tool: PgTools | None
             facts = replace(snapshot.facts(), tables=snapshot.row_counts())
     assert dump.warnings == ()
     return facts
+
+
+@contextlib.contextmanager
+def waiting(server: Server, dbname: str, statement: str, application: str = "app") -> Iterator[None]:
+    """A backend that tries `statement` and waits for its lock while the block runs."""
+    failures: list[Exception] = []
+
+    def attempt() -> None:
+        with contextlib.closing(server.connect(dbname, application_name=application)) as connection:
+            try:
+                connection.execute(statement.encode())
+            except psycopg.Error as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    query = f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{application}' AND wait_event_type = 'Lock'"
+    deadline = time.monotonic() + 10
+    while not server.sql(query):
+        assert time.monotonic() < deadline, f"{statement} does not wait: {failures}"
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        thread.join()
+    assert not failures

@@ -1,0 +1,109 @@
+"""A database out of a backup, as a new one beside what is there."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from hiveden_backup.core.config import parse
+from hiveden_backup.core.errors import BackupError, ConfigError, NotFoundError, UsageError
+from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, PostgresSource
+from hiveden_backup.core.postgres import Endpoint, choose_restore_tool, major_of
+from hiveden_backup.host.containers import Docker, connect
+from hiveden_backup.host.directory import BackupDirectory
+from hiveden_backup.host.postgres_inspect import inspect
+from hiveden_backup.host.postgres_restore import restore_new
+from hiveden_backup.host.postgres_tools import find_tools, inside_tools
+from hiveden_backup.jobs.catalog import Backup
+from hiveden_backup.jobs.context import Context
+from hiveden_backup.jobs.databases import endpoint_of, unambiguous
+from hiveden_backup.jobs.verify import check_sums
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredDatabase:
+    """A database that came back as `name` on `server`."""
+
+    name: str
+    server: str
+
+
+def restore_as(
+    context: Context, directory: BackupDirectory, backup: Backup, database: str, *, server: str | None, new_name: str
+) -> RestoredDatabase:
+    """Restore a database's dump as the new database `new_name` on the server that it came from.
+
+    Digests are checked first. NotFoundError when the backup has no such database, UsageError when several servers do.
+    """
+    manifest = directory.manifest(backup.job, backup.id)
+    artifact = find_artifact(manifest, database, server)
+    if artifact.database is None:
+        raise NotFoundError(f"{backup} does not say what the database {database} was made with")
+    check_sums(directory, backup)
+    path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
+    with ExitStack() as stack:
+        endpoint = _endpoint(context, manifest, artifact, stack)
+        dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
+        tools = list(find_tools())
+        if all(tool.major < dumped for tool in tools) and (inside := inside_tools(endpoint)) is not None:
+            tools = [inside]
+        warnings = restore_new(endpoint, path, artifact.database, new_name, choose_restore_tool(dumped, tools, major))
+    for warning in warnings:
+        log.warning(warning, job=backup.job)
+    return RestoredDatabase(new_name, endpoint.name)
+
+
+def find_artifact(manifest: Manifest, database: str, server: str | None) -> Artifact:
+    """The dump of a database in a backup."""
+    databases = [each for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
+    found = [each for each in databases if each.target == database and server in (None, each.server)]
+    if not found:
+        have = ", ".join(f"{each.target} on {each.server}" for each in databases) or "none"
+        raise NotFoundError(
+            f"{manifest.job}/{manifest.id} has no database {database}{f' of {server}' if server else ''}",
+            f"It has: {have}",
+            "See what there is: hiveden-backup list --type database",
+        )
+    if len(found) > 1:
+        several = ", ".join(each.server for each in found)
+        raise UsageError(f"Several servers have a database {database}", several, "Say which one with --server")
+    return found[0]
+
+
+def _endpoint(context: Context, manifest: Manifest, artifact: Artifact, stack: ExitStack) -> Endpoint:
+    """The server that an artifact came from, by today's configuration, else by the one the backup was made with."""
+    docker: Docker | None = None
+    seen: list[Endpoint] = []
+    for source in _sources(context, manifest):
+        if source.container is not None and source.container != artifact.server:
+            continue  # a container's server has the container's name
+        if source.container is not None and docker is None:
+            docker = stack.enter_context(connect(context.config.docker))
+        try:
+            endpoint = unambiguous(endpoint_of(source, docker), seen)
+        except BackupError:
+            if source.container is not None:
+                raise
+            continue  # another source's trouble (its passfile is gone, say)
+        if endpoint.name == artifact.server:
+            return endpoint
+        seen.append(endpoint)
+    raise NotFoundError(
+        f"The configuration does not tell how to reach the server {artifact.server}",
+        "No [[postgres]] table of the job leads to it",
+        f"Add one to the job {manifest.job}; what it was: hiveden-backup show {manifest.job}/{manifest.id}",
+    )
+
+
+def _sources(context: Context, manifest: Manifest) -> Iterator[PostgresSource]:
+    job = context.config.jobs.get(manifest.job)
+    if job is not None:
+        yield from job.postgres
+    table = {"directory": context.config.directory, "jobs": {manifest.job: dict(manifest.job_config)}}
+    try:
+        yield from parse(table, lambda _: "manifest.json").jobs[manifest.job].postgres
+    except ConfigError:
+        return  # written by a version that knew other keys: today's configuration has to do
