@@ -197,11 +197,11 @@ def _check_paths(table: Table, paths: Sequence[str], directory: str | None) -> N
 
 
 def _check_servers(table: Table, sources: Sequence[PostgresSource]) -> None:
-    """One entry per server, since files in a backup are called by the server's name."""
+    """One entry per server: files in a backup are called by the name of the server, and its port where needed."""
     valid = [source for source in sources if (source.container is None) != (source.dsn is None)]
-    names = [conninfo.server_of(source) for source in valid]
+    names = conninfo.server_names(valid)
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-        hint = "List its databases in one entry; give another server of that name, on another port say, its own job"
+        hint = "List its databases in one entry"
         table.problem("postgres", f"the server {quoted(name)} is listed twice", hint)
 
 

@@ -5,6 +5,7 @@ connection string, since it may hold a password.
 """
 
 import re
+from collections.abc import Sequence
 
 from hiveden_backup.core.model import PostgresSource
 
@@ -55,6 +56,20 @@ def server_name(conninfo: str) -> str:
 def server_of(source: PostgresSource) -> str:
     """What a configured server is called: its container's name, or `server_name` of its dsn."""
     return source.container if source.container is not None else server_name(source.dsn or "")
+
+
+def server_names(sources: Sequence[PostgresSource]) -> tuple[str, ...]:
+    """What each of a job's servers is called in file names and manifests: several of one host by their ports, too."""
+    plain = [server_of(source) for source in sources]
+    return tuple(
+        f"{name}:{port_of(source)}" if plain.count(name) > 1 and source.dsn is not None else name
+        for name, source in zip(plain, sources, strict=True)
+    )
+
+
+def port_of(source: PostgresSource) -> str:
+    """The port of a configured server; "" for a container's."""
+    return parse(source.dsn).get("port", "5432") if source.dsn is not None else ""
 
 
 def _parse_pairs(text: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from hiveden_backup.core.conninfo import server_names
 from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import Source
@@ -146,11 +147,11 @@ def check_servers(plan: Plan) -> None:
         return
     from hiveden_backup.jobs.databases import reach  # noqa: PLC0415 - psycopg is slow to import
 
-    for source in plan.job.postgres:
+    for source, name in zip(plan.job.postgres, server_names(plan.job.postgres), strict=True):
         if source.container is not None and plan.docker is None:
             continue  # said already
         with plan.findings.check("postgres"):
-            plan.servers.append(reach(plan, source))
+            plan.servers.append(reach(plan, source, name))
 
 
 def look_at_trees(plan: Plan, context: Context, *, full: bool) -> None:

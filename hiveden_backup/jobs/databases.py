@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
+from hiveden_backup.core.errors import DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource, Source
 from hiveden_backup.core.names import encode
 from hiveden_backup.core.postgres import (
@@ -58,9 +58,9 @@ class Server:
         return Source("dsn", self.endpoint.name, self.endpoint.place)
 
 
-def reach(plan: Plan, source: PostgresSource) -> Server:
+def reach(plan: Plan, source: PostgresSource, server_name: str) -> Server:
     """Connect to a source's server and see that it can be dumped; findings for what is only worth a look."""
-    endpoint = unambiguous(endpoint_of(source, plan.docker), [server.endpoint for server in plan.servers])
+    endpoint = endpoint_of(source, server_name, plan.docker)
     facts = inspect(endpoint)
     names = select_databases(facts, source, endpoint.name)
     tool = dump_tool(endpoint, facts.major)
@@ -85,10 +85,10 @@ def reach(plan: Plan, source: PostgresSource) -> Server:
     return server
 
 
-def endpoint_of(source: PostgresSource, docker: Docker | None) -> Endpoint:
-    """How to reach the server of a source."""
+def endpoint_of(source: PostgresSource, server_name: str, docker: Docker | None) -> Endpoint:
+    """How to reach the server of a source, called as `core.conninfo.server_names` says."""
     if source.container is None:
-        return dsn_endpoint(source)
+        return replace(dsn_endpoint(source), name=server_name)
     if docker is None:
         raise UnreachableError(f"The container {source.container} cannot be looked at", "Docker does not answer")
     return container_endpoint(source, server_container(docker, docker.container(source.container)))
@@ -103,15 +103,6 @@ def server_container(docker: Docker, container: Container) -> ServerContainer:
         addresses=container.addresses,
         door=lambda argv, **how: docker.exec_stream(container, argv, **how),
     )
-
-
-def unambiguous(endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
-    """Two servers of one host are told apart by their ports."""
-    if all(endpoint.name != other.name for other in others):
-        return endpoint
-    if any(endpoint.parameters == other.parameters for other in others):
-        raise BackupError(f"The job names the server {endpoint.name} twice", "", "Name all its databases in one table")
-    return replace(endpoint, name=f"{endpoint.name}:{endpoint.parameters.get('port', '5432')}")
 
 
 def _check_readable(server: Server, name: str) -> None:

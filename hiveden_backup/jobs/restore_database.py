@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import structlog
 
 from hiveden_backup.core.config import parse
-from hiveden_backup.core.errors import BackupError, ConfigError, NotFoundError, UsageError
+from hiveden_backup.core.conninfo import server_names
+from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, PostgresSource
 from hiveden_backup.core.postgres import Endpoint, choose_restore_tool, major_of
-from hiveden_backup.host.containers import Docker, connect
+from hiveden_backup.host.containers import connect
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.postgres_inspect import inspect
 from hiveden_backup.host.postgres_restore import restore_new
 from hiveden_backup.host.postgres_tools import find_tools, inside_tools
 from hiveden_backup.jobs.catalog import Backup
 from hiveden_backup.jobs.context import Context
-from hiveden_backup.jobs.databases import endpoint_of, unambiguous
+from hiveden_backup.jobs.databases import endpoint_of
 from hiveden_backup.jobs.verify import check_sums
 
 log = structlog.get_logger()
@@ -75,22 +76,11 @@ def find_artifact(manifest: Manifest, database: str, server: str | None) -> Arti
 
 def _endpoint(context: Context, manifest: Manifest, artifact: Artifact, stack: ExitStack) -> Endpoint:
     """The server that an artifact came from, by today's configuration, else by the one the backup was made with."""
-    docker: Docker | None = None
-    seen: list[Endpoint] = []
-    for source in _sources(context, manifest):
-        if source.container is not None and source.container != artifact.server:
-            continue  # a container's server has the container's name
-        if source.container is not None and docker is None:
-            docker = stack.enter_context(connect(context.config.docker))
-        try:
-            endpoint = unambiguous(endpoint_of(source, docker), seen)
-        except BackupError:
-            if source.container is not None:
-                raise
-            continue  # another source's trouble (its passfile is gone, say)
-        if endpoint.name == artifact.server:
-            return endpoint
-        seen.append(endpoint)
+    for sources in _configurations(context, manifest):
+        for source, name in zip(sources, server_names(sources), strict=True):
+            if name == artifact.server:
+                docker = stack.enter_context(connect(context.config.docker)) if source.container is not None else None
+                return endpoint_of(source, name, docker)
     raise NotFoundError(
         f"The configuration does not tell how to reach the server {artifact.server}",
         "No [[postgres]] table of the job leads to it",
@@ -98,12 +88,12 @@ def _endpoint(context: Context, manifest: Manifest, artifact: Artifact, stack: E
     )
 
 
-def _sources(context: Context, manifest: Manifest) -> Iterator[PostgresSource]:
+def _configurations(context: Context, manifest: Manifest) -> Iterator[tuple[PostgresSource, ...]]:
     job = context.config.jobs.get(manifest.job)
     if job is not None:
-        yield from job.postgres
+        yield job.postgres
     table = {"directory": context.config.directory, "jobs": {manifest.job: dict(manifest.job_config)}}
     try:
-        yield from parse(table, lambda _: "manifest.json").jobs[manifest.job].postgres
+        yield parse(table, lambda _: "manifest.json").jobs[manifest.job].postgres
     except ConfigError:
         return  # written by a version that knew other keys: today's configuration has to do

@@ -233,8 +233,7 @@ WRONG = [
     (
         in_source('container="a"\n[[jobs.immich.postgres]]\ndsn="host=a"'),
         (
-            'jobs.immich.postgres: the server "a" is listed twice. List its databases in one entry; '
-            "give another server of that name, on another port say, its own job."
+            'jobs.immich.postgres: the server "a:5432" is listed twice. List its databases in one entry.'
         ),
     ),
     *(
