@@ -231,10 +231,8 @@ WRONG = [
         "jobs.immich.postgres[0].user: contains a control character. Remove it.",
     ),
     (
-        in_source('container="a"\n[[jobs.immich.postgres]]\ndsn="host=a"'),
-        (
-            'jobs.immich.postgres: the server "a:5432" is listed twice. List its databases in one entry.'
-        ),
+        in_source('dsn="host=a"\n[[jobs.immich.postgres]]\ndsn="host=a"'),
+        ('jobs.immich.postgres: the server "a:5432" is listed twice. List its databases in one entry.'),
     ),
     *(
         (
