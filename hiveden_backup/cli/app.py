@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Optional, ParamSpec
 
 import typer
@@ -123,11 +124,24 @@ def report(error: BackupError) -> None:
     print(f"{label} {error}", file=sys.stderr)
 
 
+def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a person sees of an error that nobody foresaw; Python then ends with status 1."""
+    if options.verbose:
+        traceback.print_exception(kind, error, trace)
+    what = BackupError(
+        f"hiveden-backup has a defect: {kind.__name__}: {error}",
+        "Nothing half-done is visible as a backup",
+        "Run again with --verbose before the command, and report what it prints",
+    )
+    print(f"error: {what}", file=sys.stderr)
+
+
 def run() -> None:
     """Run the command line: the process ends here, with 128 + n after a signal."""
     from hiveden_backup.host.signals import raise_on_signals
 
     raise_on_signals()
+    sys.excepthook = _defect
     try:
         app()
     except Interrupted as interrupted:

@@ -1,9 +1,9 @@
 """Measures hiveden-backup against stock pipelines and its peers, interleaved, as ratios in one run.
 
-    python tests/bench/bench.py files      first, unchanged and 1 %-changed run against tar|zstd, restic and borg
-    python tests/bench/bench.py downtime   stop to start against a bare docker stop + start, with 1x and 4x data
-    python tests/bench/bench.py list       `list` with 1 000 backups
-    python tests/bench/bench.py memory     peak memory and scan time with many files
+    python -m tests.bench.bench files      first, unchanged and 1 %-changed run against tar|zstd, restic and borg
+    python -m tests.bench.bench downtime   stop to start against a bare docker stop + start, with 1x and 4x data
+    python -m tests.bench.bench list       `list` with 1 000 backups
+    python -m tests.bench.bench memory     peak memory and scan time with many files
 
 Needs root. restic and borg take part where they are installed. `--directory` is where the data goes (several GB).
 """
@@ -20,40 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-
-class Bed:
-    """A scratch place with a configuration, and the program on it."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.config = place / "etc/config.toml"
-        self.backups = place / "backups"
-
-    def configure(self, job: str) -> None:
-        self.config.parent.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(f'directory = "{self.backups}"\n{job}')
-
-    def fresh(self) -> None:
-        shutil.rmtree(self.backups, ignore_errors=True)
-        shutil.rmtree(self.place / "state", ignore_errors=True)
-        self.program("init", "--directory", str(self.backups))
-
-    def program(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "hiveden_backup", "--config", str(self.config), *arguments]
-        environment = {**os.environ, "STATE_DIRECTORY": str(self.place / "state"), "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(arguments)}: {done.returncode}\n{done.stderr}")
-        return done.stdout
-
-
-def timed(work: Callable[[], object]) -> float:
-    began = time.monotonic()
-    work()
-    return time.monotonic() - began
+from tests.bench.bed import ROOT, Bed, timed
 
 
 def make_files(place: Path, count: int, total: int, seed: int = 1) -> None:
@@ -222,7 +189,7 @@ def main() -> None:
         case "memory":
             bench_memory(chosen.directory, 300_000)
         case _:
-            from downtime import bench_downtime  # noqa: PLC0415 - needs Docker and PostgreSQL
+            from tests.bench.downtime import bench_downtime  # noqa: PLC0415 - needs Docker and PostgreSQL
 
             bench_downtime(chosen.directory, chosen.rounds)
 
