@@ -143,7 +143,7 @@ def run() -> None:
     raise_on_signals()
     sys.excepthook = _defect
     try:
-        app()
+        typer.main.get_command(app)(prog_name="hiveden-backup")  # not app(): it replaces the excepthook
     except Interrupted as interrupted:
         print(f"Interrupted by signal {interrupted.signal_number}.", file=sys.stderr)
         sys.exit(interrupted.exit_code)

@@ -112,7 +112,9 @@ def prune(
     rows: list[tuple[str, dict[str, Any]]] = []
     for job in _chosen(config, jobs or []):
         if dry_run:
-            pruned = pruning.plan(directory, job.name, job.retention, now(), local_zone())
+            pruned = pruning.plan(
+                directory, options.records(), job.name, policy=job.retention, now=now(), zone=local_zone()
+            )
         else:
             with job_lock(state_directory(), job.name):
                 pruned = pruning.prune(
