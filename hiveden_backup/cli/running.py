@@ -66,7 +66,7 @@ def _dry_run(surroundings: "Context", jobs: "Sequence[Job]", *, full: bool) -> N
 def check(jobs: Optional[List[str]] = _JOBS, as_json: bool = _JSON) -> None:  # noqa: UP006
     """Look at everything a run needs, without changing anything; exit 1 if anything would fail."""
     from hiveden_backup.core.model import Status
-    from hiveden_backup.jobs.plan import validate
+    from hiveden_backup.jobs.validate import validate
 
     config = options.load()
     with context(config) as surroundings:

@@ -11,6 +11,7 @@ from hiveden_backup.core import conninfo, spans
 from hiveden_backup.core.config_reader import Problems, Table
 from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
 from hiveden_backup.core.names import is_job_name
+from hiveden_backup.core.schedule import ScheduleError, to_calendars
 from hiveden_backup.core.toml_keys import Key, quoted
 
 _Record = Config | Retention | Job | PostgresSource | Api
@@ -100,7 +101,7 @@ def _job(name: str, table: Table, directory: str | None, retention: Retention) -
     own = table.table("retention")
     job = Job(
         name=name,
-        schedule=table.texts("schedule", single=True),
+        schedule=_schedule(table),
         catch_up=table.flag("catch_up", default=_JOB.catch_up),
         jitter=table.span("jitter", _JOB.jitter, zero=True),
         paths=table.names("paths", rules.absolute_path),
@@ -129,6 +130,16 @@ def _job(name: str, table: Table, directory: str | None, retention: Retention) -
     _check_paths(table, job.paths, directory)
     _check_servers(table, job.postgres)
     return job
+
+
+def _schedule(table: Table) -> tuple[str, ...]:
+    expressions = table.texts("schedule", single=True)
+    for expression in expressions:
+        try:
+            to_calendars(expression)
+        except ScheduleError as error:
+            table.problem("schedule", error.message, error.hint)
+    return expressions
 
 
 def _source(table: Table) -> PostgresSource:

@@ -1,8 +1,10 @@
 """The single checks of a job's validation. Each adds to the plan what it found, and says what is wrong."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from hiveden_backup.core.conninfo import server_names
@@ -10,17 +12,21 @@ from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import Source
 from hiveden_backup.core.order import stop_order
+from hiveden_backup.core.schedule import to_calendars
 from hiveden_backup.host import mounts, process
+from hiveden_backup.host.calendar import upcoming
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.files import translated
 from hiveden_backup.jobs.base import find_base
+from hiveden_backup.jobs.catalog import newest_manifest
 from hiveden_backup.jobs.context import Context
-from hiveden_backup.jobs.passes import State, Trees, look
+from hiveden_backup.jobs.passes import Trees, look
 from hiveden_backup.jobs.plan import Plan
 from hiveden_backup.jobs.space import check_room
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
 _DEVICE_OPTION = "device"
+_DEFAULT_DOCKER = "unix:///var/run/docker.sock"
 
 
 def check_tools(plan: Plan) -> None:
@@ -49,15 +55,27 @@ def check_directory(plan: Plan, path: Path) -> None:
 
 
 def check_docker(plan: Plan, context: Context, stack: ExitStack) -> None:
-    """Docker answers, where the job needs it."""
+    """Docker answers, where the job needs it. Where files are archived, it is asked about live databases among them."""
     job = plan.job
-    if not (job.containers or job.volumes or any(source.container for source in job.postgres)):
+    needed = bool(job.containers or job.volumes or any(source.container for source in job.postgres))
+    if not needed and not (job.has_files and _may_be_there(context.config.docker)):
         return
     from hiveden_backup.host.containers import connect  # noqa: PLC0415 - slow to import, and not every job needs it
 
-    with plan.findings.check("docker"):
+    try:
         plan.docker = stack.enter_context(connect(context.config.docker))
         plan.findings.ok("docker", f"Docker {plan.docker.ping()} answers at {plan.docker.address}")
+    except BackupError as error:
+        plan.docker = None
+        if needed:
+            plan.findings.fail("docker", error)
+        else:
+            plan.findings.ok("docker", f"{error.what}: it is not asked whether containers use the files")
+
+
+def _may_be_there(address: str | None) -> bool:
+    kind, _, place = (address or os.environ.get("DOCKER_HOST") or _DEFAULT_DOCKER).partition("://")
+    return kind != "unix" or os.path.exists(place)
 
 
 def check_containers(plan: Plan) -> None:
@@ -74,7 +92,8 @@ def check_containers(plan: Plan) -> None:
                 plan.findings.warn("container", f"{name} is {container.status}: it is left as it is")
             else:
                 plan.findings.ok("container", f"{name} is running")
-    plan.containers = tuple(stop_order(found, plan.docker.containers()))
+    with plan.findings.check("docker"):
+        plan.containers = tuple(stop_order(found, plan.docker.containers() if found else ()))
 
 
 def _check_stoppable(plan: Plan, container: Container) -> None:
@@ -156,13 +175,13 @@ def check_servers(plan: Plan) -> None:
 
 def look_at_trees(plan: Plan, context: Context, *, full: bool) -> None:
     """Scan and compare with the newest index: the first half of the hot pass, which also tells the space needed."""
-    if plan.trees is None or plan.directory is None or plan.findings.failed:
+    if plan.trees is None:
         return
     with plan.findings.check("files"):
-        plan.base, warnings = (State(), ()) if full else find_base(plan.directory, context.records, plan.job.name)
-        for warning in warnings:
-            plan.findings.warn("files", warning)
-        if not full:
+        if plan.directory is not None and not full:
+            plan.base, warnings = find_base(plan.directory, context.records, plan.job.name)
+            for warning in warnings:
+                plan.findings.warn("files", warning)
             _check_mounts_of_last(plan)
         context.progress.begin("scan")
         plan.looked = look(plan.trees, plan.base, plan.spool, "hot")
@@ -176,10 +195,8 @@ def _check_mounts_of_last(plan: Plan) -> None:
     """A path that was a mount point in the newest backup and is an empty directory now: its disk is not mounted."""
     if plan.directory is None or plan.trees is None:
         return
-    backups = plan.directory.backups(plan.job.name)
-    if not backups:
-        return
-    points = {point for root in plan.directory.manifest(plan.job.name, backups[0]).roots for point in root.mounts}
+    newest = newest_manifest(plan.directory, plan.job.name)
+    points = {point for root in newest.roots for point in root.mounts} if newest is not None else set()
     mounted = {mount.point for mount in mounts.mounts()}
     for point in sorted(points - mounted):
         if any(mounts.is_below(point, root) for root in plan.trees.roots) and not plan.trees.ignores(point):
@@ -196,30 +213,53 @@ def check_mounted_by_others(plan: Plan) -> None:
     """No running container that goes on writes to what is archived; none of them has a live database there."""
     if plan.docker is None or plan.trees is None:
         return
-    dumped = {source.container for source in plan.job.postgres}
-    suspects = plan.looked.suspects if plan.looked is not None else ()
-    for container in plan.docker.containers():
-        if not container.running or container.paused or container.name in plan.job.containers:
+    with plan.findings.check("docker"):
+        running = [container for container in plan.docker.containers() if container.running and not container.paused]
+        writers = [(os.path.realpath(source), container) for container in running for source in _written(container)]
+        live = {container.id for container in _check_live_databases(plan, writers)}
+        spared = live | {container.id for container in plan.containers}
+        dumped = {source.container for source in plan.job.postgres}
+        for container in running:
+            if container.id in spared or container.name in dumped:
+                continue
+            if any(_is_archived(plan.trees, source) for source, writer in writers if writer is container):
+                plan.findings.warn(
+                    "container",
+                    f"The running container {container.name} writes to what the job archives and is not stopped",
+                    f'Add "{container.name}" to `containers` for a consistent copy',
+                )
+
+
+def _check_live_databases(plan: Plan, writers: Sequence[tuple[str, Container]]) -> Iterator[Container]:
+    """Those that have a database in use among what is archived: of all that mount it, the ones that mount no more."""
+    stopped = {container.id for container in plan.containers}
+    told: set[str] = set()
+    for path in plan.looked.suspects if plan.looked is not None else ():
+        above = [(source, container) for source, container in writers if mounts.is_below(path, source)]
+        closest = max((len(source) for source, _ in above), default=0)
+        owners = [container for source, container in above if len(source) == closest]
+        if not owners or any(owner.id in stopped for owner in owners) or owners[0].id in told:
             continue
-        written = [mount.source for mount in container.mounts if mount.writable and mount.source]
-        live = [path for path in suspects if any(mounts.is_below(path, os.path.realpath(source)) for source in written)]
-        if live:
-            error = BackupError(
-                f"{live[0]} belongs to a database that runs in the container {container.name}",
-                "A copy of its files while it runs does not restore",
-                f'Add "{container.name}" to `containers`; or exclude its files, and dump it if it is PostgreSQL',
-            )
-            plan.findings.fail("live database", error)
-        elif container.name not in dumped and any(
-            mounts.is_below(os.path.realpath(source), root) or mounts.is_below(root, os.path.realpath(source))
-            for source in written
-            for root in plan.trees.roots
-        ):
-            plan.findings.warn(
-                "container",
-                f"The running container {container.name} writes to what the job archives and is not stopped",
-                f'Add "{container.name}" to `containers` for a consistent copy',
-            )
+        told.add(owners[0].id)
+        yield owners[0]
+        error = BackupError(
+            f"{path} belongs to a database that runs in the container {owners[0].name}",
+            "A copy of its files while it runs does not restore",
+            f'Add "{owners[0].name}" to `containers`; or exclude its files, and dump it if it is PostgreSQL',
+        )
+        plan.findings.fail("live database", error)
+
+
+def _written(container: Container) -> Iterator[str]:
+    return (mount.source for mount in container.mounts if mount.writable and mount.source)
+
+
+def _is_archived(trees: Trees, source: str) -> bool:
+    """Whether something that is archived lies in what a container mounts from `source`, or the other way round."""
+    if any(mounts.is_below(root, source) for root in trees.roots):
+        return True
+    everywhere = replace(trees, one_file_system=False)
+    return any(mounts.is_below(source, root) for root in trees.roots) and not everywhere.ignores(source)
 
 
 def check_space(plan: Plan) -> None:
@@ -228,3 +268,20 @@ def check_space(plan: Plan) -> None:
         return
     with plan.findings.check("space"):
         check_room(plan, plan.directory)
+
+
+def check_schedule(plan: Plan, now: datetime) -> None:
+    """Each calendar of the schedule elapses some day. It does not matter to a run, so only `check` asks."""
+    for expression in plan.job.schedule:
+        try:
+            moments = [upcoming([line], 1, now) for line in to_calendars(expression)]
+        except UnreachableError as error:
+            plan.findings.warn("schedule", str(error))
+        except BackupError as error:
+            plan.findings.fail("schedule", error)
+        else:
+            if not all(moments):
+                never = BackupError(f'The schedule "{expression}" never elapses', "", "Look at its date")
+                plan.findings.fail("schedule", never)
+            else:
+                plan.findings.ok("schedule", f'"{expression}" elapses next at {min(moments)[0]:%Y-%m-%d %H:%M} UTC')

@@ -9,13 +9,11 @@ from pathlib import Path
 import structlog
 
 from hiveden_backup.core.errors import DeniedError, NotFoundError, UnreachableError
-from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource, Source
+from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource
 from hiveden_backup.core.names import encode
 from hiveden_backup.core.postgres import (
     Endpoint,
-    PgTools,
     ServerContainer,
-    ServerFacts,
     application_name,
     application_prefix,
     choose_restore_tool,
@@ -33,29 +31,11 @@ from hiveden_backup.host.postgres_endpoint import container_endpoint, dsn_endpoi
 from hiveden_backup.host.postgres_inspect import inspect, privileges
 from hiveden_backup.host.postgres_snapshot import Snapshot, hold
 from hiveden_backup.host.postgres_tools import dump_tool, find_tools
-from hiveden_backup.jobs.plan import Plan
+from hiveden_backup.jobs.plan import Plan, Server
 
 log = structlog.get_logger()
 _LOCKED_SECONDS = 10.0
 _BLOCKED_POLL = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server that a job dumps, as validation found it. `names` are the databases to dump."""
-
-    source: PostgresSource
-    endpoint: Endpoint
-    facts: ServerFacts
-    names: tuple[str, ...]
-    tool: PgTools
-
-    @property
-    def artifact_source(self) -> Source:
-        """Where its artifacts come from."""
-        if self.source.container is not None:
-            return Source("container", self.source.container)
-        return Source("dsn", self.endpoint.name, self.endpoint.place)
 
 
 def reach(plan: Plan, source: PostgresSource, server_name: str) -> Server:

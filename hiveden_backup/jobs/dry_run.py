@@ -8,7 +8,8 @@ from hiveden_backup.core.model import Job
 from hiveden_backup.jobs import prune
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.passes import compacting
-from hiveden_backup.jobs.plan import Plan, ValidationError, planned
+from hiveden_backup.jobs.plan import Plan, ValidationError
+from hiveden_backup.jobs.validate import planned
 
 _SHOWN = 10
 
@@ -46,7 +47,14 @@ def _steps(context: Context, plan: Plan) -> Iterator[str]:
         yield f"dump {', '.join(server.names)} with pg_dump {'.'.join(map(str, server.tool.version))}"
     if plan.directory is not None:
         yield f"publish the backup in {os.fspath(plan.directory.job_path(plan.job.name))}"
-        pruned = prune.plan(plan.directory, plan.job.name, plan.job.retention, context.now(), context.zone)
+        pruned = prune.plan(
+            plan.directory,
+            context.records,
+            plan.job.name,
+            policy=plan.job.retention,
+            now=context.now(),
+            zone=context.zone,
+        )
         going = [decision.id for decision in pruned.decisions if not decision.keep]
         if going:
             yield f"prune {', '.join(going[:_SHOWN])}{' and more' if len(going) > _SHOWN else ''}"

@@ -1,22 +1,20 @@
-"""Validation: everything a run needs is looked at before anything is touched, and all problems are said at once."""
+"""What validation finds: the plan that a run executes, and the findings that may prevent it."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
-from hiveden_backup.core.model import Finding, Job, Source, Status
+from hiveden_backup.core.model import Finding, Job, PostgresSource, Source, Status
+from hiveden_backup.core.postgres import Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.directory import BackupDirectory
-from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.passes import Look, State, Trees
 
 if TYPE_CHECKING:
     from hiveden_backup.host.containers import Docker
-    from hiveden_backup.jobs.databases import Server
 
 
 class ValidationError(BackupError):
@@ -76,6 +74,24 @@ class Findings:
         return tuple(finding.message for finding in self.all if finding.status is Status.WARN)
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that a job dumps, as validation found it. `names` are the databases to dump."""
+
+    source: PostgresSource
+    endpoint: Endpoint
+    facts: ServerFacts
+    names: tuple[str, ...]
+    tool: PgTools
+
+    @property
+    def artifact_source(self) -> Source:
+        """Where its artifacts come from."""
+        if self.source.container is not None:
+            return Source("container", self.source.container)
+        return Source("dsn", self.endpoint.name, self.endpoint.place)
+
+
 @dataclass(slots=True)
 class Plan:
     """What a run will do, as validation found it. `looked` is the hot pass's comparison, taken while validating."""
@@ -90,32 +106,4 @@ class Plan:
     sources: tuple[Source, ...] = ()
     base: State = field(default_factory=State)
     looked: Look | None = None
-    servers: "list[Server]" = field(default_factory=list)
-
-
-@contextmanager
-def planned(context: Context, job: Job, spool: Path, *, full: bool = False) -> Iterator[Plan]:
-    """Validate a job. What the plan refers to (connections, the comparison in `spool`) lives as long as the block.
-
-    Nothing is changed but the spool, an empty directory.
-    """
-    from hiveden_backup.jobs import checks  # noqa: PLC0415 - the checks use the values above
-
-    plan = Plan(job, Findings(job.name), spool)
-    with ExitStack() as stack:
-        checks.check_tools(plan)
-        checks.check_directory(plan, Path(context.config.directory))
-        checks.check_docker(plan, context, stack)
-        checks.check_containers(plan)
-        checks.check_trees(plan, context)
-        checks.check_servers(plan)
-        checks.look_at_trees(plan, context, full=full)
-        checks.check_mounted_by_others(plan)
-        checks.check_space(plan)
-        yield plan
-
-
-def validate(context: Context, job: Job) -> tuple[Finding, ...]:
-    """What `check` prints of one job."""
-    with TemporaryDirectory(prefix="hiveden-backup-") as spool, planned(context, job, Path(spool)) as plan:
-        return tuple(plan.findings.all)
+    servers: list[Server] = field(default_factory=list)

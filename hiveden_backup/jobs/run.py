@@ -2,15 +2,16 @@
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, common_exit_code
+from hiveden_backup.core.errors import BackupError, BusyError, CorruptError, Interrupted, StorageError, common_exit_code
 from hiveden_backup.core.model import Job
-from hiveden_backup.host.directory import BackupDirectory
+from hiveden_backup.host.directory import MARKER, BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.files import make_directory, translated
 from hiveden_backup.host.ledger import Ledger
@@ -19,19 +20,20 @@ from hiveden_backup.host.records import Result, RunRecord
 from hiveden_backup.jobs.catalog import backup_size
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.execution import Execution, Finished
-from hiveden_backup.jobs.plan import ValidationError, planned
+from hiveden_backup.jobs.plan import ValidationError
 from hiveden_backup.jobs.prune import prune
 from hiveden_backup.jobs.recover import pay
+from hiveden_backup.jobs.validate import planned
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. `error` is what went wrong, None when nothing did; `record` is what is remembered."""
+    """How a run ended. `record` is what is remembered, `errors` what went wrong."""
 
     record: RunRecord
-    error: BackupError | None = None
+    errors: tuple[BackupError, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -50,12 +52,12 @@ def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
     record = RunRecord(job.name, started, trigger=context.trigger)
     path: Path | None = None
     try:
-        with translated(f"running the job {job.name}"):
+        with translated(f"running the job {job.name}", unwritable=StorageError):
             path = context.records.begin(record)
             log.info("Started", job=job.name, kind="started")
             outcome = _locked(context, job, record, path, full=full)
     except BackupError as error:
-        outcome = Outcome(_failed(record, error), error)
+        outcome = Outcome(_failed(record, error), (error,))
     except Interrupted as interrupted:
         ended = f"The run was ended by signal {interrupted.signal_number}."
         _close(context, path, replace(record, result=Result.INTERRUPTED, exit_code=interrupted.exit_code, error=ended))
@@ -67,8 +69,8 @@ def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
         )
         raise
     _close(context, path, outcome.record)
-    if outcome.error is not None:
-        log.error(str(outcome.error), job=job.name, kind="failed", exit_code=outcome.exit_code)
+    for each in outcome.errors:
+        log.error(str(each), job=job.name, kind="failed", exit_code=outcome.exit_code)
     return outcome
 
 
@@ -93,11 +95,11 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
         failpoint("heal")
         spool = context.spool(job.name)
         try:
-            with translated(f"making the spool {spool}"):
+            with translated(f"making the spool {spool}", unwritable=StorageError):
                 make_directory(spool)
             finished = _execute(context, job, record.started, spool, full=full)
         finally:
-            _tidy(context, job, spool)
+            _tidy(context, job)
         problems = [*debts, *finished.problems]
         pruned = _prune(context, job, problems)
     record = replace(
@@ -111,7 +113,7 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
         prune=pruned,
         warnings=finished.manifest.warnings,
     )
-    return Outcome(record, problems[0] if problems else None)
+    return Outcome(record, tuple(problems))
 
 
 def heal(context: Context, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:
@@ -130,12 +132,27 @@ def heal(context: Context, job: Job, current: Path | None = None) -> tuple[Backu
     for payment in payments:
         message = f"Container {payment.container} was left stopped by an earlier run: {payment.outcome}"
         log.warning(message, job=job.name, kind="recovered")
-    shutil.rmtree(context.spool(job.name), ignore_errors=True)
-    directory = Path(context.config.directory)
-    if directory.is_dir():
-        for name in BackupDirectory(directory, "").sweep(job.name):
-            log.info(f"Swept {name}", job=job.name)
+    _sweep(context, job)
     return tuple(payment.error for payment in payments if payment.error is not None)
+
+
+def _sweep(context: Context, job: Job) -> None:
+    """Remove what only a run in progress needs: its spool, and in the backup directory what no backup names.
+
+    Archives that a failed run left without a checkpoint go too: on a full disk they would stand in their own way.
+    """
+    spool = context.spool(job.name)
+    with translated(f"clearing the spool {spool}", unwritable=StorageError), suppress(FileNotFoundError):
+        shutil.rmtree(spool)
+    with translated(f"sweeping the leftovers of {job.name}"):
+        if not (Path(context.config.directory) / MARKER).exists():
+            return
+        directory = BackupDirectory(Path(context.config.directory), "")
+        for name in directory.sweep(job.name):
+            log.info(f"Swept {name}", job=job.name)
+        with suppress(CorruptError):  # then none goes; the prune at the end says so
+            for name in directory.collect_garbage(job.name):
+                log.info(f"Swept {name}", job=job.name)
 
 
 def _execute(context: Context, job: Job, started: datetime, spool: Path, *, full: bool) -> Finished:
@@ -154,11 +171,10 @@ def _execute(context: Context, job: Job, started: datetime, spool: Path, *, full
         return Execution(context, plan, started).execute()
 
 
-def _tidy(context: Context, job: Job, spool: Path) -> None:
-    """Take away what the run needed only while it went on; what cannot be removed, the next run sweeps."""
-    shutil.rmtree(spool, ignore_errors=True)
+def _tidy(context: Context, job: Job) -> None:
+    """Sweep behind a run; what cannot be removed now is left to the next one, which must."""
     try:
-        BackupDirectory(Path(context.config.directory), "").sweep(job.name)
+        _sweep(context, job)
     except BackupError as error:
         log.warning(str(error), job=job.name)
 

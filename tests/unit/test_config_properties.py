@@ -77,6 +77,7 @@ SPANS = st.one_of(
 )
 COUNTS = st.integers(0, 1000)
 DOCKER_NAMES = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", fullmatch=True)
+SCHEDULE = st.sampled_from(["daily", "*-*-* 02:30", "30 2 * * *", "@weekly"])
 PLAIN = st.text(min_size=1, max_size=15).filter(lambda text: plain(text) is None)
 RETENTIONS = st.fixed_dictionaries(
     {},
@@ -102,7 +103,7 @@ HOST_SOURCES = st.fixed_dictionaries(
 JOBS = st.fixed_dictionaries(
     {"volumes": st.lists(DOCKER_NAMES, min_size=1, max_size=3, unique=True)},
     optional={
-        "schedule": st.one_of(PLAIN, st.lists(PLAIN, max_size=3)),
+        "schedule": st.one_of(SCHEDULE, st.lists(SCHEDULE, max_size=3)),
         "catch_up": st.booleans(),
         "jitter": st.one_of(SPANS, st.just("0")),
         "paths": st.lists(st.from_regex(r"/srv-[a-z]{3}", fullmatch=True), max_size=3, unique=True),

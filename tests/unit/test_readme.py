@@ -1,0 +1,309 @@
+"""What README.md says, held against the program: configurations, command lines, exit codes, links, defaults, space."""
+
+import dataclasses
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from typer.testing import CliRunner
+
+from hiveden_backup import __version__
+from hiveden_backup.cli import main as _commands  # noqa: F401 - what registers them
+from hiveden_backup.cli.app import app
+from hiveden_backup.core import compaction, errors, retention, spans
+from hiveden_backup.core.config import complete_table, parse
+from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
+from hiveden_backup.core.names import backup_id, backup_time
+from hiveden_backup.core.starter import starter_configuration
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+PROGRAM = "hiveden-backup"
+
+
+# ---- reading the page ----------------------------------------------------------------------------------------------
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert found
+    return found
+
+
+def rows(head: str) -> list[list[str]]:
+    """The cells of the table whose first row begins with `head`."""
+    lines = iter(README.splitlines())
+    for line in lines:
+        if line.startswith(f"| {head} |"):
+            break
+    next(lines)
+    found = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in line.strip("|").split("|")])
+    assert found
+    return found
+
+
+def command_lines() -> Iterator[list[str]]:
+    """The arguments of every `hiveden-backup ...` in the page: in shell and cron blocks, and in running text."""
+    texts = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
+    texts += [
+        line.replace(f"/usr/local/bin/{PROGRAM}", PROGRAM) for block in blocks("cron") for line in block.splitlines()
+    ]
+    texts += re.findall(rf"`({PROGRAM} [^`]+)`", README)
+    for text in texts:
+        lexer = shlex.shlex(text, posix=True, punctuation_chars="|;&<>")
+        lexer.whitespace_split = True
+        words = list(lexer)
+        while PROGRAM in words:
+            words = words[words.index(PROGRAM) + 1 :]
+            end = next((number for number, word in enumerate(words) if word[0] in "|;&<>"), len(words))
+            yield words[:end]
+
+
+def as_configuration(text: str) -> Config:
+    """What the program makes of a block; one that is a part of a configuration gets what it lacks."""
+    table = tomllib.loads(text)
+    return parse({"directory": "/srv/backups", **table}, lambda _: "README.md")
+
+
+# ---- configuration -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", blocks("toml"), ids=lambda text: text.strip().partition("\n")[0])
+def test_configuration_is_valid(text: str) -> None:
+    assert as_configuration(text).jobs
+
+
+def test_full_example_has_every_key() -> None:
+    table = tomllib.loads(blocks("toml")[0])
+    jobs = table["jobs"].values()
+    tables = {
+        Config: [table],
+        Retention: [table["retention"]],
+        Job: jobs,
+        PostgresSource: [source for job in jobs for source in job["postgres"]],
+        Api: [table["api"]],
+    }
+    for shape, examples in tables.items():
+        wanted = {field.name for field in dataclasses.fields(shape)} - ({"name"} if shape is Job else set())
+        assert wanted == {key for example in examples for key in example}, shape
+
+
+def test_defaults_are_the_programs() -> None:
+    effective = complete_table(as_configuration("[jobs.a]\npaths = ['/a']\n[[jobs.a.postgres]]\ncontainer = 'c'"))
+    job = effective["jobs"]["a"]  # type: ignore[index] # tables of tables
+    own = {"": job, "[retention]": effective["retention"], "[[jobs.NAME.postgres]]": job["postgres"][0]}
+    own["[api]"] = effective["api"]
+    told: dict[str, set[str]] = {name: set() for name in own}
+    for keys, default, _ in rows("key"):
+        place = next((name for name in own if name and f"`{name}`" in keys), "")
+        names = re.findall(r"`([a-z_]+)`", keys) or list(own[place])
+        told[place].update(names)
+        for name in names:
+            value = None if default == "none" else tomllib.loads(f"value = {default.strip('`')}")["value"]
+            if name != "paths":  # which the configuration above needed
+                assert comparable(own[place][name]) == comparable(value), name
+    required = {"container", "dsn"}
+    assert not told[""] - job.keys()
+    for name, table in own.items():
+        assert table.keys() - told[name] - required == ({"retention", "postgres"} if table is job else set()), name
+
+
+def comparable(value: object) -> object:
+    """A value of the configuration; of a span, its seconds, however it is written."""
+    return spans.parse(value) if isinstance(value, str) else value
+
+
+# ---- the command line ----------------------------------------------------------------------------------------------
+
+
+@cache
+def usage(*names: str) -> str:
+    """What a command's --help prints."""
+    result = CliRunner().invoke(app, [*names, "--help"], prog_name=PROGRAM)
+    assert result.exit_code == 0
+    return result.output
+
+
+def listed(text: str, head: str) -> Mapping[str, bool]:
+    """The names in one part of a help text; True for options that take a value."""
+    part = re.search(rf"^{head}:\n((?: .*\n|\n)+)", f"{text}\n", re.MULTILINE)
+    if part is None:
+        return {}
+    found = re.findall(r"^  (?:-\w, )?([\w-]+)(?: (\S+))?", part[1], re.MULTILINE)
+    return {name: value.startswith("<") or value.isupper() for name, value in found}
+
+
+LINES = sorted({tuple(words) for words in command_lines()})
+
+
+@pytest.mark.parametrize("words", LINES, ids=" ".join)
+def test_command_line_exists(words: Sequence[str]) -> None:
+    assert exists(words)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "timers",
+        "verify --all --drill",
+        "restore --to /a",
+        "config unset a",
+        "--quick run --all",
+        "diff a",
+        "list --job",
+    ],
+)
+def test_wrong_command_line_is_noticed(line: str) -> None:
+    assert not exists(line.split())
+
+
+def exists(words: Sequence[str]) -> bool:
+    """Whether there are such a command and such options, with as many arguments and values as they need."""
+    names: list[str] = []
+    rest = list(words)
+    while commands := listed(usage(*names), "Commands"):
+        known = listed(usage(*names), "Options")
+        while rest and known.get(rest[0]) is False:  # global options, none of which takes a value in the page
+            rest.pop(0)
+        if not rest or rest[0] not in commands:
+            return False
+        names.append(rest.pop(0))
+    known = listed(usage(*names), "Options")
+    given = 0
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            given += 1
+        elif word not in known or (known[word] and not rest):
+            return False
+        elif known[word]:
+            rest.pop(0)
+    needed = re.findall(r"\{[A-Z]+\}| [A-Z]+(?= |$)", usage(*names).partition("\n")[0])
+    return given >= len(needed)
+
+
+def test_command_lines_are_found() -> None:
+    assert len(LINES) > 20
+    assert ("--quiet", "run", "--all") in LINES
+    assert ("run", "JOB") in LINES
+
+
+def test_every_command_is_told_of() -> None:
+    told = {word for words in LINES for word in words}
+    assert not set(listed(usage(), "Commands")) - told - {"diff"}
+
+
+def test_quickstart_has_these_options() -> None:
+    known = subprocess.run([CHECKOUT / "packaging/quickstart", "--help"], capture_output=True, check=True, text=True)
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("packaging/quickstart")]
+    assert lines
+    for word in shlex.split(" ".join(lines), comments=False):
+        assert not word.startswith("--") or word in known.stdout
+
+
+# ---- exit codes, links, version ------------------------------------------------------------------------------------
+
+
+def test_exit_codes_are_the_programs() -> None:
+    classes = [
+        each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.BackupError)
+    ]
+    told = [code for code, _ in rows("code")]
+    assert [int(code) for code in told[:-1]] == sorted({0, *(each.exit_code for each in classes)})
+    assert told[-1] == "128 + n"
+    assert f"{errors.Interrupted(2).exit_code} by Ctrl-C" in README
+    assert f"{errors.Interrupted(15).exit_code} by `kill`" in README
+
+
+def test_links_lead_somewhere() -> None:
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert targets
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        assert not path or (CHECKOUT / path).exists(), target
+        assert not anchor or anchor in anchors, target
+
+
+def test_version_is_this_one() -> None:
+    assert f"Version {__version__} " in README
+    assert f"## [{__version__}]" in (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+# ---- space ---------------------------------------------------------------------------------------------------------
+
+SUGGESTED = as_configuration(starter_configuration("/srv/backups")).retention
+START = datetime(2026, 1, 1, 1, 30, tzinfo=UTC)
+DAYS = 365
+
+
+@cache
+def kept_each_day() -> Sequence[frozenset[int]]:
+    """For each day of a year of daily backups, the days whose backups are kept when it is over."""
+    days = {backup_id(START + timedelta(days=day)): day for day in range(DAYS)}
+    kept: list[str] = []
+    found = []
+    for backup in days:
+        decisions = retention.decide([*kept, backup], SUGGESTED, backup_time(backup), ZoneInfo("Europe/Berlin"))
+        kept = [decision.id for decision in decisions if decision.keep]
+        found.append(frozenset(days[each] for each in kept))
+    return found
+
+
+def year(first: int, added: int, rewritten: int, *, max_archives: int) -> int:
+    """The megabytes of archives after a year of daily backups, by the rules.
+
+    Each day something is added that stays for ever, and the same files are written anew. An archive stays as long as a
+    backup that is kept names it.
+    """
+    content: dict[int, int] = {}
+    lasting: dict[int, int] = {}
+    named: dict[int, frozenset[int]] = {}
+    for day, kept in enumerate(kept_each_day()):
+        # what is rewritten today is dead in yesterday's archive when compaction looks at it
+        candidates = [compaction.Candidate(number, live, content[number]) for number, live in lasting.items()]
+        chosen = compaction.choose(candidates, compact_ratio=0.5, max_archives=max_archives, adding=2)
+        lasting[day] = sum(lasting.pop(number) for number in chosen) + (added if day else first)
+        content[day] = lasting[day] + rewritten
+        named = {number: archives for number, archives in named.items() if number in kept}
+        named[day] = frozenset(lasting)
+        needed = frozenset().union(*named.values())
+        content = {number: size for number, size in content.items() if number in needed}
+    return sum(content.values())
+
+
+def megabytes(cell: str) -> int:
+    number, unit = cell.split()
+    return int(number) * {"MB": 1, "GB": 1000}[unit]
+
+
+def test_suggested_retention_is_what_is_told() -> None:
+    assert Retention(keep_last=7, keep_daily=14, keep_weekly=8, keep_monthly=12) == SUGGESTED
+    assert "with the 7 last, 14 daily, 8 weekly and 12 monthly" in README
+
+
+@pytest.mark.parametrize("cells", rows("first backup"), ids=lambda cells: cells[0])
+def test_a_year_costs_what_is_told(cells: Sequence[str]) -> None:
+    first, added, rewritten, dump, formula, few, many = (megabytes(cell) for cell in cells)
+    kept = len(kept_each_day()[-1])
+    computed = first + DAYS * added + kept * (rewritten + dump)
+    with_few = year(first, added, rewritten, max_archives=Job("").max_archives) + kept * dump
+    with_many = year(first, added, rewritten, max_archives=400) + kept * dump
+    gigabytes = [round(size / 1000) * 1000 for size in (computed, with_few, with_many)]
+    assert [formula, few, many] == gigabytes, f"the program's rules give {gigabytes}"
+    assert f"N is the number of backups that are kept: {kept} after a year of daily ones" in README
