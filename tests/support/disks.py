@@ -21,3 +21,16 @@ def fill(directory: Path) -> None:
     with contextlib.suppress(OSError), open(directory / "filler", "wb", buffering=0) as filler:
         while filler.write(bytes(4096)):
             pass
+
+
+@contextlib.contextmanager
+def own_disk(directory: Path, size: str = "64M") -> Iterator[None]:
+    """An ext4 of our own over `directory`, for the block: nobody else's sync reaches what is written there."""
+    image = directory.with_name(f"{directory.name}.ext4")
+    subprocess.run(["truncate", "--size", size, str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(directory)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)

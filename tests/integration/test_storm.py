@@ -1,0 +1,239 @@
+"""Backups of a tree in a storm: each one that is kept restores to what the tree was at its moment, to the letter.
+
+`HIVEDEN_STORM_SEEDS=200 pytest tests/integration/test_storm.py` tries more seeds than CI does.
+"""
+
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hiveden_backup.core.containers import Container
+from hiveden_backup.core.model import Config, Job, Retention
+from hiveden_backup.core.progress import Silence
+from hiveden_backup.host.directory import BackupDirectory, initialise
+from hiveden_backup.jobs import passes
+from hiveden_backup.jobs.catalog import Backup
+from hiveden_backup.jobs.context import Context
+from hiveden_backup.jobs.execution import Execution, Finished
+from hiveden_backup.jobs.plan import Plan
+from hiveden_backup.jobs.prune import prune
+from hiveden_backup.jobs.restore import restore_files
+from hiveden_backup.jobs.validate import planned
+from hiveden_backup.jobs.verify import Verifier
+from tests.support.disks import own_disk
+from tests.support.storm import Blowing, blowing, describe
+
+if TYPE_CHECKING:
+    from hiveden_backup.jobs.databases import Dumps
+
+SEEDS = int(os.environ.get("HIVEDEN_STORM_SEEDS", "20"))
+RUNS = 5
+KEPT = 3
+STAND_IN = Container("0" * 64, "storm", "none", "none", "running", running=True)
+
+
+class Held(Execution):
+    """A run whose container is the storm: held still for the cold pass, when the tree is described as well."""
+
+    storm: Blowing
+    moment: dict[str, tuple[object, ...]]
+
+    def _cold(self, dumps: "Dumps | None") -> passes.Take | None:
+        assert dumps is None
+        synced = self._sync_before_stop()
+        self.storm.hold()
+        try:
+            taken = self._cold_pass(synced)
+            self.moment = describe(Path(self._job.paths[0]))
+        finally:
+            self.storm.go_on()
+        return taken
+
+
+class Chain:
+    """Runs of one job over one tree, one after the other."""
+
+    def __init__(self, place: Path, **settings: object) -> None:
+        self.tree = place / "tree"
+        self.tree.mkdir()
+        self.directory: BackupDirectory = initialise(place / "backups", datetime.now(UTC))[0]
+        job = Job("storm", paths=(str(self.tree),), retention=Retention(keep_last=KEPT))
+        self.job = replace(job, **settings)  # type: ignore[arg-type] # the test's own words
+        config = Config(str(self.directory.path), {"storm": self.job})
+        self.context = Context(config, place / "state", lambda: datetime.now(UTC), UTC, Silence())
+        self.place = place
+
+    def run(self, storm: Blowing | None) -> Execution:
+        """One run; with a `storm` it has a cold pass, in which that is held."""
+        spool = self.place / f"spool-{time.time_ns()}"
+        spool.mkdir()
+        with ExitStack() as stack:
+            plan: Plan = stack.enter_context(planned(self.context, self.job, spool))
+            assert not plan.findings.failed, plan.findings.all
+            if storm is None:
+                execution = Execution(self.context, plan, datetime.now(UTC))
+            else:
+                plan.containers = (STAND_IN,)
+                execution = Held(self.context, plan, datetime.now(UTC))
+                execution.storm = storm
+            self.finished: Finished = execution.execute()
+        return execution
+
+    def prune(self) -> None:
+        prune(
+            self.directory,
+            self.context.records,
+            "storm",
+            policy=self.job.retention,
+            now=datetime.now(UTC),
+            zone=UTC,
+        )
+
+    def restored(self, backup: str) -> dict[str, tuple[object, ...]]:
+        target = self.place / f"restored-{backup}"
+        restore_files(self.directory, Backup("storm", backup), target, (), lambda _: None)
+        return describe(target / str(self.tree).lstrip("/"))
+
+    def verify(self) -> None:
+        with Verifier(self.directory, self.context.records, lambda _: None, lambda *_: None) as verifier:
+            for backup in self.directory.backups("storm"):
+                verifier.verify(Backup("storm", backup), datetime.now(UTC))
+
+
+def difference(found: dict[str, tuple[object, ...]], wanted: dict[str, tuple[object, ...]]) -> list[str]:
+    """What differs, a line each."""
+    lines = [f"missing {name!r}" for name in wanted if name not in found]
+    lines += [f"extra {name!r}" for name in found if name not in wanted]
+    lines += [
+        f"{name!r}: {found[name]} instead of {wanted[name]}"
+        for name in wanted
+        if name in found and found[name] != wanted[name]
+    ]
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_each_kept_backup_of_a_chain_restores_to_its_moment(tmp_path: Path, seed: int) -> None:
+    chain = Chain(tmp_path, compact_ratio=0.7, max_archives=4)
+    moments: dict[str, dict[str, tuple[object, ...]]] = {}
+    with blowing(chain.tree, seed) as storm:
+        for _ in range(RUNS):
+            execution = chain.run(storm)
+            assert isinstance(execution, Held)
+            moments[chain.finished.manifest.id] = execution.moment
+            chain.prune()
+    kept = chain.directory.backups("storm")
+    assert len(kept) == KEPT
+    for backup in kept:
+        assert difference(chain.restored(backup), moments[backup]) == []
+        manifest = chain.directory.manifest("storm", backup)
+        assert manifest.warnings == ()
+    chain.verify()
+    named = {name for backup in kept for name in chain.directory.archive_names("storm", backup)}
+    assert set(chain.directory.archives("storm")) == named
+
+
+@pytest.mark.parametrize("seed", range(max(SEEDS // 5, 2)))
+def test_without_a_cold_pass_a_storm_fails_no_run_and_what_is_there_verifies(tmp_path: Path, seed: int) -> None:
+    chain = Chain(tmp_path, compact_ratio=0.7, max_archives=4)
+    with blowing(chain.tree, 1000 + seed):
+        for _ in range(3):
+            chain.run(None)
+            chain.prune()
+    chain.verify()
+    chain.run(None)  # the storm is over: this one is exact
+    newest = chain.directory.backups("storm")[0]
+    assert difference(chain.restored(newest), describe(chain.tree)) == []
+
+
+class Mapped:
+    """Stands in for the storm: writes through a map to a page that was dirty before the hot pass, and no more."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self.view = mmap.mmap(file.fileno(), 0)
+
+    def hold(self) -> None:
+        self.view[0] = ord("b")
+
+    def go_on(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.view.close()
+
+
+def _mapped_write_survives(place: Path) -> bool:
+    chain = Chain(place)
+    path = chain.tree / "mapped"
+    path.write_bytes(b"." * 4096)
+    chain.run(None)
+    mapped = Mapped(path)
+    mapped.view[0] = ord("a")  # the page is dirty from here on
+    old = time.time_ns() - 3600 * 10**9
+    os.utime(path, ns=(old, old))
+    time.sleep(2.5)  # older than the margin: only the sync can tell
+    chain.run(mapped)  # type: ignore[arg-type] # it has what a storm needs
+    mapped.close()
+    restored = chain.place / f"restored-{chain.finished.manifest.id}"
+    chain.restored(chain.finished.manifest.id)
+    return (restored / str(path).lstrip("/")).read_bytes()[:1] == b"b"
+
+
+@pytest.fixture
+def quiet_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with own_disk(disk):
+        yield disk
+
+
+def test_a_mapped_write_to_a_dirty_page_is_not_lost(quiet_disk: Path) -> None:
+    assert _mapped_write_survives(quiet_disk)
+
+
+def test_the_sync_is_what_saves_the_mapped_write(quiet_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proof that the test above can fail. The kernel's own flush may come to the rescue, but not each time."""
+    monkeypatch.setattr(passes, "sync", lambda _trees: None)
+    monkeypatch.setattr("hiveden_backup.jobs.execution.sync", lambda _trees: None)
+    places = [quiet_disk / str(number) for number in range(5)]
+    for place in places:
+        place.mkdir()
+    assert not all(_mapped_write_survives(place) for place in places)
+
+
+def test_a_change_within_the_clocks_tick_is_taken_again(tmp_path: Path) -> None:
+    """Same size, same mtime, other content: the ctime, or within one tick of the clock the margin before T, tells."""
+    chain = Chain(tmp_path)
+    path = chain.tree / "file"
+    path.write_text("one")
+    chain.run(None)
+    status = path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    chain.run(None)
+    chain.restored(chain.finished.manifest.id)
+    restored = chain.place / f"restored-{chain.finished.manifest.id}"
+    assert (restored / str(path).lstrip("/")).read_text() == "two"
+
+
+def test_what_is_as_young_as_the_index_is_taken_again(tmp_path: Path) -> None:
+    """The margin: a record that did not change proves nothing while its times are as young as the older index's T."""
+    chain = Chain(tmp_path)
+    (chain.tree / "file").write_text("one")
+    chain.run(None)
+    chain.run(None)
+    assert [archive.added for archive in chain.finished.manifest.archives] == [True]
+    time.sleep(2.5)
+    chain.run(None)
+    before = {archive.path for archive in chain.finished.manifest.archives}
+    chain.run(None)
+    assert {archive.path for archive in chain.finished.manifest.archives} == before  # now it is old enough

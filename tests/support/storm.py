@@ -1,0 +1,239 @@
+"""A tree in a storm, and descriptions of trees to compare.
+
+Run as a program (`storm.py TREE SEED`) it makes a small tree and then changes it for ever, in every way that a tree can
+change: contents, renames, swaps, links, types, modes, attributes, holes, writes through memory maps.
+"""
+
+import contextlib
+import hashlib
+import mmap
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# ---- the storm -------------------------------------------------------------------------------------------------
+
+
+class Storm:
+    """Changes to a tree of bounded size, each chosen by a seeded generator."""
+
+    def __init__(self, tree: Path, seed: int) -> None:
+        self._tree = tree
+        self._chooser = random.Random(seed)
+        self._number = 0
+        self._maps: list[mmap.mmap] = []
+        self._mapped: set[int] = set()
+        self._changes: list[Callable[[], None]] = [
+            *([self.write] * 6),
+            *([self.append] * 3),
+            *([self.rename] * 4),
+            *([self.link] * 3),
+            *([self.remove] * 2),
+            self.swap,
+            self.make_directory,
+            self.remove_tree,
+            self.flip,
+            self.symlink,
+            self.chmod,
+            self.attribute,
+            self.hole,
+            self.map,
+            *([self.write_mapped] * 4),
+            self.fifo,
+            self.touch_back,
+        ]
+
+    def change(self) -> None:
+        """One change; what another change made impossible is passed over."""
+        with contextlib.suppress(OSError, IndexError, ValueError):  # it is gone, there is none, it cannot be mapped
+            self._chooser.choice(self._changes)()
+
+    def _new(self) -> Path:
+        self._number += 1
+        odd = self._chooser.choice(["", " ", "\n", "\\", "*", " -> ", "\udcff", "ä"])
+        return self._directory() / f"n{odd}{self._number}"
+
+    def _every(self, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+        found, todo = [], [str(self._tree)]
+        while todo:
+            with os.scandir(todo.pop()) as entries:
+                for entry in sorted(entries, key=lambda each: each.name):
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                    if wanted(entry):
+                        found.append(Path(entry.path))
+        return found
+
+    def _any(self) -> Path:
+        return self._chooser.choice(self._every(lambda _: True))
+
+    def _file(self) -> Path:
+        return self._chooser.choice(self._every(lambda entry: entry.is_file(follow_symlinks=False)))
+
+    def _directory(self) -> Path:
+        inner = self._every(lambda entry: entry.is_dir(follow_symlinks=False))
+        return self._chooser.choice([self._tree, *inner])
+
+    def write(self) -> None:
+        path = self._new() if self._number < 80 or self._chooser.random() < 0.3 else self._file()
+        if path.exists() and path.stat().st_ino in self._mapped:
+            return  # to write into a page that was cut off is SIGBUS
+        path.write_bytes(self._chooser.randbytes(self._chooser.choice([0, 1, 100, 5_000, 70_000])))
+
+    def append(self) -> None:
+        with self._file().open("ab") as file:
+            file.write(self._chooser.randbytes(50))
+
+    def rename(self) -> None:
+        source = self._any()
+        target = self._any() if self._chooser.random() < 0.3 else self._new()
+        source.rename(target)
+
+    def swap(self) -> None:
+        one, two, aside = self._directory(), self._directory(), self._tree / "aside"
+        if one == two or self._tree in (one, two) or one in two.parents or two in one.parents:
+            return
+        one.rename(aside)
+        two.rename(one)
+        aside.rename(two)
+
+    def link(self) -> None:
+        os.link(self._file(), self._new())
+
+    def remove(self) -> None:
+        if self._number > 60:
+            self._file().unlink()
+
+    def make_directory(self) -> None:
+        self._new().mkdir()
+
+    def remove_tree(self) -> None:
+        directory = self._directory()
+        if directory != self._tree and self._number > 60:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def flip(self) -> None:
+        path = self._any()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+            path.write_text("was a directory")
+        else:
+            path.unlink()
+            path.mkdir()
+
+    def symlink(self) -> None:
+        self._new().symlink_to(self._chooser.choice(["/etc/passwd", "..", "nowhere", str(self._any())]))
+
+    def chmod(self) -> None:
+        path = self._any()
+        if not path.is_symlink():
+            path.chmod(self._chooser.choice([0o600, 0o644, 0o755, 0o4755, 0o1777, 0o700]))
+        os.chown(path, self._chooser.choice([0, 1, 1000]), self._chooser.choice([0, 1, 1000]), follow_symlinks=False)
+
+    def attribute(self) -> None:
+        os.setxattr(self._file(), "user.storm", self._chooser.randbytes(8))
+
+    def hole(self) -> None:
+        with self._new().open("wb") as file:
+            file.seek(self._chooser.randrange(1, 300_000))
+            file.write(b"end")
+
+    def map(self) -> None:
+        with self._file().open("r+b") as file:
+            if len(self._maps) > 4:
+                self._maps.pop(0).close()
+            self._maps.append(mmap.mmap(file.fileno(), 0))
+            self._mapped.add(os.fstat(file.fileno()).st_ino)
+
+    def write_mapped(self) -> None:
+        view = self._chooser.choice(self._maps) if self._maps else None
+        if view is not None:
+            view[self._chooser.randrange(len(view))] = self._chooser.randrange(256)
+
+    def fifo(self) -> None:
+        os.mkfifo(self._new())
+
+    def touch_back(self) -> None:
+        os.utime(self._any(), ns=(10**18, 10**18 + self._chooser.randrange(10**9)), follow_symlinks=False)
+
+
+class Blowing:
+    """The storm as a process of its own, which can be held still as a stopped container is."""
+
+    def __init__(self, tree: Path, seed: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(tree), str(seed)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n"
+
+    def hold(self) -> None:
+        """Stop it between two system calls, and see it stopped."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def blowing(tree: Path, seed: int) -> Iterator[Blowing]:
+    """A storm over `tree` for the block."""
+    storm = Blowing(tree, seed)
+    try:
+        yield storm
+    finally:
+        storm.end()
+
+
+# ---- descriptions ----------------------------------------------------------------------------------------------
+
+
+def describe(tree: Path) -> dict[str, tuple[object, ...]]:
+    """All that a restore must bring back of each path: type, mode, owner, times, content, links, attributes."""
+    names: dict[tuple[int, int], str] = {}
+    found: dict[str, tuple[object, ...]] = {}
+    for path in [tree, *sorted(tree.rglob("*"))]:
+        status = path.lstat()
+        kind = stat.S_IFMT(status.st_mode)
+        name = str(path.relative_to(tree))
+        content: object = ""
+        if kind == stat.S_IFREG:
+            content = (status.st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        elif kind == stat.S_IFLNK:
+            content = os.readlink(path)
+        first = name
+        if kind != stat.S_IFDIR:
+            first = names.setdefault((status.st_dev, status.st_ino), name)
+        attributes = tuple(
+            (key, os.getxattr(path, key, follow_symlinks=False))
+            for key in sorted(os.listxattr(path, follow_symlinks=False))
+        )
+        found[name] = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content, first, attributes)
+    return found
+
+
+def main() -> None:
+    storm = Storm(Path(sys.argv[1]), int(sys.argv[2]))
+    for _ in range(150):
+        storm.change()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while True:
+        storm.change()
+
+
+if __name__ == "__main__":
+    main()
