@@ -30,6 +30,7 @@ INDEX = "files.index.zst"
 ARCHIVE_NAMES = "files.archives"
 ARCHIVES = "archives"
 CHECKPOINT = ".checkpoint"
+_IN_AN_EMPTY_ONE = ("lost+found", RECIPE)  # a fresh file system's, and ours from an `init` that was killed
 _INCOMING = ".incoming-"
 _DELETING = ".deleting-"
 
@@ -112,9 +113,13 @@ class BackupDirectory:
     # ---- one that is in progress
 
     def begin(self, job: str, backup: str) -> Path:
-        """Make the directory in which a backup grows. FileExistsError when the id is taken."""
+        """Make the directory in which a backup grows. FileExistsError when the id is taken.
+
+        It is by a backup, and by the archives that a failed run left to its checkpoint: they must not be replaced.
+        """
         make_directory(self.path / job / ARCHIVES)
-        if self.backup_path(job, backup).exists():
+        taken = (Path(name).name.startswith(backup) for name in self.archives(job))
+        if self.backup_path(job, backup).exists() or any(taken):
             raise FileExistsError(backup)
         incoming = self.path / job / f"{_INCOMING}{backup}"
         incoming.mkdir(mode=0o700)
@@ -199,7 +204,9 @@ def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
     with translated(f"making the backup directory {path}"):
         if (path / MARKER).exists():
             return BackupDirectory.open(path), False
-        if path.is_dir() and any(entry != "lost+found" for entry in os.listdir(path)):
+        if path.exists() and not path.is_dir():
+            raise DirectoryError(f"{path} is not a directory", "", "Choose an empty or new one")
+        if path.is_dir() and any(entry not in _IN_AN_EMPTY_ONE for entry in os.listdir(path)):
             raise DirectoryError(
                 f"{path} is not empty", "A backup directory must have nothing else in it", "Choose an empty or new one"
             )

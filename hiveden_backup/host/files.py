@@ -44,15 +44,18 @@ def make_directory(path: Path) -> None:
         fsync_directory(path.parent)
 
 
-def translate(error: OSError, doing: str) -> BackupError:
-    """`error` in our words; `doing` is a clause such as "writing the backup directory /srv/backups"."""
+def translate(error: OSError, doing: str, *, unwritable: type[BackupError] = DirectoryError) -> BackupError:
+    """`error` in our words; `doing` is a clause such as "writing the backup directory /srv/backups".
+
+    `unwritable` is for a disk that is full or read-only: StorageError where that is not the backup directory's.
+    """
     why = f"{error.strerror or error}{f': {os.fsdecode(error.filename)}' if error.filename else ''}"
     what = f"{doing[:1].upper()}{doing[1:]} failed"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return DirectoryError(what, why, "Free some space or prune, then run again")
+            return unwritable(what, why, "Free some space or prune, then run again")
         case errno.EROFS:
-            return DirectoryError(what, why, "The file system is mounted read-only: look at `dmesg` for the reason")
+            return unwritable(what, why, "The file system is mounted read-only: look at `dmesg` for the reason")
         case errno.EACCES | errno.EPERM:
             return DeniedError(what, why, "Run as root, or through the systemd unit")
         case _:
@@ -60,9 +63,9 @@ def translate(error: OSError, doing: str) -> BackupError:
 
 
 @contextlib.contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn an OSError from the block into one of our errors."""
+def translated(doing: str, *, unwritable: type[BackupError] = DirectoryError) -> Iterator[None]:
+    """Turn an OSError from the block into one of our errors, as `translate` does."""
     try:
         yield
     except OSError as error:
-        raise translate(error, doing) from error
+        raise translate(error, doing, unwritable=unwritable) from error

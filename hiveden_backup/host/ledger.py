@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import is_job_name
 from hiveden_backup.host.files import fsync_directory, make_directory, translated, write_durably
 
@@ -24,6 +25,7 @@ class Debt:
     """A container that `job` stopped and has to start again.
 
     `started_at` is Docker's text for the start before our stop; `boot_id` tells in which life of the machine that was.
+    Docker was told to end it `stop_timeout` seconds after `owed_at`, and does so without us, too.
     `damage` says why an entry could not be read: then only `job` and `name` are known, `owed_at` is the file's time.
     """
 
@@ -33,6 +35,7 @@ class Debt:
     boot_id: str
     started_at: str
     owed_at: datetime
+    stop_timeout: float = 0.0
     damage: str = ""
 
 
@@ -47,7 +50,7 @@ class Ledger:
         path = self._path(debt.job, debt.name)
         record = asdict(debt) | {"owed_at": debt.owed_at.astimezone(UTC).isoformat()}
         del record["damage"]
-        with translated(f"writing the ledger entry {path}"):
+        with translated(f"writing the ledger entry {path}", unwritable=StorageError):
             make_directory(path.parent)
             write_durably(path, json.dumps(record).encode() + b"\n")
 
@@ -111,6 +114,7 @@ def _read(path: Path, job: str, name: str) -> Debt | None:
             boot_id=_text(record, "boot_id"),
             started_at=_text(record, "started_at"),
             owed_at=datetime.fromisoformat(_text(record, "owed_at")).astimezone(UTC),
+            stop_timeout=float(record.get("stop_timeout", 0.0)),
         )
     except FileNotFoundError:
         return None

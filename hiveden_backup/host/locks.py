@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hiveden_backup.core.errors import BusyError
+from hiveden_backup.core.errors import BusyError, StorageError
 from hiveden_backup.host.files import make_directory, translated
 
 _POLL_SECONDS = 0.1
@@ -57,7 +57,7 @@ def container_locks(state: Path, names: Iterable[str], wait: float) -> Iterator[
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    with translated(f"opening the lock {path}"):
+    with translated(f"opening the lock {path}", unwritable=StorageError):
         make_directory(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -135,13 +135,18 @@ class Dump:
         """The compressed dump."""
         return self._compressor.stdout
 
+    @property
+    def running(self) -> bool:
+        """Whether the dump still has something to give."""
+        return self._feeder.is_alive()
+
     def wait_locked(self, timeout: float) -> bool:
         """Wait until the dump holds its own locks, or has ended. False when `timeout` seconds pass before.
 
         From then on a migration that wants a table waits for the dump instead of standing in its way.
         """
         deadline = time.monotonic() + timeout
-        while self._feeder.is_alive() and not self._joined():
+        while self.running and not self._joined():
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_POLL_SECONDS)
@@ -220,13 +225,22 @@ class Dump:
         return failures
 
     def _abandon(self, error: BaseException) -> None:
-        """End everything. A pg_dump inside a container goes on without us, so the server has to end it."""
-        with contextlib.ExitStack() as steps:  # each is tried, whatever happens to the others; the last one first
-            steps.callback(self._feeder.join, _PATIENCE_SECONDS)
-            steps.callback(self._running.__exit__, BaseException, error, None)
-            if self._inside and self._feeder.is_alive():
-                steps.callback(end_backends, self._endpoint, self._application)
-            steps.callback(self._compressor.__exit__, BaseException, error, None)
+        """End everything. A pg_dump inside a container goes on without us, so the server has to end it.
+
+        Whatever fails in that, `error` is the one to tell.
+        """
+        self._try(error, lambda: self._compressor.__exit__(BaseException, error, None))
+        if self._inside and self.running:
+            self._try(error, lambda: end_backends(self._endpoint, self._application))
+        self._try(error, lambda: self._running.__exit__(BaseException, error, None))
+        self._feeder.join(_PATIENCE_SECONDS)
+
+    @staticmethod
+    def _try(error: BaseException, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except (BackupError, OSError) as failure:
+            error.add_note(f"While ending the dump: {failure}")
 
 
 def _taken(pipe: IO[bytes]) -> int:

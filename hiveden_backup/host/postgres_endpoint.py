@@ -38,6 +38,7 @@ def dsn_endpoint(source: PostgresSource) -> Endpoint:
     parameters = conninfo.parse(dsn)
     database = parameters.pop("dbname", None)
     password = parameters.pop("password", None)
+    parameters.pop("client_encoding", None)  # a dump is in its database's own encoding
     account = _account(source.os_user)
     parameters["user"] = source.user or parameters.get("user") or account.pw_name
     if not any(parameters.get(key) for key in ("host", "hostaddr", "service")):

@@ -74,14 +74,14 @@ def drop_database(endpoint: Endpoint, name: str) -> None:
 
 
 def _drop_after(endpoint: Endpoint, name: str, error: BaseException) -> None:
+    """Drop what a failure left. When that fails too, the first error is still the one to tell; it says what is left."""
     try:
         drop_database(endpoint, name)
     except BackupError as failure:
-        raise BackupError(
-            f"The restore failed, and its scratch database {name} is still there",
-            f"{error} {failure}",
-            f"Drop it when the server is well again: DROP DATABASE {name}",
-        ) from error
+        left = f"The scratch database {name} is still there, to be dropped when the server is well again: {failure}"
+        error.add_note(left)
+        if isinstance(error, BackupError):
+            error.hint = f"{error.hint}. {left}" if error.hint else left
 
 
 def _create(connection: type_connection, endpoint: Endpoint, name: str, facts: DatabaseFacts) -> None:

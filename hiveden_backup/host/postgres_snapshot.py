@@ -14,16 +14,19 @@ from hiveden_backup.host.postgres_inspect import USER_SCHEMA, database_facts, ro
 
 _ATTEMPTS = 10
 
-# What pg_dump itself locks. What we may not lock it refuses, with a better reason than ours.
+# What pg_dump itself locks. What we may not lock it refuses, with a better reason than ours. It passes over most tables
+# that belong to an extension.
 _LOCKABLE = """
-    SELECT c.oid, n.nspname, c.relname
+    SELECT c.oid, n.nspname, c.relname,
+           NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                       AND d.objsubid = 0 AND d.deptype = 'e')
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {schema}
       AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
 """
 
 _IN_THE_WAY = """
-    SELECT format('%I.%I', n.nspname, c.relname), l.pid, a.application_name, a.usename, a.state
+    SELECT format('%I.%I', n.nspname, c.relname), l.pid, a.application_name, a.usename, coalesce(a.state, '')
     FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
     WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -32,8 +35,7 @@ _IN_THE_WAY = """
 """
 
 _BLOCKED = """
-    SELECT a.pid, a.application_name, a.usename, a.query_start,
-           extract(epoch FROM clock_timestamp() - a.query_start)::float8
+    SELECT a.pid, a.application_name, a.usename, coalesce(to_char(a.query_start, 'HH24:MI:SS'), '')
     FROM pg_stat_activity AS a
     WHERE a.datname = current_database() AND pg_backend_pid() = ANY (pg_blocking_pids(a.pid))
     ORDER BY a.query_start
@@ -47,8 +49,20 @@ _JOINED = """
 
 
 @dataclass(frozen=True, slots=True)
+class _Lockable:
+    """A table to lock. `own` is false for one that belongs to an extension."""
+
+    oid: int
+    schema: str
+    name: str
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A held moment of the database `dbname`. `id` is what `pg_dump --snapshot` takes; `tables` are the locked oids.
+    """A held moment of the database `dbname`. `id` is what `pg_dump --snapshot` takes.
+
+    `tables` are the oids of the locked tables, without those that belong to an extension.
 
     Every method asks through the connection that holds it.
     """
@@ -82,9 +96,9 @@ class Snapshot:
             self.connection.execute("SELECT pg_stat_clear_snapshot()")
             rows = self.connection.execute(_BLOCKED).fetchall()
         return tuple(
-            f"{application or 'a client'} (user {user}, backend {pid}) waits since {since:%H:%M:%S}, "
-            f"{seconds:.0f} s, for a table of {self.dbname} that is being dumped"
-            for pid, application, user, since, seconds in rows
+            f"{_who(application, user, pid)} waits{since and f' since {since}'} for a table of {self.dbname}"
+            " that is being dumped"
+            for pid, application, user, since in rows
         )
 
     def joined(self, application: str) -> bool:
@@ -142,7 +156,7 @@ def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock
             endpoint=endpoint,
             server_version=connection.info.server_version,
             superuser=connection.info.parameter_status("is_superuser") == "on",
-            tables=tuple(sorted(tables)),
+            tables=tuple(table.oid for table in tables if table.own),
             connection=connection,
         )
     raise BackupError(
@@ -152,22 +166,24 @@ def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock
     )
 
 
-def _locked_snapshot(connection: type_connection, tables: dict[int, tuple[str, str]]) -> str | None:
+def _locked_snapshot(connection: type_connection, tables: tuple[_Lockable, ...]) -> str | None:
     """Lock `tables`, then export a snapshot; None when other tables are there by then.
 
     LOCK takes no snapshot, the first query does: so it sees what was committed before the locks were there.
     """
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     if tables:
-        names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(sql.Identifier(*name)) for name in tables.values())
+        names = sql.SQL(", ").join(
+            sql.SQL("ONLY {}").format(sql.Identifier(table.schema, table.name)) for table in tables
+        )
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
     row = connection.execute("SELECT pg_export_snapshot()").fetchone()
     return str(row[0]) if row is not None and _lockable(connection) == tables else None
 
 
-def _lockable(connection: type_connection) -> dict[int, tuple[str, str]]:
+def _lockable(connection: type_connection) -> tuple[_Lockable, ...]:
     rows = connection.execute(sql.SQL(_LOCKABLE).format(schema=sql.SQL(USER_SCHEMA))).fetchall()
-    return {oid: (schema, name) for oid, schema, name in sorted(rows)}
+    return tuple(_Lockable(*row) for row in sorted(rows))
 
 
 def _still_locked(connection: type_connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> BackupError:
@@ -177,9 +193,14 @@ def _still_locked(connection: type_connection, endpoint: Endpoint, dbname: str, 
     else:
         table, pid, application, user, state = row
         what = f"The table {table} of {dbname} on {endpoint.name}"
-        why = f"{application or 'A client'} (user {user}, backend {pid}, {state}) holds or wants all of it"
+        why = f"All of it is held or wanted by {_who(application, user, pid)}{state and f', {state}'}"
     return BackupError(
         f"{what} stayed locked for {lock_timeout:g} seconds",
         why,
         "Let it finish, end it with pg_terminate_backend, or raise `dump_lock_timeout`",
     )
+
+
+def _who(application: str | None, user: str | None, pid: int) -> str:
+    """A backend for messages. Of other users' backends, a user without privileges sees little."""
+    return f"{application or 'a client'} (user {user or 'unknown'}, backend {pid})"

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import backup_id, backup_time, from_iso, is_backup_id, iso
 from hiveden_backup.host.files import make_directory, translated, write_durably
 
@@ -65,11 +66,9 @@ class Records:
     def begin(self, record: RunRecord) -> Path:
         """Write the record of a run that begins; the path to finish it at."""
         folder = self.state / "runs" / record.job
-        with translated(f"writing the run record below {folder}"):
+        with translated(f"writing the run record below {folder}", unwritable=StorageError):
             make_directory(folder)
-            moment = record.started
-            while (path := folder / f"{backup_id(moment)}.json").exists():
-                moment += timedelta(seconds=1)
+            path = _claimed(folder, record.started)
             self.write(path, record)
             for old in sorted(folder.glob("*.json"))[:-_KEPT_RUNS]:
                 old.unlink(missing_ok=True)
@@ -80,7 +79,7 @@ class Records:
         table = asdict(record)
         table["started"] = iso(record.started)
         table["finished"] = iso(record.finished) if record.finished else None
-        with translated(f"writing the run record {path}"):
+        with translated(f"writing the run record {path}", unwritable=StorageError):
             write_durably(path, json.dumps(table, indent=1).encode() + b"\n")
 
     def runs(self, job: str) -> Iterator[tuple[Path, RunRecord]]:
@@ -98,9 +97,12 @@ class Records:
         return ()
 
     def mark_killed(self, job: str, now: datetime, current: Path | None) -> None:
-        """Close records of runs that ended without a word. The caller holds the job's lock: only `current` runs."""
+        """Close records of runs that ended without a word. The caller holds the job's lock, for the run `current`.
+
+        Those that began after it are still to find that out.
+        """
         for path, record in self.runs(job):
-            if record.result is Result.RUNNING and path != current:
+            if record.result is Result.RUNNING and (current is None or path.name < current.name):
                 ended = "The run was killed, or the machine went down."
                 self.write(path, replace(record, result=Result.KILLED, finished=now, error=ended))
 
@@ -108,7 +110,7 @@ class Records:
         """Remember what verify found."""
         folder = self.state / "verified" / job
         table = {"at": iso(found.at), "result": found.result, "detail": found.detail, "failed": list(found.failed)}
-        with translated(f"writing the verification record below {folder}"):
+        with translated(f"writing the verification record below {folder}", unwritable=StorageError):
             make_directory(folder)
             write_durably(folder / f"{backup}.json", json.dumps(table).encode() + b"\n")
 
@@ -138,6 +140,18 @@ class Records:
     def forget(self, job: str, backup: str) -> None:
         """Drop what is remembered of a backup that was removed."""
         (self.state / "verified" / job / f"{backup}.json").unlink(missing_ok=True)
+
+
+def _claimed(folder: Path, moment: datetime) -> Path:
+    """A new, empty file named by `moment` or, where another run has that name, by the next second that is free."""
+    while True:
+        path = folder / f"{backup_id(moment)}.json"
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            moment += timedelta(seconds=1)
+        else:
+            return path
 
 
 def _run_record(path: Path) -> RunRecord | None:

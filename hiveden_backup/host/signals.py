@@ -8,18 +8,21 @@ from types import FrameType
 from hiveden_backup.core.errors import BackupError, Interrupted
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_RAISING = (*_ENDING, signal.SIGALRM)
 
 
 def raise_on_signals() -> None:
-    """From now on the first ending signal raises Interrupted in the main thread; later ones are ignored.
+    """From now on the first ending signal raises Interrupted in the main thread; later ones do nothing.
 
     A second signal must not break off the cleanup that the first one began.
     """
+    raised = False
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        for ending in _ENDING:
-            signal.signal(ending, signal.SIG_IGN)
-        raise Interrupted(number)
+        nonlocal raised
+        if not raised:  # SIG_IGN instead would make Python complain about one that is pending already
+            raised = True
+            raise Interrupted(number)
 
     for ending in _ENDING:
         signal.signal(ending, interrupt)
@@ -43,9 +46,9 @@ def time_limit(seconds: float, error: BackupError) -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Hold back ending signals until the block is done, for what must not be broken off half-way."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    """Hold back what raises here until the block is done, for what must not be broken off half-way."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _RAISING)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

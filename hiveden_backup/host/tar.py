@@ -1,7 +1,10 @@
 """GNU tar and zstd: writing an archive, reading one back. Plain archives, so that stock tools restore them."""
 
+import errno
 import hashlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +13,11 @@ from typing import IO
 
 from hiveden_backup.core.errors import BackupError, CorruptError
 from hiveden_backup.core.listing import classify
-from hiveden_backup.host.files import translated
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
 CHUNK = 1 << 20
 _ATTRIBUTES = ("--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner")
-_CREATE = ("--no-recursion", "--null", *_ATTRIBUTES, "--sparse", "-vv")
+_CREATE = ("--no-recursion", "--null", *_ATTRIBUTES, "--sparse", "-vv", "--full-time")
 _CREATE_STATUSES = frozenset({0, 1, 2})
 
 
@@ -57,22 +59,22 @@ def copy(source: Path, target: Path) -> Written:
 
 
 def create(
-    names: Path, listing: Path, target: Path, *, roots: Collection[bytes], level: int, progress: Callable[[int], None]
+    names: Path, listing: str, target: Path, *, roots: Collection[bytes], level: int, progress: Callable[[int], None]
 ) -> tuple[Written, tuple[str, ...]]:
     """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
 
-    tar's listing goes to the file `listing`. Returns what was written and the diagnostics of a tree in use.
-    BackupError when tar met anything else (an unreadable file, a read error, a root that is gone).
+    tar writes its listing to `listing`; see `received`. Returns what was written and the diagnostics of a tree in use.
+    OSError from writing `target`; BackupError when tar met anything else than such a tree (an unreadable file, a read
+    error, a root that is gone).
     """
     tar = Command(
         ("tar", "-c", "-f", "-", "-C", "/", *_CREATE, f"--index-file={listing}", "-T", str(names)),
+        environment={"TZ": "UTC0"},  # of the times in the listing
         accept=_CREATE_STATUSES,
     )
-    with translated(f"writing {target.name}"):
-        with Pipeline(tar, zstd(level)) as pipeline:
-            written = store(pipeline.stdout, target, progress)
-        result = pipeline.results[0]
-        diagnostics = classify(result.stderr.decode("utf-8", "replace"), roots)
+    with Pipeline(tar, zstd(level)) as pipeline:
+        written = store(pipeline.stdout, target, progress)
+    diagnostics = classify(pipeline.results[0].stderr.decode("utf-8", "replace"), roots)
     if diagnostics.fatal:
         raise BackupError(
             "Archiving the job's files failed",
@@ -80,6 +82,41 @@ def create(
             "Mend or exclude what tar names, then run again",
         )
     return written, diagnostics.changed
+
+
+@contextmanager
+def received(path: Path) -> Iterator[str]:
+    """A place to write to whose content arrives in the new file `path`; OSError at the block's end when it did not.
+
+    GNU tar says nothing and ends well when its listing does not fit on the disk (tried), and then a cold pass would
+    take every name in the missing part for one that vanished.
+    """
+    reader, writer = os.pipe()
+    trouble: list[OSError] = []
+
+    def receive() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        with open(reader, "rb", buffering=0) as source:
+            try:
+                with open(path, "xb", buffering=0) as file:
+                    while chunk := source.read(CHUNK):
+                        written = 0
+                        while written < len(chunk):
+                            written += file.write(chunk[written:])
+            except OSError as error:
+                trouble.append(error)
+                while source.read(CHUNK):  # so that the writer gets to its end
+                    pass
+
+    thread = threading.Thread(target=receive, name="listing receiver", daemon=True)
+    thread.start()
+    try:
+        yield f"/proc/{os.getpid()}/fd/{writer}"
+    finally:
+        os.close(writer)
+        thread.join()
+    if trouble:
+        raise trouble[0]
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
@@ -112,8 +149,18 @@ def compressing(path: Path, level: int) -> Iterator[IO[bytes]]:
         with Pipeline(zstd(level), stdin=-1, stdout=descriptor) as pipeline:
             yield pipeline.stdin
         os.fsync(descriptor)
+    except ProcessError as error:
+        raise _reason_of(error) from error
     finally:
         os.close(descriptor)
+
+
+def _reason_of(error: ProcessError) -> Exception:
+    """The system's reason, where the compressor gives one: a full disk is not its failure."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+        if os.strerror(number) in error.stderr:
+            return OSError(number, os.strerror(number))
+    return error
 
 
 def members(archive: Path) -> Iterator[bytes]:

@@ -112,6 +112,8 @@ def rows(
             except CorruptError as error:
                 damaged.append(error)
                 continue
+            except NotFoundError:  # it was pruned in this moment
+                continue
             found.extend(
                 _row(directory, manifest, artifact, verified.get(backup))
                 for artifact in manifest.artifacts
@@ -137,6 +139,16 @@ def _row(directory: BackupDirectory, manifest: Manifest, artifact: Artifact, ver
         downtime_seconds=manifest.downtime_seconds,
         verified=verified,
     )
+
+
+def newest_manifest(directory: BackupDirectory, job: str) -> Manifest | None:
+    """What the job's newest backup says of itself, passing over damaged ones; None when there is none."""
+    for backup in directory.backups(job):
+        try:
+            return directory.manifest(job, backup)
+        except (CorruptError, NotFoundError):
+            continue
+    return None
 
 
 def resolve(directory: BackupDirectory, text: str) -> Backup:

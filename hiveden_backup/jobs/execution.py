@@ -1,7 +1,7 @@
 """Steps 3 to 8 of a run, in that order: hot pass, stop, cold pass, start, dumps, and one rename."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ import structlog
 
 from hiveden_backup import __version__
 from hiveden_backup.core.config import job_table
-from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, NotFoundError, StorageError
 from hiveden_backup.core.index import Selection
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
 from hiveden_backup.core.names import backup_id
@@ -69,19 +69,27 @@ class Execution:
 
     def execute(self) -> Finished:
         """Make the backup. Whatever is raised, what we stopped was given its start, and nothing partial is visible."""
-        with translated(f"writing the backup directory {self._directory.path}"), ExitStack() as stack:
-            if self._plan.looked is not None:
-                self._hot_passes(self._plan.looked)
-            dumps = self._dumps(stack)
-            cold = self._cold(dumps)
-            if cold is not None:
-                self._settle_cold(cold)
-            artifacts = self._write_dumps(dumps)
-            if self._downtime is not None:
-                self._downtime.await_healthy()
-            stack.close()
-            manifest = self._finish(artifacts)
-        return Finished(manifest, tuple(self._downtime.problems) if self._downtime is not None else ())
+        try:
+            with translated(f"writing the backup directory {self._directory.path}"), ExitStack() as stack:
+                if self._plan.looked is not None:
+                    self._hot_passes(self._plan.looked)
+                dumps = self._dumps(stack)
+                cold = self._cold(dumps)
+                if cold is not None:
+                    self._settle_cold(cold)
+                artifacts = self._write_dumps(dumps)
+                if self._downtime is not None:
+                    self._downtime.await_healthy()
+                stack.close()
+                manifest = self._finish(artifacts)
+        except BaseException:
+            for problem in self._problems():  # what is raised will be told, and these are not part of it
+                log.error(str(problem), job=self._job.name)
+            raise
+        return Finished(manifest, self._problems())
+
+    def _problems(self) -> tuple[BackupError, ...]:
+        return tuple(self._downtime.problems) if self._downtime is not None else ()
 
     def _begin(self) -> tuple[str, Path]:
         moment = self._started
@@ -102,12 +110,12 @@ class Execution:
         selection = self._compaction(looked)
         for number in range(1, passes + 1):
             passed = self._hot(looked, selection, number)
-            if not passed.struck or number == passes:
+            if not (passed.struck or passed.unsure) or number == passes:
                 break
             looked = look(self._trees, self._state, self._spool, f"hot-{number + 1}")
             selection = looked.selection
-        if passed.struck and not self._plan.containers:
-            self._note_struck(passed.struck)
+        if not self._plan.containers:
+            self._note(passed)
 
     def _hot(self, looked: Look, selection: Selection, number: int) -> Passed:
         began = time.monotonic()
@@ -170,9 +178,11 @@ class Execution:
             self._hold(dumps)
             return None
         job = self._job
-        synced = self._sync_before_stop()
-        with container_locks(self._context.state, job.containers, job.lock_wait):
-            self._downtime = Downtime(self._plan.docker, Ledger(self._context.state), job, self._context.now)
+        names = [container.name for container in self._plan.containers]
+        with container_locks(self._context.state, names, job.lock_wait):
+            synced = self._sync_before_stop()
+            downtime = Downtime(self._plan.docker, Ledger(self._context.state), job, self._context.now)
+            self._downtime = downtime
             too_long = BackupError(
                 f"The containers of {job.name} were down for longer than max_downtime allows",
                 f"The cold pass was not done after {job.max_downtime:g} seconds",
@@ -180,12 +190,15 @@ class Execution:
             )
             try:
                 with time_limit(job.max_downtime, too_long):
-                    self._downtime.stop(self._plan.containers)
+                    downtime.stop(self._plan.containers)
                     taken = self._cold_pass(synced)
-                    self._downtime.check_still_down()
                     self._hold(dumps)
             finally:
-                self._downtime.start()
+                try:
+                    downtime.start()
+                except Interrupted:  # before it held signals back, or after; there is only one
+                    downtime.start()
+                    raise
         return taken
 
     def _sync_before_stop(self) -> int:
@@ -208,18 +221,23 @@ class Execution:
         if dumps is not None:
             dumps.hold(self._plan.servers)
             failpoint("snapshot")
+        if self._downtime is not None:
+            self._downtime.check_undisturbed()
+        if dumps is not None:
             dumps.begin()
 
     def _settle_cold(self, taken: Take) -> None:
         passed = settle(taken, self._incoming / INDEX, self._job.compression_level)
-        if taken.archive is not None:
-            if self._job.spool:
-                tar.copy(taken.path, self._incoming / taken.path.name)
-            self._directory.adopt_archive(self._job.name, self._incoming, taken.archive.path)
+        if taken.archive is not None and self._job.spool:
+            copied = tar.copy(taken.path, self._incoming / taken.path.name)
+            if copied.sha256 != taken.archive.sha256:
+                raise StorageError(
+                    f"{taken.path} is not what was written to it", "", "Look at `dmesg` and the disk's health"
+                )
         self._state = passed.state
         for line in taken.diagnostics:
             self._warn(f"While the containers were stopped: {line}")
-        self._note_struck(passed.struck)
+        self._note(passed)
         log.info(
             f"Archived {taken.selected.names} paths that changed since",
             job=self._job.name,
@@ -239,6 +257,8 @@ class Execution:
 
     def _finish(self, databases: tuple[Artifact, ...]) -> Manifest:
         artifacts = (*self._application(), *databases)
+        if not artifacts:
+            raise NotFoundError(f"There is nothing to back up in {self._job.name}", "", "Name what there is in the job")
         known = self._known_archives()
         manifest = Manifest(
             id=self._id,
@@ -279,8 +299,12 @@ class Execution:
         )
 
     def _known_archives(self) -> frozenset[str]:
-        backups = self._directory.backups(self._job.name)
-        return frozenset(name for backup in backups for name in self._directory.archive_names(self._job.name, backup))
+        """The archives that older backups name; those of a damaged one count as new: a matter of sizes only."""
+        known: set[str] = set()
+        for backup in self._directory.backups(self._job.name):
+            with suppress(CorruptError):
+                known.update(self._directory.archive_names(self._job.name, backup))
+        return frozenset(known)
 
     def _roots(self) -> tuple[Root, ...]:
         if self._plan.looked is None:
@@ -296,11 +320,15 @@ class Execution:
             raise ValueError("the job has no files")
         return self._plan.trees
 
-    def _note_struck(self, struck: tuple[bytes, ...]) -> None:
-        for path in struck[:_SHOWN_PATHS]:
-            self._warn(f"{show_path(path)} is not in this backup: it changed or vanished while it was read")
-        if len(struck) > _SHOWN_PATHS:
-            self._warn(f"{len(struck) - _SHOWN_PATHS} more paths changed or vanished while they were read")
+    def _note(self, passed: Passed) -> None:
+        for paths, what in (
+            (passed.struck, "is not in this backup: it vanished while it was read"),
+            (passed.unsure, "changed while it was read: this backup may have a mixture of old and new"),
+        ):
+            for path in paths[:_SHOWN_PATHS]:
+                self._warn(f"{show_path(path)} {what}")
+            if len(paths) > _SHOWN_PATHS:
+                self._warn(f"So it is with {len(paths) - _SHOWN_PATHS} more paths")
 
     def _warn(self, message: str) -> None:
         self._warnings.append(message)

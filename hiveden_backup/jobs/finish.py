@@ -9,7 +9,7 @@ from hiveden_backup.core import manifest as manifests
 from hiveden_backup.core.model import ArtifactFile, Manifest
 from hiveden_backup.host.directory import MANIFEST, SUMS, BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
-from hiveden_backup.host.files import fsync_directory, translated, write_durably
+from hiveden_backup.host.files import translated, write_durably
 
 _CHUNK = 1 << 20
 
@@ -28,14 +28,21 @@ def artifact_file(path: Path, uncompressed_bytes: int) -> ArtifactFile:
 
 
 def publish(directory: BackupDirectory, incoming: Path, manifest: Manifest) -> None:
-    """Write the manifest and the sums into `incoming` and make it the backup. What it names is fsynced already."""
+    """Write the manifest and the sums into `incoming` and make it the backup. What it names is fsynced already.
+
+    Archives in `incoming` go to where backups name them, not a moment before: those of a run that fails leave with it.
+    """
     with translated(f"finishing the backup {manifest.job}/{manifest.id}"):
         failpoint("manifest")
         text = json.dumps(manifests.to_table(manifest), indent=1) + "\n"
         write_durably(incoming / MANIFEST, text.encode())
         failpoint("digest")
-        files = sorted(incoming.iterdir())
-        sums = "".join(f"{digest(path)[1]}  {path.name}\n" for path in files)
+        archives = [archive.path for archive in manifest.archives if (incoming / Path(archive.path).name).exists()]
+        moving = {Path(name).name for name in archives}
+        files = sorted(path for path in incoming.iterdir() if path.name not in moving)
+        known = {file.file: file.sha256 for artifact in manifest.artifacts for file in artifact.files}
+        sums = "".join(f"{known.get(path.name) or digest(path)[1]}  {path.name}\n" for path in files)
         write_durably(incoming / SUMS, sums.encode())
-        fsync_directory(incoming)
+        for name in archives:
+            directory.adopt_archive(manifest.job, incoming, name)
         directory.publish(manifest.job, manifest.id)

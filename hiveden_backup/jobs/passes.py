@@ -7,12 +7,12 @@ A pass is three steps, so that the containers are down for two of the cold one o
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hiveden_backup.core import compaction
-from hiveden_backup.core.errors import CorruptError, NotFoundError
+from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.index import (
     Comparison,
@@ -110,10 +110,15 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A settled pass. `struck` are the paths that the new index leaves out because no archive holds them."""
+    """A settled pass.
+
+    `struck` are the paths that the new index leaves out because no archive holds them, `unsure` those that changed
+    between the scan and their reading.
+    """
 
     state: State
     struck: tuple[bytes, ...]
+    unsure: tuple[bytes, ...]
 
 
 def sync(trees: Trees) -> None:
@@ -136,7 +141,10 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         loose_devices=frozenset(device for view in views.values() for device in view.loose_devices),
     )
     draft = spool / f"{name}.draft"
-    with translated(f"writing the draft index {draft}"), draft.open("wb", buffering=tar.CHUNK) as file:
+    with (
+        translated(f"writing the draft index {draft}", unwritable=StorageError),
+        draft.open("wb", buffering=tar.CHUNK) as file,
+    ):
 
         def write(line: bytes) -> None:
             file.write(line + b"\0")
@@ -172,7 +180,7 @@ def take(
 ) -> Take:
     """Archive what the selection takes into the new file `target`. The mounts must be those that the look saw."""
     names, listing = spool / f"{looked.draft.stem}.names", spool / f"{looked.draft.stem}.listing"
-    with translated(f"writing the spool {spool}"), names.open("wb", buffering=tar.CHUNK) as file:
+    with _spooling(spool), names.open("wb", buffering=tar.CHUNK) as file:
 
         def write(path: bytes) -> None:
             file.write(path + b"\0")
@@ -182,11 +190,17 @@ def take(
     diagnostics: tuple[str, ...] = ()
     if selected.names:
         roots = [os.fsencode(root.lstrip("/")) for root in trees.roots]
-        written, diagnostics = tar.create(names, listing, target, roots=roots, level=level, progress=progress)
+        place = _spooling(spool) if target.parent == spool else translated(f"writing {target.name}")
+        with _spooling(spool), tar.received(listing) as lines, place:
+            written, diagnostics = tar.create(names, lines, target, roots=roots, level=level, progress=progress)
         name = f"{ARCHIVES}/{target.name}"
         archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
     compare_mounts(looked.views, trees.views())
     return Take(looked, selection, selected, archive, target, listing, diagnostics)
+
+
+def _spooling(spool: Path) -> AbstractContextManager[None]:
+    return translated(f"writing the spool {spool}", unwritable=StorageError)
 
 
 def settle(taken: Take, index: Path, level: int) -> Passed:
@@ -213,7 +227,7 @@ def settle(taken: Take, index: Path, level: int) -> Passed:
         weight = taken.archive.content_bytes - settlement.struck_weight
         archives.append(replace(taken.archive, live_bytes=weight, content_bytes=weight))
     state = State(index, tuple(archives), taken.look.taken_ns, settlement.entries)
-    return Passed(state, tuple(settlement.struck))
+    return Passed(state, tuple(settlement.struck), tuple(settlement.unsure))
 
 
 def compare_mounts(before: dict[str, mounts.View], after: dict[str, mounts.View]) -> None:

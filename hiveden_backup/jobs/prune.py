@@ -1,15 +1,18 @@
 """Retention applied: which backups of a job stay and go, and the garbage that leaves with them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
+from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import Retention
 from hiveden_backup.core.retention import Decision, decide
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.files import translated
 from hiveden_backup.host.records import Records
+
+NEWEST_GOOD = "newest that no verify found damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +27,36 @@ class Pruned:
         return [{"id": each.id, "keep": each.keep, "reasons": list(each.reasons)} for each in self.decisions]
 
 
-def plan(directory: BackupDirectory, job: str, policy: Retention, now: datetime, zone: tzinfo) -> Pruned:
+def plan(
+    directory: BackupDirectory, records: Records, job: str, *, policy: Retention, now: datetime, zone: tzinfo
+) -> Pruned:
     """What a prune would decide now. Changes nothing."""
-    return Pruned(decide(directory.backups(job), policy, now, zone))
+    backups = directory.backups(job)
+    good = next((backup for backup in backups if _is_good(directory, records, job, backup)), None)
+    decisions = decide(backups, policy, now, zone)
+    return Pruned(
+        tuple(
+            replace(each, keep=True, reasons=(NEWEST_GOOD,)) if each.id == good and not each.keep else each
+            for each in decisions
+        )
+    )
+
+
+def _is_good(directory: BackupDirectory, records: Records, job: str, backup: str) -> bool:
+    """Whether nothing speaks against a backup: its manifest can be read, and no verify found it damaged."""
+    try:
+        directory.manifest(job, backup)
+    except CorruptError:
+        return False
+    found = records.verification(job, backup)
+    return found is None or found.result != "corrupt"
 
 
 def prune(
     directory: BackupDirectory, records: Records, job: str, *, policy: Retention, now: datetime, zone: tzinfo
 ) -> Pruned:
     """Remove what the policy lets go, then the archives that nothing names. The caller holds the job's lock."""
-    planned = plan(directory, job, policy, now, zone)
+    planned = plan(directory, records, job, policy=policy, now=now, zone=zone)
     with translated(f"pruning the backups of {job}"):
         failpoint("prune")
         for decision in planned.decisions:

@@ -4,19 +4,21 @@ Paying twice is harmless. Every debt is tried before anything is reported; nothi
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from hiveden_backup.core.containers import Container
-from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, UnreachableError
+from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.order import stop_order
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.files import translated
-from hiveden_backup.host.ledger import Debt, Ledger
+from hiveden_backup.host.ledger import Debt, Ledger, boot_id
 from hiveden_backup.host.locks import container_locks, job_lock
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ _START_ATTEMPTS = 3
 _RETRY_SECONDS = 1.0
 _START_TIMEOUT = 60.0
 _LEAST_WAIT = 2.0
+_POLL_SECONDS = 0.1
+_KILL_SECONDS = 3.0  # from the end of a stop's timeout until Docker's SIGKILL has done its work
 _LOCK_WAIT = 60.0
 
 
@@ -120,7 +124,7 @@ def pay(
 def pay_debt(docker: "Docker", ledger: Ledger, debt: Debt, *, start_timeout: float = _START_TIMEOUT) -> Payment:
     """Pay one debt, for a caller that holds the container's lock already. Fails by its value only."""
     try:
-        container, notice = _find(docker, debt)
+        container, notice = _past_its_stop(docker, debt)
         if container is None:
             outcome = Outcome.GONE
         elif container.up:
@@ -129,7 +133,7 @@ def pay_debt(docker: "Docker", ledger: Ledger, debt: Debt, *, start_timeout: flo
         else:
             _start(docker, container, start_timeout)
             outcome = Outcome.STARTED
-        with translated(f"settling the debt for the container {debt.name}"):
+        with translated(f"settling the debt for the container {debt.name}", unwritable=StorageError):
             failpoint("settle")
             ledger.settle(debt.job, debt.name)
     except BackupError as error:
@@ -160,6 +164,23 @@ def _in_start_order(docker: "Docker", debts: Sequence[Debt]) -> list[Debt]:
         for place, container in enumerate(reversed(stop_order([one for one in owed.values() if one], everything)))
     }
     return sorted(debts, key=lambda debt: places[container.id] if (container := owed[debt]) else -1)
+
+
+def _past_its_stop(docker: "Docker", debt: Debt) -> tuple[Container | None, str]:
+    """As `_find`, once our stop is over: Docker goes on with it though its client was killed.
+
+    Whether it was ever asked nobody knows. So one that has been up since before the stop is watched for as long as that
+    may take; any other was started since.
+    """
+    patience = math.ceil(debt.stop_timeout) + _KILL_SECONDS
+    passed = (datetime.now(UTC) - debt.owed_at).total_seconds()
+    deadline = time.monotonic() + min(max(patience - passed, 0.0), patience)
+    while True:
+        container, notice = _find(docker, debt)
+        untouched = container is not None and container.up and container.started_at == debt.started_at
+        if not untouched or debt.boot_id != boot_id() or time.monotonic() >= deadline:
+            return container, notice
+        time.sleep(_POLL_SECONDS)
 
 
 def _find(docker: "Docker", debt: Debt) -> tuple[Container | None, str]:

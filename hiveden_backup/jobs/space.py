@@ -10,40 +10,48 @@ from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host import tar
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.files import translated
+from hiveden_backup.jobs.catalog import newest_manifest
 from hiveden_backup.jobs.passes import Look
 from hiveden_backup.jobs.plan import Plan
 
 _SPARE = 16 << 20
 _BLOCK = 512
-_FIRST_RATIO = 0.4
-"""Without any archive to learn from, this is what content may shrink to before a run is refused."""
+_LEAST_FILES = 0.1
+_LEAST_DUMPS = 0.5
+"""What each may shrink to against all likelihood: a run that would not fit even so is refused, any other is tried."""
 
 
 def check_room(plan: Plan, directory: BackupDirectory) -> None:
     """DirectoryError when the run cannot fit, a WARN when it may not."""
     free = shutil.disk_usage(directory.path).free
-    dumps = _last_dumps(plan, directory)
-    if plan.looked is None:
-        likely = least = dumps
-    else:
+    dumps, files = _last_dumps(plan, directory), 0.0
+    if plan.looked is not None:
         content = plan.looked.comparison.taken_weight
         if content + dumps + _SPARE > free:
             content = _on_disk(plan.looked)
-        written = [archive for archive in plan.base.archives if archive.content_bytes]
-        known = sum(archive.bytes for archive in written) / max(sum(archive.content_bytes for archive in written), 1)
-        ratio = min(known, 1.0) if written else 1.0
-        likely = int(content * ratio) + dumps
-        least = int(content * (ratio if written else _FIRST_RATIO)) + dumps
-    if least + _SPARE > free:
+        files = content * _ratio(plan)
+    likely = dumps + int(files)
+    if not free or dumps * _LEAST_DUMPS + files * _LEAST_FILES > free:
         raise DirectoryError(
-            f"The backup directory has {free >> 20} MiB free, and the run needs about {(likely + _SPARE) >> 20} MiB",
+            f"The backup directory has {_shown(free)} free, and the run needs about {_shown(likely)}",
             "",
             "Free some space, prune, or exclude something",
         )
     if likely + _SPARE > free:
-        plan.findings.warn("space", f"{free >> 20} MiB free, and the run may need {(likely + _SPARE) >> 20} MiB")
+        plan.findings.warn("space", f"{_shown(free)} free, and the run may need {_shown(likely)}")
     else:
-        plan.findings.ok("space", f"{free >> 20} MiB free, about {likely >> 20} MiB needed")
+        plan.findings.ok("space", f"{_shown(free)} free, about {_shown(likely)} needed")
+
+
+def _ratio(plan: Plan) -> float:
+    """How much of its content an archive of the job takes on disk: what the older ones tell."""
+    written = [archive for archive in plan.base.archives if archive.content_bytes]
+    content = sum(archive.content_bytes for archive in written)
+    return min(sum(archive.bytes for archive in written) / content, 1.0) if content else 1.0
+
+
+def _shown(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 10 << 20 else f"{count >> 10} KiB"
 
 
 def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> bool:
@@ -54,10 +62,9 @@ def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> b
 def _last_dumps(plan: Plan, directory: BackupDirectory) -> int:
     if not plan.servers:
         return 0
-    for backup in directory.backups(plan.job.name)[:1]:
-        artifacts = directory.manifest(plan.job.name, backup).artifacts
-        return sum(file.bytes for each in artifacts if each.type is ArtifactType.DATABASE for file in each.files)
-    return 0
+    newest = newest_manifest(directory, plan.job.name)
+    artifacts = newest.artifacts if newest is not None else ()
+    return sum(file.bytes for each in artifacts if each.type is ArtifactType.DATABASE for file in each.files)
 
 
 def _on_disk(looked: Look) -> int:

@@ -121,8 +121,8 @@ class Verifier:
         key = (job, archive.path)
         if key not in self._listings:
             file = self._stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - the stack closes it
-            for shown, text in members(tar.members(self.directory.job_path(job) / archive.path)):
-                file.write(shown + text + b"\n")
+            for member in members(tar.members(self.directory.job_path(job) / archive.path)):
+                file.write(member.shown + member.text + b"\n")
             file.flush()
             self._listings[key] = Path(file.name)
         return self._listings[key]
@@ -132,7 +132,7 @@ class _Cursor:
     """Walks an archive's member names, which are in the index's order."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
-        self._members: Iterator[Member] = ((line[:1], line[1:-1]) for line in lines)
+        self._members: Iterator[Member] = (Member(line[:1], b"", b"", line[1:-1]) for line in lines)
 
     def reaches(self, name: bytes) -> bool:
         return any(is_named(member, name) for member in self._members)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.errors import BackupError, DirectoryError, StorageError
+from hiveden_backup.core.errors import BackupError, StorageError
 from hiveden_backup.host.ledger import Debt, Ledger, boot_id
 from tests.support.disks import fill, small_disk
 
@@ -19,6 +19,7 @@ DEBT = Debt(
     boot_id="f06255d7-625a-4dba-b023-6385dd9897ae",
     started_at="2026-11-23T23:01:52.550609979Z",
     owed_at=datetime(2026, 11, 24, 2, 30, tzinfo=UTC),
+    stop_timeout=30.0,
 )
 
 
@@ -133,10 +134,10 @@ def test_a_debt_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         ledger = Ledger(tmp_path)
         ledger.owe(DEBT)
         fill(tmp_path)
-        with pytest.raises(DirectoryError) as caught:
+        with pytest.raises(StorageError) as caught:
             ledger.owe(replace(DEBT, name="web"))
-        assert caught.value.exit_code == 73
-        with pytest.raises(DirectoryError):
+        assert caught.value.exit_code == 74
+        with pytest.raises(StorageError):
             ledger.owe(replace(DEBT, id="b" * 64))
         assert ledger.debts() == (DEBT,)
         ledger.settle(DEBT.job, DEBT.name)

@@ -10,7 +10,9 @@ import pytest
 from hiveden_backup.core.errors import BackupError, ConfigError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres import Endpoint, select_databases
-from hiveden_backup.host.postgres import connect, dsn_endpoint, end_backends, inspect, privileges
+from hiveden_backup.host.postgres_connect import connect, end_backends
+from hiveden_backup.host.postgres_endpoint import dsn_endpoint
+from hiveden_backup.host.postgres_inspect import inspect, privileges
 from tests.support.postgres import ACCOUNT, ODD_NAMES, PASSWORD, SUPERUSER, Server
 
 

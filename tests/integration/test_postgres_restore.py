@@ -19,18 +19,13 @@ from hiveden_backup.core.errors import (
 )
 from hiveden_backup.core.model import DatabaseFacts, Extension, PostgresSource
 from hiveden_backup.core.postgres import SCRATCH_PREFIX, Endpoint, PgTools
-from hiveden_backup.host.postgres import (
-    connect,
-    decode,
-    dsn_endpoint,
-    find_tools,
-    inspect,
-    restore_new,
-    restore_tool,
-    row_counts,
-    scratch_database,
-    sweep_scratch,
-)
+from hiveden_backup.host.postgres_connect import connect
+from hiveden_backup.host.postgres_decode import decode
+from hiveden_backup.host.postgres_endpoint import dsn_endpoint
+from hiveden_backup.host.postgres_inspect import inspect, row_counts
+from hiveden_backup.host.postgres_restore import restore_new
+from hiveden_backup.host.postgres_scratch import scratch_database, sweep_scratch
+from hiveden_backup.host.postgres_tools import find_tools, restore_tool
 from tests.support.postgres import ODD_NAMES, SUPERUSER, Server, dump_to
 
 
@@ -317,3 +312,19 @@ def test_scratch_database_goes_although_it_is_used(postgres: Server, endpoint: E
 
     with contextlib.ExitStack() as stack, pytest.raises(KeyboardInterrupt), scratch_database(endpoint, facts) as name:
         use(name)
+
+
+def test_scratch_database_that_cannot_be_dropped_is_told_of(
+    postgres: Server, endpoint: Endpoint, facts: DatabaseFacts
+) -> None:
+    def fail(name: str) -> None:
+        left.append(name)
+        postgres.sql(f"ALTER DATABASE {name} IS_TEMPLATE true")  # one way to be in the way of DROP
+        raise CorruptError("the first error")
+
+    left: list[str] = []
+    with pytest.raises(CorruptError) as caught, scratch_database(endpoint, facts) as name:
+        fail(name)
+    assert str(caught.value).startswith(f"the first error. The scratch database {left[0]} is still there")
+    postgres.sql(f"ALTER DATABASE {left[0]} IS_TEMPLATE false")
+    assert sweep_scratch(endpoint) == (left[0],)

@@ -9,7 +9,9 @@ import pytest
 
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
 from hiveden_backup.core.model import Extension, PostgresSource, Table
-from hiveden_backup.host.postgres import dsn_endpoint, end_backends, hold
+from hiveden_backup.host.postgres_connect import end_backends
+from hiveden_backup.host.postgres_endpoint import dsn_endpoint
+from hiveden_backup.host.postgres_snapshot import hold
 from tests.support.postgres import SUPERUSER, Server, waiting
 
 
@@ -59,6 +61,21 @@ def test_truncate_waits_until_the_moment_is_let_go(postgres: Server, shop: str) 
         assert "shop" in told
         assert snapshot.row_counts() == (Table("public.orders", 1000),)
     assert postgres.sql("SELECT count(*) FROM orders", dbname=shop) == [(0,)]
+
+
+def test_waiters_are_reported_to_a_user_who_may_see_little_of_them(postgres: Server, shop: str) -> None:
+    postgres.sql("CREATE ROLE reader LOGIN PASSWORD 'r'")
+    try:
+        postgres.sql("GRANT SELECT ON orders TO reader", dbname=shop)
+        endpoint = dsn_endpoint(PostgresSource(dsn=postgres.dsn(user="reader", tcp=True, password="r")))
+        with contextlib.ExitStack() as stack, hold(endpoint, shop, lock_timeout=5) as snapshot:
+            stack.enter_context(waiting(postgres, shop, "BEGIN; LOCK TABLE orders; ROLLBACK", "the app"))
+            (told,) = snapshot.blocked()
+            assert f"user {SUPERUSER}" in told
+            assert "None" not in told
+    finally:
+        postgres.sql("DROP OWNED BY reader", dbname=shop)
+        postgres.sql("DROP ROLE reader")
 
 
 def test_which_tables_are_locked_and_counted(postgres: Server) -> None:

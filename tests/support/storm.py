@@ -14,6 +14,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,13 +30,18 @@ class Storm:
         self._number = 0
         self._maps: list[mmap.mmap] = []
         self._mapped: set[int] = set()
+        self._busy = tree / "busy"
+        self._quiet = tree / "quiet"
+        self._make_quiet()
         self._changes: list[Callable[[], None]] = [
+            *([self.swap_quiet] * 6),
+            *([self.move_quiet] * 3),
             *([self.write] * 6),
             *([self.append] * 3),
             *([self.rename] * 4),
             *([self.link] * 3),
             *([self.remove] * 2),
-            self.swap,
+            *([self.swap] * 4),
             self.make_directory,
             self.remove_tree,
             self.flip,
@@ -54,13 +60,38 @@ class Storm:
         with contextlib.suppress(OSError, IndexError, ValueError):  # it is gone, there is none, it cannot be mapped
             self._chooser.choice(self._changes)()
 
+    def _make_quiet(self) -> None:
+        """Directories that only move, with files that never change and hard links between them."""
+        self._busy.mkdir()
+        self._quiet.mkdir()
+        for number in range(8):
+            directory = self._quiet / f"d{number}"
+            directory.mkdir()
+            for file in range(4):
+                (directory / f"x{file}").write_bytes(self._chooser.randbytes(3_000))
+            if number:
+                os.link(self._quiet / f"d{number - 1}" / "x0", directory / "link")
+
+    def swap_quiet(self) -> None:
+        """Two names change places, and often back: what lies below keeps its inodes and times."""
+        one, two = self._chooser.sample(sorted(self._quiet.iterdir()), 2)
+        for _ in range(self._chooser.choice([1, 2, 2])):
+            one.rename(self._tree / "aside")
+            two.rename(one)
+            (self._tree / "aside").rename(two)
+            time.sleep(0.0005)
+
+    def move_quiet(self) -> None:
+        self._number += 1
+        self._chooser.choice(sorted(self._quiet.iterdir())).rename(self._quiet / f"d{self._number}")
+
     def _new(self) -> Path:
         self._number += 1
         odd = self._chooser.choice(["", " ", "\n", "\\", "*", " -> ", "\udcff", "ä"])
         return self._directory() / f"n{odd}{self._number}"
 
     def _every(self, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
-        found, todo = [], [str(self._tree)]
+        found, todo = [], [str(self._busy)]
         while todo:
             with os.scandir(todo.pop()) as entries:
                 for entry in sorted(entries, key=lambda each: each.name):
@@ -78,7 +109,7 @@ class Storm:
 
     def _directory(self) -> Path:
         inner = self._every(lambda entry: entry.is_dir(follow_symlinks=False))
-        return self._chooser.choice([self._tree, *inner])
+        return self._chooser.choice([self._busy, *inner])
 
     def write(self) -> None:
         path = self._new() if self._number < 80 or self._chooser.random() < 0.3 else self._file()
@@ -97,7 +128,7 @@ class Storm:
 
     def swap(self) -> None:
         one, two, aside = self._directory(), self._directory(), self._tree / "aside"
-        if one == two or self._tree in (one, two) or one in two.parents or two in one.parents:
+        if one == two or self._busy in (one, two) or one in two.parents or two in one.parents:
             return
         one.rename(aside)
         two.rename(one)
@@ -115,7 +146,7 @@ class Storm:
 
     def remove_tree(self) -> None:
         directory = self._directory()
-        if directory != self._tree and self._number > 60:
+        if directory != self._busy and self._number > 60:
             shutil.rmtree(directory, ignore_errors=True)
 
     def flip(self) -> None:
