@@ -85,7 +85,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _global_options(
     config: Optional[Path] = typer.Option(
-        None, "--config", help=f"Configuration file [{_DEFAULT_CONFIG}].", metavar="FILE"
+        None, "--config", help=f"Configuration file; HIVEDEN_BACKUP_CONFIG, else {_DEFAULT_CONFIG}.", metavar="FILE"
     ),
     verbose: bool = typer.Option(False, "--verbose", help="Say more; show tracebacks."),
     quiet: bool = typer.Option(False, "--quiet", help="Say only what went wrong."),

@@ -15,14 +15,15 @@ from hiveden_backup.core.model import ArtifactType
 if TYPE_CHECKING:
     from hiveden_backup.jobs.catalog import Backup
 
-_BACKUP = typer.Argument(..., metavar="BACKUP", help="An id, JOB/latest, JOB/ID, or a unique beginning.")
+_MEANING = "An id, JOB/latest, JOB/ID, or a unique beginning."
+_BACKUP = typer.Argument(..., metavar="BACKUP", help=_MEANING)
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 _PREVIEW = 50
 
 
 @command("list")
 def list_backups(
-    job: Optional[str] = typer.Option(None, "--job", help="Only this job's."),
+    job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only this job's."),
     kind: Optional[ArtifactType] = typer.Option(None, "--type", help="Only artifacts of this type."),
     target: Optional[str] = typer.Option(None, "--target", help="Only this database's or application's."),
     as_json: bool = _JSON,
@@ -63,7 +64,10 @@ def show(
     files: bool = typer.Option(False, "--files", help="List the paths in it."),
     as_json: bool = _JSON,
 ) -> None:
-    """Show one backup: what it holds, where that came from, and the job's configuration."""
+    """Show what one backup holds.
+
+    Also where that came from, and the job's configuration, ready to be pasted.
+    """
     from hiveden_backup.jobs import catalog
 
     directory = options.directory()
@@ -98,25 +102,28 @@ def _described(table: dict) -> "list[str]":  # type: ignore[type-arg] # the JSON
     ]
     for artifact in manifest["artifacts"]:
         where = f" on {artifact['server']}" if artifact["server"] else ""
-        unit = "paths" if artifact["type"] == "application" else "tables"
-        lines.append(f"{artifact['type']:12}{artifact['target']}{where}: {artifact['entries']} {unit}")
-        lines.extend(
-            f"            {each['kind']} {each['name']} {each['path']}".rstrip() for each in artifact["sources"]
-        )
+        unit = "path" if artifact["type"] == "application" else "table"
+        lines.append(f"{artifact['type']:12}{artifact['target']}{where}: {output.count(artifact['entries'], unit)}")
+        for source in artifact["sources"]:
+            place = source["path"] if source["path"] != source["name"] else ""
+            lines.append(f"            {source['kind']} {source['name']} {place}".rstrip())
     if manifest["containers"]:
         lines.append("")
         lines.extend(
             f"container   {each['name']} ({each['image']}): down for {output.span(each['downtime_seconds'])}"
             for each in manifest["containers"]
         )
-    lines.extend(["", *(f"warning     {warning}" for warning in manifest["warnings"])])
-    lines.extend(["The job's configuration:", "", to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})])
-    return [output.printable(line) for part in lines for line in part.split("\n")]
+    lines.extend(f"warning     {warning}" for warning in manifest["warnings"])
+    lines.extend(["", "The job's configuration:", "", to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})])
+    return [output.printable(line) for part in lines for line in part.rstrip().split("\n")]
 
 
 @command("diff")
 def diff(older: str = _BACKUP, newer: str = _BACKUP, as_json: bool = _JSON) -> None:
-    """List the paths added, changed and removed from one backup to another of the same job."""
+    """List the paths that differ between two backups.
+
+    Both are of one job: + added, ~ changed, - removed.
+    """
     from hiveden_backup.jobs import catalog
 
     directory = options.directory()
@@ -125,6 +132,8 @@ def diff(older: str = _BACKUP, newer: str = _BACKUP, as_json: bool = _JSON) -> N
     if as_json:
         output.print_json({name: [catalog.show_path(path) for path in paths] for name, (_, paths) in signs.items()})
         return
+    if not any(paths for _, paths in signs.values()):
+        typer.echo("No difference.")
     for sign, paths in signs.values():
         for path in paths:
             typer.echo(f"{sign} {output.printable(catalog.show_path(path))}")
@@ -144,7 +153,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),
     as_json: bool = _JSON,
 ) -> None:
-    """Get files back into a new directory, or a database back as a new one."""
+    """Get files or a database back, beside what is there."""
     from hiveden_backup.jobs import catalog
 
     directory = options.directory()
@@ -179,7 +188,9 @@ def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool)
             {"id": found.id, "job": found.job, "target": str(to), "entries": restored.entries, "bytes": restored.bytes}
         )
     else:
-        typer.echo(f"Restored {restored.entries} paths, {output.size(restored.bytes)}, from {found} to {to}.")
+        typer.echo(
+            f"Restored {output.count(restored.entries, 'path')}, {output.size(restored.bytes)}, from {found} to {to}."
+        )
 
 
 def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
@@ -198,11 +209,14 @@ def _restore_database(found: "Backup", database: str, server: Optional[str], new
 
 @command("verify")
 def verify(
-    backups: Optional[List[str]] = typer.Argument(None, metavar="[BACKUP]...", help="Ids; see `restore`."),  # noqa: UP006
+    backups: Optional[List[str]] = typer.Argument(None, metavar="BACKUP", help=_MEANING),  # noqa: UP006
     all_backups: bool = typer.Option(False, "--all", help="Verify every backup."),
     as_json: bool = _JSON,
 ) -> None:
-    """Check every digest and decode everything; exit 65 names what is damaged."""
+    """Check digests and decode everything.
+
+    Exit 65 when something is damaged; the error names it.
+    """
     from hiveden_backup.cli.running import context
     from hiveden_backup.host.locks import job_lock
     from hiveden_backup.jobs import catalog
@@ -216,6 +230,8 @@ def verify(
         if all_backups
         else [catalog.resolve(directory, text) for text in backups or []]
     )
+    if not chosen and not as_json:
+        typer.echo("There are no backups yet.")
     rows, codes = [], []
     with context(options.load()) as surroundings, ExitStack() as stack:
         surroundings.progress.begin("verify")
@@ -275,4 +291,7 @@ def delete(backup: str = _BACKUP, yes: bool = typer.Option(False, "--yes", help=
         raise UsageError("Nothing was removed", "", "Give --yes to do it")
     with job_lock(state_directory(), found.job):
         removed = remove(directory, options.records(), found.job, found.id)
-    typer.echo(f"Removed {found}" + (f" and {len(removed)} archives that nothing else needs." if removed else "."))
+    typer.echo(
+        f"Removed {found}"
+        + (f" and {output.count(len(removed), 'archive')} that nothing else needs." if removed else ".")
+    )

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
@@ -16,7 +16,12 @@ _CLEAR = "\r\x1b[2K"
 _LEVELS = {"debug": 10, "info": 20, "warning": 30}
 _QUIET_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
-_FORMATS = {"bytes": output.size, "seconds": output.span, "downtime_seconds": output.span}
+_FORMATS: dict[str, Callable[[Any], str]] = {
+    "bytes": output.size,
+    "seconds": output.span,
+    "downtime_seconds": lambda value: f"down for {output.span(value)}",
+    "exit_code": lambda value: f"exit code {value}",
+}
 
 
 class ProgressLine:

@@ -28,6 +28,11 @@ def size(count: int) -> str:
     raise AssertionError
 
 
+def count(number: int, singular: str, plural: str = "") -> str:
+    """A number of things: `1 path`, `2 paths`."""
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
 def span(seconds: float) -> str:
     """A duration for people: `0.4 s`, `2 min 5 s`, `3 h 4 min`, `5 d 1 h`."""
     if seconds < _MINUTE:
@@ -69,7 +74,7 @@ def print_json(value: Any) -> None:
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Columns that line up; those numbered in `right` are numbers."""
     cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(name), *(len(row[column]) for row in cells)) for column, name in enumerate(head)]
+    widths = [max([len(name), *(len(row[column]) for row in cells)]) for column, name in enumerate(head)]
     typer.echo(coloured(_line(head, widths, right), "bold"))
     for row in cells:
         typer.echo(_line(row, widths, right))

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from hiveden_backup.core.model import Config, Job
     from hiveden_backup.jobs.context import Context
 
-_JOBS = typer.Argument(None, metavar="[JOB]...", help="Names of jobs; all when none is given.")
+_JOBS = typer.Argument(None, metavar="JOB", help="Names of jobs; all when none is given.")
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
 @command("run")
 def run(
-    jobs: Optional[List[str]] = typer.Argument(None, metavar="[JOB]...", help="Names of jobs."),  # noqa: UP006
+    jobs: Optional[List[str]] = typer.Argument(None, metavar="JOB", help="Names of jobs."),  # noqa: UP006
     all_jobs: bool = typer.Option(False, "--all", help="Run every configured job."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print what would be done; change nothing."),
     full: bool = typer.Option(False, "--full", help="Archive every file again."),
@@ -64,7 +64,10 @@ def _dry_run(surroundings: "Context", jobs: "Sequence[Job]", *, full: bool) -> N
 
 @command("check")
 def check(jobs: Optional[List[str]] = _JOBS, as_json: bool = _JSON) -> None:  # noqa: UP006
-    """Look at everything a run needs, without changing anything; exit 1 if anything would fail."""
+    """Look at everything that a run needs.
+
+    Nothing is changed. Exit 1 if anything would prevent a run.
+    """
     from hiveden_backup.core.model import Status
     from hiveden_backup.jobs.validate import validate
 
@@ -102,7 +105,10 @@ def prune(
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would go and why; remove nothing."),
     as_json: bool = _JSON,
 ) -> None:
-    """Remove the backups that the retention policy lets go, and the archives nothing needs any more."""
+    """Remove what the retention policy lets go.
+
+    The archives that nothing needs any more go with it.
+    """
     from hiveden_backup.host.clock import local_zone
     from hiveden_backup.host.locks import job_lock
     from hiveden_backup.jobs import prune as pruning
@@ -129,7 +135,7 @@ def prune(
 
 
 @command("recover")
-def recover(job: Optional[str] = typer.Option(None, "--job", help="Only what this job owes.")) -> None:
+def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only what this job owes.")) -> None:
     """Start the containers that a killed run left stopped."""
     from hiveden_backup.host.ledger import Ledger
     from hiveden_backup.jobs.recover import recover as pay_all
@@ -143,6 +149,8 @@ def recover(job: Optional[str] = typer.Option(None, "--job", help="Only what thi
     for payment in payments:
         detail = f" ({payment.detail})" if payment.detail else ""
         typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
+    if not payments and not options.quiet:
+        typer.echo("Nothing is owed.")
     raise typer.Exit(common_exit_code(payment.exit_code for payment in payments))
 
 
@@ -175,7 +183,7 @@ def status(as_json: bool = _JSON) -> None:
                 output.moment(row.last_run) if row.last_run else "-",
                 f"{output.span(row.age_seconds)} ago" if row.age_seconds is not None else "-",
                 output.size(row.size) if row.size is not None else "-",
-                output.span(row.downtime_seconds) if row.downtime_seconds is not None else "-",
+                output.span(row.downtime_seconds) if row.downtime_seconds else "-",
                 output.moment(row.next_run) if row.next_run else "-",
                 f"{row.verified.result} {output.moment(row.verified.at)}" if row.verified else "-",
             )

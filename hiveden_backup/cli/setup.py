@@ -19,7 +19,10 @@ def init(
     directory: Path = typer.Option(..., "--directory", help="Where the backups are to be.", metavar="DIR"),
     as_json: bool = _JSON,
 ) -> None:
-    """Create and mark a backup directory, or adopt a marked one; write a starter configuration if there is none."""
+    """Create and mark a backup directory.
+
+    A marked one is adopted. A starter configuration is written if there is none.
+    """
     from hiveden_backup.jobs.init import initialise
 
     done = initialise(directory, options.config, now())
@@ -41,7 +44,7 @@ def init(
     elif done.other_directory:
         typer.echo(f"{options.config} names another directory ({done.other_directory}): change `directory` there.")
     if done.backups:
-        typer.echo(f"It holds {done.backups} backups: hiveden-backup list")
+        typer.echo(f"It holds {output.count(done.backups, 'backup')}: hiveden-backup list")
 
 
 @command("show", group=_config)
@@ -75,7 +78,10 @@ def set_value(
     key: str = typer.Argument(..., metavar="KEY", help="Such as jobs.immich.schedule."),
     value: str = typer.Argument(..., metavar="VALUE", help="A TOML value, else taken as a string."),
 ) -> None:
-    """Set a value in the managed drop-in; refused when the result would not be valid."""
+    """Set a value in the managed drop-in.
+
+    Refused when the result would not be valid.
+    """
     from hiveden_backup.jobs import configure
 
     configure.set_value(options.config, key, value)

@@ -16,16 +16,14 @@ class Candidate:
     content: int
 
 
-_SMALLEST_AT_ONCE = 8
-
-
 def choose(candidates: Sequence[Candidate], *, compact_ratio: float, max_archives: int, adding: int) -> tuple[int, ...]:
     """The numbers of the archives to compact in this run.
 
     First those of which less than `compact_ratio` is live, deadest first, until a quarter of all that is live has been
-    taken along (the deadest always). Then the smallest, a few at a time, while more than `max_archives` would remain
-    once this run has added `adding` of its own: without that a job that changes a little each day would collect
-    archives for ever. Archives with nothing live need no compaction: nothing names them any more.
+    taken along (the deadest always). Then, if more than `max_archives` would remain once this run has added `adding` of
+    its own, the smallest: a quarter of `max_archives` at once, so that it is not done again soon. Each compaction
+    costs space as long as older backups name what it copied; one archive a day would copy the same data over and over.
+    Archives with nothing live need no compaction: nothing names them any more.
     """
     alive = [candidate for candidate in candidates if candidate.live > 0]
     budget = sum(candidate.live for candidate in alive) / 4
@@ -37,6 +35,6 @@ def choose(candidates: Sequence[Candidate], *, compact_ratio: float, max_archive
         chosen.add(candidate.number)
         spent += candidate.live
     remaining = sorted((each for each in alive if each.number not in chosen), key=lambda each: (each.live, each.number))
-    excess = min(len(remaining) + adding - max_archives, _SMALLEST_AT_ONCE)
-    chosen.update(candidate.number for candidate in remaining[: max(excess, 0)])
+    if len(remaining) + adding > max_archives:
+        chosen.update(candidate.number for candidate in remaining[: max(adding + 1, max_archives // 4)])
     return tuple(sorted(chosen))

@@ -3,8 +3,11 @@
 Foreign errors are translated into these once, where `host` touches the outside (`raise ... from`).
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+_ENDS_WITH_COMMAND = re.compile(r": (hiveden-backup|apt-get|docker|systemctl|zstd) .*$")
 
 
 class BackupError(Exception):
@@ -130,4 +133,5 @@ def common_exit_code(codes: Iterable[int]) -> int:
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+    """With a full stop, but not one that would be taken for a part of the command that the text ends with."""
+    return text if text.endswith((".", "!", "?", ":")) or _ENDS_WITH_COMMAND.search(text) else f"{text}."

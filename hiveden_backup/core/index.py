@@ -9,8 +9,9 @@ A *draft* is a record list in the making: its archive field is the older index's
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 TAKEN = b"+"
@@ -19,23 +20,18 @@ MARGIN_NS = 2 * 10**9
 LOOSE_MARGIN_NS = 600 * 10**9
 """How much older than T a time must be to prove that nothing happened since: clocks of remote servers differ."""
 
-_META_FIELDS = 9
+_FIELDS = 10
+"""Tabs in a record; what follows the last of them is the path, tabs and all."""
+_TAKEN_PREFIX = TAKEN + b"\t"
+_BATCH = 4096
 
+Scanned = tuple[bytes, bytes, int, int, int, bool]
+"""One path as the scan saw it: (path, record, newest, weight, inode, loose).
 
-class Scanned(NamedTuple):
-    """One path as the scan saw it.
-
-    `record` is everything but the archive field. `newest` is the later of mtime and ctime (ns). `inode` is 0 unless the
-    path is a hard link with other names. `weight` as in `weight_of`. `loose` marks file systems (network, FUSE) whose
-    inode numbers and clocks are not to be trusted.
-    """
-
-    path: bytes
-    record: bytes
-    newest: int
-    inode: int
-    weight: int
-    loose: bool
+`record` is everything but the archive field. `newest` is the later of mtime and ctime (ns). `weight` as in `weight_of`.
+`inode` is 0 unless the path is a hard link with other names. `loose` marks file systems (network, FUSE) whose inode
+numbers and clocks are not to be trusted. A plain tuple, since a million of them are made while containers are down.
+"""
 
 
 class Record(NamedTuple):
@@ -56,7 +52,7 @@ class Record(NamedTuple):
 
 def parse(line: bytes) -> Record:
     """A record from its bytes. ValueError when it is none."""
-    archive, kind, mode, uid, gid, nlink, size, mtime, ctime, inode, path = line.split(b"\t", _META_FIELDS + 1)
+    archive, kind, mode, uid, gid, nlink, size, mtime, ctime, inode, path = line.split(b"\t", _FIELDS)
     return Record(
         int(archive),
         kind.decode("ascii"),
@@ -74,7 +70,7 @@ def parse(line: bytes) -> Record:
 
 def path_of(line: bytes) -> bytes:
     """The path of a record or draft line."""
-    return line.split(b"\t", _META_FIELDS + 1)[-1]
+    return line.split(b"\t", _FIELDS)[-1]
 
 
 def weight_of(*, regular: bool, nlink: int, size: int) -> int:
@@ -93,88 +89,130 @@ class Comparison:
     """What a comparison learned besides the draft it wrote.
 
     `live` weighs, per archive number of the older index, what is still live in it. `dirty` are the inodes of hard links
-    of which a name is new, changed or gone. `loose_links` tells that one of them lies where inode numbers mean little.
+    of which a name is new, changed or gone. `loose_links` tells that hard links lie where inode numbers mean little.
     """
 
     entries: int = 0
     taken: int = 0
     taken_weight: int = 0
     live: Counter[bytes] = field(default_factory=Counter)
-    dirty: set[bytes] = field(default_factory=set)
+    dirty: set[int] = field(default_factory=set)
     loose_links: bool = False
+
+
+class Sink(NamedTuple):
+    """Where a comparison writes, many lines at a time: the draft, and those of its lines that `select` may pick."""
+
+    draft: Callable[[Sequence[bytes]], object]
+    candidates: Callable[[Sequence[bytes]], object]
 
 
 def compare(
     older: Iterable[bytes],
     scanned: Iterable[Scanned],
-    write: Callable[[bytes], object],
+    sink: Sink,
     *,
     taken_ns: int,
-    broken: Collection[bytes] = (),
+    archives: int,
+    broken: Collection[int] = (),
 ) -> Comparison:
     """Write the draft of a new index and say what it means.
 
     A path is taken when it is new, when its record differs from the older one in any field, when its mtime or ctime is
-    not older than `taken_ns` (the older index's T) less the margin, or when its archive's number is in `broken`.
+    not older than `taken_ns` (the older index's T) less the margin, or when its archive is not one of the older index's
+    `archives` or is `broken`. Candidates are what is taken, and hard links with other names.
     """
     result = Comparison()
-    live, dirty = result.live, result.dirty
-    horizon, loose_horizon = taken_ns - MARGIN_NS, taken_ns - LOOSE_MARGIN_NS
-    lines = iter(older)
-    number, rest = _advance(lines)
-    for path, record, newest, inode, weight, loose in scanned:
-        result.entries += 1
-        if rest != record:
-            while rest and _path(rest) < path:
-                _note_names(rest, dirty)
-                number, rest = _advance(lines)
-            if not rest or _path(rest) != path:
-                _take(result, write, record, inode=inode, weight=weight, loose=loose)
-                continue
-        same = rest == record or (loose and _without_inode(rest) == _without_inode(record))
-        if same and newest < (loose_horizon if loose else horizon) and number not in broken:
-            live[number] += weight
-            # the scanned record, not the older one: what is written now is what the next pass will see
-            write(number + b"\t" + record)
-        else:
-            _note_names(rest, dirty)
-            _take(result, write, record, inode=inode, weight=weight, loose=loose)
-        number, rest = _advance(lines)
-    while rest:
-        _note_names(rest, dirty)
-        number, rest = _advance(lines)
+    trusted = {b"%d\t" % number: 0 for number in range(archives) if number not in broken}
+    cursor = _Older(iter(older), taken_ns, result.dirty)
+    entries = iter(scanned)
+    while batch := list(islice(entries, _BATCH)):
+        draft, candidates = _compare(batch, cursor, trusted, result)
+        sink.draft(draft)
+        sink.candidates(candidates)
+    cursor.pass_over()
+    result.live.update({number[:-1]: weight for number, weight in trusted.items() if weight})
     return result
 
 
-def _advance(lines: Iterator[bytes]) -> tuple[bytes, bytes]:
-    line = next(lines, b"")
-    number, _, rest = line.partition(b"\t")
-    return number, rest
+def _compare(
+    batch: Sequence[Scanned], cursor: "_Older", live: dict[bytes, int], result: Comparison
+) -> tuple[list[bytes], list[bytes]]:
+    """The draft's lines and candidates for a batch of paths. `live` weighs the trusted archives, by number and tab."""
+    draft: list[bytes] = []
+    candidates: list[bytes] = []
+    result.entries += len(batch)
+    line, lines, horizon = cursor.line, cursor.lines, cursor.horizon
+    for path, record, newest, weight, inode, loose in batch:
+        if line.endswith(record) and newest < horizon and not loose and (number := line[: -len(record)]) in live:
+            live[number] += weight
+            draft.append(line)
+            if inode:
+                candidates.append(line)
+            line = next(lines, b"")
+            continue
+        cursor.line = line
+        number = cursor.archive_of(path, record, newest, live, loose=loose)
+        line = cursor.line
+        # the scanned record, not the older one: what is written now is what the next pass will see
+        draft.append(number + record)
+        if number in live:
+            live[number] += weight
+        else:
+            result.taken += 1
+            result.taken_weight += weight
+            if inode:
+                result.dirty.add(inode)
+        if inode or number not in live:
+            candidates.append(draft[-1])
+            result.loose_links |= loose and inode > 0
+    cursor.line = line
+    return draft, candidates
 
 
-def _path(rest: bytes) -> bytes:
-    return rest.split(b"\t", _META_FIELDS)[-1]
+class _Older:
+    """The older index's lines in the course of a comparison, and what is done where they do not simply agree."""
 
+    def __init__(self, lines: Iterator[bytes], taken_ns: int, dirty: set[int]) -> None:
+        self.lines = lines
+        self.line = next(lines, b"")
+        self.horizon = taken_ns - MARGIN_NS
+        self._loose_horizon = taken_ns - LOOSE_MARGIN_NS
+        self._dirty = dirty
 
-def _take(
-    result: Comparison, write: Callable[[bytes], object], record: bytes, *, inode: int, weight: int, loose: bool
-) -> None:
-    result.taken += 1
-    result.taken_weight += weight
-    write(TAKEN + b"\t" + record)
-    if inode:
-        result.dirty.add(b"%d" % inode)
-        result.loose_links |= loose
+    def archive_of(self, path: bytes, record: bytes, newest: int, trusted: Collection[bytes], *, loose: bool) -> bytes:
+        """The number, with its tab, of the archive that still holds what was scanned; else that of a taken path.
 
+        Goes on to the line behind `path`.
+        """
+        while self.line and path_of(self.line) < path:
+            self._drop()
+        if not self.line or path_of(self.line) != path:
+            return _TAKEN_PREFIX
+        number, _, rest = self.line.partition(b"\t")
+        number += b"\t"
+        same = rest == record or (loose and _without_inode(rest) == _without_inode(record))
+        if same and newest < (self._loose_horizon if loose else self.horizon) and number in trusted:
+            self.line = next(self.lines, b"")
+            return number
+        self._drop()
+        return _TAKEN_PREFIX
 
-def _note_names(rest: bytes, dirty: set[bytes]) -> None:
-    fields = rest.split(b"\t", _META_FIELDS)
-    if fields[4] not in {b"0", b"1"}:
-        dirty.add(fields[8])
+    def pass_over(self) -> None:
+        """Go to the end: all these paths are gone."""
+        while self.line:
+            self._drop()
+
+    def _drop(self) -> None:
+        """A line does not hold any more: if it had other names, they are in doubt."""
+        _, _, _, _, _, nlink, _, _, _, inode, _ = self.line.split(b"\t", _FIELDS)
+        if nlink not in {b"0", b"1"}:
+            self._dirty.add(int(inode))
+        self.line = next(self.lines, b"")
 
 
 def _without_inode(rest: bytes) -> tuple[bytes, ...]:
-    fields = rest.split(b"\t", _META_FIELDS)
+    fields = rest.split(b"\t", _FIELDS - 1)
     return (*fields[:8], fields[9])
 
 
@@ -182,20 +220,20 @@ def _without_inode(rest: bytes) -> tuple[bytes, ...]:
 class Selection:
     """Which lines of a draft go into the new archive: the taken ones, whole hard-link groups, and what is compacted."""
 
-    dirty: frozenset[bytes]
+    dirty: frozenset[int]
     compacted: frozenset[bytes] = frozenset()
     all_links: bool = False
 
     def takes(self, line: bytes) -> bool:
         """Whether this draft line's path is archived again."""
-        if line.startswith(TAKEN):
+        if line.startswith(_TAKEN_PREFIX):
             return True
         if not self.dirty and not self.compacted:
             return False
-        number, _, _, _, _, nlink, _, _, _, inode, _ = line.split(b"\t", _META_FIELDS + 1)
+        number, _, _, _, _, nlink, _, _, _, inode, _ = line.split(b"\t", _FIELDS)
         if number in self.compacted:
             return True
-        return nlink not in {b"0", b"1"} and (self.all_links or inode in self.dirty)
+        return nlink not in {b"0", b"1"} and (self.all_links or int(inode) in self.dirty)
 
 
 @dataclass(slots=True)
@@ -208,17 +246,20 @@ class Selected:
 
 
 def select(
-    draft: Iterable[bytes], selection: Selection, live: Counter[bytes], write: Callable[[bytes], object]
+    lines: Iterable[bytes], selection: Selection, live: Counter[bytes], write: Callable[[bytes], object]
 ) -> Selected:
-    """Hand every path to archive to `write`, in order."""
+    """Hand every path to archive to `write`, in order.
+
+    `lines` are the draft's candidates, or with compaction all of the draft.
+    """
     result = Selected(live=live.copy())
-    for line in draft:
+    for line in lines:
         if not selection.takes(line):
             continue
         weight = line_weight(line)
         result.names += 1
         result.weight += weight
-        if not line.startswith(TAKEN):
+        if not line.startswith(_TAKEN_PREFIX):
             result.live[line.partition(b"\t")[0]] -= weight
         write(path_of(line))
     return result

@@ -18,6 +18,15 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_file(path: Path) -> None:
+    """Make the content of `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Put `data` at `path` in one step: a reader sees the old content or the new one, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -84,4 +84,4 @@ def _sign(descriptor: int) -> None:
 def _holder(path: Path) -> str:
     with translated(f"reading the lock {path}"):
         text = path.read_text("ascii", "replace").strip()
-    return f"process {text}" if text.isdecimal() else "another process"
+    return f"Process {text}" if text.isdecimal() else "Another process"

@@ -58,15 +58,16 @@ def is_below(path: str, directory: str) -> bool:
 class View:
     """The file systems under one root as a pass found them: the root's own, and each mount point below.
 
-    `identities` has the device and the file-system id behind the root and behind each mount point below it: they differ
-    when something else, or nothing, is mounted there.
+    `identities` has the device, the file-system id and the mount behind the root and behind each mount point below it:
+    they differ when something else, or nothing, is mounted there. (The mount tells of one that shows another place of
+    the same file system.)
     """
 
     path: str
     device: int
     mount: Mount
     below: tuple[Mount, ...]
-    identities: Mapping[str, tuple[int, int]]
+    identities: Mapping[str, tuple[int, int, str]]
 
     @property
     def loose_devices(self) -> frozenset[int]:
@@ -84,11 +85,13 @@ class View:
 def view(path: str, ignored: Callable[[str], bool]) -> View:
     """What is under `path` right now, but for mount points that are `ignored`. OSError when it is gone."""
     table = mounts()
+    own = mount_of(path, table)
     below = [mount for mount in table if mount.point != path and is_below(mount.point, path)]
-    kept = tuple(mount for mount in below if not ignored(mount.point))
-    identities = {point: _identity(point) for point in (path, *(mount.point for mount in kept))}
-    return View(path, identities[path][0], mount_of(path, table), kept, identities)
+    # a point that is not there belongs to a mount that another one hides
+    kept = tuple(mount for mount in below if not ignored(mount.point) and os.path.lexists(mount.point))
+    identities = {path: _identity(path, own), **{mount.point: _identity(mount.point, mount) for mount in kept}}
+    return View(path, identities[path][0], own, kept, identities)
 
 
-def _identity(point: str) -> tuple[int, int]:
-    return os.lstat(point).st_dev, os.statvfs(point).f_fsid
+def _identity(point: str, mount: Mount) -> tuple[int, int, str]:
+    return os.lstat(point).st_dev, os.statvfs(point).f_fsid, mount.point

@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hiveden_backup.core.errors import BackupError, CorruptError
-from hiveden_backup.core.listing import classify
+from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
+from hiveden_backup.core.listing import LISTING, classify
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
 CHUNK = 1 << 20
+_DAMAGES = ("Not found in archive", "Unexpected EOF", "not look like a tar archive", "Skipping to next header")
 _ATTRIBUTES = ("--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner")
-_CREATE = ("--no-recursion", "--null", *_ATTRIBUTES, "--sparse", "-vv", "--full-time")
+_CREATE = ("--no-recursion", "--null", *_ATTRIBUTES, "--sparse", *LISTING)
 _CREATE_STATUSES = frozenset({0, 1, 2})
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A stream that arrived on disk, fsynced. `raw_bytes` is its size before compression, 0 if it was not counted."""
+    """A stream that arrived on disk. `raw_bytes` is its size before compression, 0 if it was not counted."""
 
     bytes: int
     sha256: str
@@ -35,8 +36,8 @@ def zstd(level: int) -> Command:
     return Command(("zstd", "-q", "-c", "-T0", f"-{level}"))
 
 
-def store(stream: IO[bytes], path: Path, progress: Callable[[int], None]) -> Written:
-    """Copy a stream into a new file and fsync it; `progress` is called with each chunk's size."""
+def store(stream: IO[bytes], path: Path, progress: Callable[[int], None], *, durable: bool = True) -> Written:
+    """Copy a stream into a new file and, if `durable`, fsync it; `progress` is called with each chunk's size."""
     digest = hashlib.sha256()
     total = 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -48,7 +49,8 @@ def store(stream: IO[bytes], path: Path, progress: Callable[[int], None]) -> Wri
             digest.update(chunk)
             total += len(chunk)
             progress(len(chunk))
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     return Written(total, digest.hexdigest())
 
 
@@ -63,17 +65,17 @@ def create(
 ) -> tuple[Written, tuple[str, ...]]:
     """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
 
-    tar writes its listing to `listing`; see `received`. Returns what was written and the diagnostics of a tree in use.
+    tar writes its listing to `listing`; see `received`. Returns what was written, which is left to the caller to fsync
+    (the containers may be down), and the diagnostics of a tree in use.
     OSError from writing `target`; BackupError when tar met anything else than such a tree (an unreadable file, a read
     error, a root that is gone).
     """
     tar = Command(
         ("tar", "-c", "-f", "-", "-C", "/", *_CREATE, f"--index-file={listing}", "-T", str(names)),
-        environment={"TZ": "UTC0"},  # of the times in the listing
         accept=_CREATE_STATUSES,
     )
     with Pipeline(tar, zstd(level)) as pipeline:
-        written = store(pipeline.stdout, target, progress)
+        written = store(pipeline.stdout, target, progress, durable=False)
     diagnostics = classify(pipeline.results[0].stderr.decode("utf-8", "replace"), roots)
     if diagnostics.fatal:
         raise BackupError(
@@ -163,31 +165,35 @@ def _reason_of(error: ProcessError) -> Exception:
     return error
 
 
-def members(archive: Path) -> Iterator[bytes]:
-    """The lines of an archive's verbose listing; the whole archive is decoded. CorruptError when that fails."""
+def list_members(archive: Path, listing: Path) -> None:
+    """Put an archive's listing into the new file `listing`; all of it is decoded. CorruptError when that fails."""
     try:
-        with output(
-            Command(("zstd", "-q", "-dc", "--", str(archive))),
-            Command(("tar", "-t", "-vv", "--numeric-owner", "-f", "-")),
-        ) as stream:
-            yield from stream
+        with listing.open("xb") as file:
+            tar = Command(("tar", "-t", *LISTING, "-f", "-"))
+            with Pipeline(Command(("zstd", "-q", "-dc", "--", str(archive))), tar, stdout=file.fileno()):
+                pass
     except ProcessError as error:
         raise CorruptError(f"{archive} cannot be decoded", error.why, "Verify the other backups of the job") from error
 
 
-def extract(archive: Path, names: IO[bytes], target: Path) -> None:
-    """Restore the NUL-terminated names in the open file `names`, which are in the archive's order, below `target`.
+def extract(archive: Path, names: Path, target: Path) -> None:
+    """Restore the NUL-terminated names in the file `names`, which are in the archive's order, below `target`.
 
-    CorruptError when the archive cannot be decoded or lacks one of the names.
+    CorruptError when the archive cannot be decoded or lacks one of the names, StorageError when `target` does not take
+    what is in it.
     """
     tar = (
         *("tar", "-x", "-p", *_ATTRIBUTES, "-C", str(target), "--same-order", "--no-recursion", "--no-wildcards"),
-        *("--null", "-T", f"/proc/{os.getpid()}/fd/{names.fileno()}", "-f", "-"),
+        *("--null", "-T", str(names), "-f", "-"),
     )
     try:
         with Pipeline(Command(("zstd", "-q", "-dc", "--", str(archive))), Command(tar)) as pipeline:
             pipeline.stdout.read()
     except ProcessError as error:
+        if error.program == "tar" and not any(damage in error.stderr for damage in _DAMAGES):
+            raise StorageError(
+                f"{target} does not take all of {archive.name}", error.why, "Restore to a disk with room and owners"
+            ) from error
         raise CorruptError(
             f"{archive} could not be restored completely", f"{error.what}: {error.why}", "Verify the backup"
         ) from error

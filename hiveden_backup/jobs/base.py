@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from hiveden_backup.core.errors import BackupError
@@ -33,7 +33,7 @@ def find_base(directory: BackupDirectory, records: Records, job: str) -> tuple[S
         path = state.archives[number].path
         how = "missing or cut short" if path in lost else "damaged"
         warnings.append(f"{path} is {how}: what it held is archived again")
-    return State(state.index, state.archives, state.taken_ns, state.entries, frozenset(broken)), tuple(warnings)
+    return replace(state, broken=frozenset(broken)), tuple(warnings)
 
 
 def _backup_state(directory: BackupDirectory, job: str, backup: str, warnings: list[str]) -> State | None:
@@ -70,7 +70,7 @@ def _checkpoint(directory: BackupDirectory, job: str, warnings: list[str]) -> St
         return State(home / INDEX, archives, int(facts["taken_ns"]), int(facts["entries"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         warnings.append(f"The checkpoint of {job} is damaged and not built upon: {error}")
         return None
 
@@ -93,7 +93,7 @@ def put_checkpoint(directory: BackupDirectory, job: str, backup: str, state: Sta
         write_names(incoming, state.archives)
         write_durably(incoming / _CHECKPOINT_FACTS, json.dumps(facts).encode() + b"\n")
         directory.put_checkpoint(job, incoming)
-    return State(directory.job_path(job) / CHECKPOINT / INDEX, state.archives, state.taken_ns, state.entries)
+    return replace(state, index=directory.job_path(job) / CHECKPOINT / INDEX)
 
 
 def write_names(folder: Path, archives: Sequence[Archive]) -> None:

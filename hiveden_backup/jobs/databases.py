@@ -29,6 +29,7 @@ from hiveden_backup.host.postgres_decode import decode
 from hiveden_backup.host.postgres_dump import Dump, dumping, dumping_globals
 from hiveden_backup.host.postgres_endpoint import container_endpoint, dsn_endpoint
 from hiveden_backup.host.postgres_inspect import inspect, privileges
+from hiveden_backup.host.postgres_scratch import sweep_scratch
 from hiveden_backup.host.postgres_snapshot import Snapshot, hold
 from hiveden_backup.host.postgres_tools import dump_tool, find_tools
 from hiveden_backup.jobs.plan import Plan, Server
@@ -60,7 +61,7 @@ def reach(plan: Plan, source: PostgresSource, server_name: str) -> Server:
     version = ".".join(map(str, tool.version))
     plan.findings.ok(
         "postgres",
-        f"{endpoint.name} runs PostgreSQL {facts.version}; {len(names)} databases; pg_dump {version} {where}",
+        f"{endpoint.name} runs PostgreSQL {facts.version}, pg_dump {version} {where}; {', '.join(names) or 'nothing'}",
     )
     return server
 
@@ -225,6 +226,7 @@ def decode_dump(path: Path, artifact: Artifact) -> None:
 
 
 def end_leftovers(plan: Plan) -> None:
-    """End what a killed run of the job left running on its servers: pg_dumps inside containers hold locks."""
+    """End what killed runs and restores left on the job's servers: pg_dumps that hold locks, scratch databases."""
     for server in plan.servers:
+        sweep_scratch(server.endpoint)
         end_backends(server.endpoint, application_prefix(plan.job.name), prefix=True)

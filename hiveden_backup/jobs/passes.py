@@ -6,10 +6,12 @@ A pass is three steps, so that the containers are down for two of the cold one o
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
 from hiveden_backup.core import compaction
 from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
@@ -18,6 +20,7 @@ from hiveden_backup.core.index import (
     Comparison,
     Selected,
     Selection,
+    Sink,
     compare,
     renumbering,
     select,
@@ -27,10 +30,11 @@ from hiveden_backup.core.listing import Settlement
 from hiveden_backup.core.model import Archive, Job
 from hiveden_backup.host import mounts, process, tar
 from hiveden_backup.host.directory import ARCHIVES
-from hiveden_backup.host.files import translated
+from hiveden_backup.host.files import fsync_file, translated
 from hiveden_backup.host.tree import Scan
 
 Progress = Callable[[int], None]
+_BATCH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class Trees:
 class State:
     """An index with the archives it names, in the order of its numbers: what a pass starts from, and what it leaves.
 
-    `index` None is the state before the first run. `broken` are numbers of archives that are never built upon.
+    `index` None is the state before the first run. `broken` are numbers of archives that are never built upon. `views`
+    are the mounts that a pass of the same run saw: the next one must find them too.
     """
 
     index: Path | None = None
@@ -75,14 +80,19 @@ class State:
     taken_ns: int = 0
     entries: int = 0
     broken: frozenset[int] = frozenset()
+    views: Mapping[str, mounts.View] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A draft, and what the comparison that wrote it learned. `views` are the mounts before the scan."""
+    """A draft, and what the comparison that wrote it learned. `views` are the mounts before the scan.
+
+    `candidates` are the draft's lines that may be archived, compaction aside.
+    """
 
     base: State
     draft: Path
+    candidates: Path
     comparison: Comparison
     taken_ns: int
     views: dict[str, mounts.View]
@@ -92,18 +102,21 @@ class Look:
     @property
     def selection(self) -> Selection:
         """What must be archived, before compaction adds to it."""
-        return Selection(frozenset(self.comparison.dirty), frozenset(), all_links=self.comparison.loose_links)
+        return Selection(frozenset(self.comparison.dirty), all_links=self.comparison.loose_links)
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """What was archived: `archive` is None when there was nothing to archive. `path` is where it lies now."""
+    """What was archived: `archive` is None when there was nothing to archive. `path` is where it lies, not yet fsynced.
+
+    `names` are the paths handed to tar, `listing` is its answer.
+    """
 
     look: Look
-    selection: Selection
     selected: Selected
     archive: Archive | None
     path: Path
+    names: Path
     listing: Path
     diagnostics: tuple[str, ...]
 
@@ -128,8 +141,12 @@ def sync(trees: Trees) -> None:
 
 
 def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | None = None) -> Look:
-    """Scan and compare with `base`; the draft goes to `spool`. Without `taken_ns`, T is now, and a sync follows it."""
+    """Scan and compare with `base`; the draft goes to `spool`. Without `taken_ns`, T is now, and a sync follows it.
+
+    NotFoundError when what an earlier pass of the run saw mounted is gone.
+    """
     views = trees.views()
+    compare_mounts(base.views, views)
     if taken_ns is None:
         taken_ns = time.time_ns()
         sync(trees)
@@ -140,25 +157,27 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         one_file_system=trees.one_file_system,
         loose_devices=frozenset(device for view in views.values() for device in view.loose_devices),
     )
-    draft = spool / f"{name}.draft"
+    draft, candidates = spool / f"{name}.draft", spool / f"{name}.candidates"
     with (
-        translated(f"writing the draft index {draft}", unwritable=StorageError),
-        draft.open("wb", buffering=tar.CHUNK) as file,
+        _spooling(spool),
+        draft.open("wb") as draft_file,
+        candidates.open("wb") as candidates_file,
+        records(base.index) as older,
     ):
-
-        def write(line: bytes) -> None:
-            file.write(line + b"\0")
-
-        with records(base.index) as older:
-            comparison = compare(
-                older,
-                scan.entries(),
-                write,
-                taken_ns=base.taken_ns,
-                broken=frozenset(b"%d" % number for number in base.broken),
-            )
+        comparison = compare(
+            older,
+            scan.entries(),
+            Sink(_writer(draft_file), _writer(candidates_file)),
+            taken_ns=base.taken_ns,
+            archives=len(base.archives),
+            broken=base.broken,
+        )
     suspects = tuple("/" + os.fsdecode(path) for path in scan.suspects)
-    return Look(base, draft, comparison, taken_ns, views, scan.sockets, suspects)
+    return Look(base, draft, candidates, comparison, taken_ns, views, scan.sockets, suspects)
+
+
+def _writer(file: IO[bytes]) -> Callable[[Sequence[bytes]], object]:
+    return lambda lines: file.write(b"".join([line + b"\0" for line in lines]))
 
 
 def compacting(looked: Look, job: Job, adding: int) -> tuple[Selection, int]:
@@ -185,7 +204,8 @@ def take(
         def write(path: bytes) -> None:
             file.write(path + b"\0")
 
-        selected = select(_draft(looked.draft), selection, looked.comparison.live, write)
+        choice = looked.draft if selection.compacted else looked.candidates
+        selected = select(_spooled(choice), selection, looked.comparison.live, write)
     archive: Archive | None = None
     diagnostics: tuple[str, ...] = ()
     if selected.names:
@@ -196,7 +216,7 @@ def take(
         name = f"{ARCHIVES}/{target.name}"
         archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
     compare_mounts(looked.views, trees.views())
-    return Take(looked, selection, selected, archive, target, listing, diagnostics)
+    return Take(looked, selected, archive, target, names, listing, diagnostics)
 
 
 def _spooling(spool: Path) -> AbstractContextManager[None]:
@@ -204,7 +224,7 @@ def _spooling(spool: Path) -> AbstractContextManager[None]:
 
 
 def settle(taken: Take, index: Path, level: int) -> Passed:
-    """Write the finished index to the new file `index`, durably."""
+    """Write the finished index to the new file `index`; it and the archive are durable then."""
     base = taken.look.base
     numbers = renumbering(taken.selected.live, len(base.archives))
     kept = [
@@ -213,24 +233,27 @@ def settle(taken: Take, index: Path, level: int) -> Passed:
         if b"%d" % number in numbers
     ]
     settlement = Settlement(
-        draft=_draft(taken.look.draft),
-        selection=taken.selection,
+        draft=_spooled(taken.look.draft),
+        names=_spooled(taken.names),
         listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
         numbers=numbers,
         new_number=b"%d" % len(kept),
     )
     with translated(f"writing {index}"), tar.compressing(index, level) as stream:
-        for line in settlement.records():
-            stream.write(line + b"\0")
+        lines = settlement.records()
+        while batch := list(islice(lines, _BATCH)):
+            stream.write(b"".join([line + b"\0" for line in batch]))
     archives = [*kept]
     if taken.archive is not None:
+        with translated(f"writing {taken.path}"):
+            fsync_file(taken.path)
         weight = taken.archive.content_bytes - settlement.struck_weight
         archives.append(replace(taken.archive, live_bytes=weight, content_bytes=weight))
-    state = State(index, tuple(archives), taken.look.taken_ns, settlement.entries)
+    state = State(index, tuple(archives), taken.look.taken_ns, settlement.entries, views=taken.look.views)
     return Passed(state, tuple(settlement.struck), tuple(settlement.unsure))
 
 
-def compare_mounts(before: dict[str, mounts.View], after: dict[str, mounts.View]) -> None:
+def compare_mounts(before: Mapping[str, mounts.View], after: Mapping[str, mounts.View]) -> None:
     """NotFoundError when a file system that was there before is gone, or another one: never an empty backup."""
     for root, view in before.items():
         now = after[root].identities
@@ -256,7 +279,7 @@ def records(index: Path | None) -> Iterator[Iterator[bytes]]:
         raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
 
 
-def _draft(path: Path) -> Iterator[bytes]:
+def _spooled(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         yield from split_records(tar.chunks(file))
 

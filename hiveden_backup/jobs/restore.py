@@ -3,17 +3,16 @@
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, UsageError
+from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError, UsageError
 from hiveden_backup.core.globs import covering_matcher
-from hiveden_backup.core.index import Record, split_records
+from hiveden_backup.core.index import Record, parse, split_records
 from hiveden_backup.core.model import ArtifactType, Manifest
-from hiveden_backup.core.selection import checked, filtered
+from hiveden_backup.core.selection import Filter, checked
 from hiveden_backup.host import tar
 from hiveden_backup.host.directory import INDEX, BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
@@ -23,13 +22,16 @@ from hiveden_backup.jobs.passes import records
 from hiveden_backup.jobs.verify import check_archive_digest, check_sums
 
 Progress = Callable[[int], None]
-_LETTERS = {
-    "f": stat.S_IFREG,
-    "d": stat.S_IFDIR,
-    "l": stat.S_IFLNK,
-    "p": stat.S_IFIFO,
-    "c": stat.S_IFCHR,
-    "b": stat.S_IFBLK,
+_PASSING = b"D"
+"""A directory that is a helper: it goes again."""
+_FORMATS = {
+    b"f": stat.S_IFREG,
+    b"d": stat.S_IFDIR,
+    _PASSING: stat.S_IFDIR,
+    b"l": stat.S_IFLNK,
+    b"p": stat.S_IFIFO,
+    b"c": stat.S_IFCHR,
+    b"b": stat.S_IFBLK,
 }
 
 
@@ -57,51 +59,89 @@ def restore_files(
             "Its job backs up databases only",
             f"See what it has: hiveden-backup show {backup}",
         )
+    _refuse_used(target)
     check_sums(directory, backup)
     home = directory.job_path(backup.job)
-    with _plan(directory, manifest, backup, only) as plan:
+    with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as spool:
+        plan = _plan(directory, manifest, backup, only, Path(spool))
         for number in plan.archives:
             check_archive_digest(home, manifest.archives[number], progress)
-        with translated(f"restoring to {target}"):
-            _prepare(target)
+        with translated(f"restoring to {target}", unwritable=StorageError):
+            _refuse_used(target)
+            make_directory(target)
             failpoint("stage")
-            for names in (plan.names, plan.directories):  # the second round sets what the first one disturbs
-                for number, file in sorted(names.items()):
-                    file.flush()
-                    tar.extract(home / manifest.archives[number].path, file, target)
+            size = 0
+            for number in plan.archives:
+                tar.extract(home / manifest.archives[number].path, plan.names(number), target)
+                # before the next archive, whose files must not go through what should be a directory
+                size += plan.check(number, target)
             plan.remove_helpers(target)
-            size = plan.check(target)
+            for number in plan.archives:  # again, since all that followed disturbed their times and modes
+                if plan.has_directories(number):
+                    tar.extract(home / manifest.archives[number].path, plan.directories(number), target)
     return Restored(target, plan.entries, size)
 
 
 class _Plan:
-    """Per archive, the names to extract; spooled, since there may be millions."""
+    """What to restore from which archive; spooled, since there may be millions of paths."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self.names: dict[int, IO[bytes]] = {}
-        self.directories: dict[int, IO[bytes]] = {}
-        self._records = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-        self.helpers: frozenset[bytes] = frozenset()
+    def __init__(self, spool: Path, archives: int) -> None:
+        self._spool = spool
+        self._files: list[IO[bytes] | None] = [None] * archives
+        self._directories: set[int] = set()
+        self.helpers: Collection[bytes] = ()
         self.entries = 0
 
     @property
     def archives(self) -> list[int]:
-        return sorted(self.names)
+        """The numbers of those that something is taken from."""
+        return [number for number, file in enumerate(self._files) if file is not None]
 
     def add(self, record: Record) -> None:
-        self._file(self.names, record.archive).write(record.path + b"\0")
-        if record.type == "d":
-            self._file(self.directories, record.archive).write(record.path + b"\0")
-        if record.path not in self.helpers:
-            self.entries += 1
-            size = record.size if record.type == "f" else 0
-            self._records.write(b"%b\t%d\t%b\0" % (record.type.encode(), size, record.path))
+        """Restore a path. All are added in the index's order."""
+        number = record.archive
+        file = self._files[number]
+        if file is None:
+            file = self._files[number] = self._place(number, "plan").open("wb")
+        helper = record.path in self.helpers
+        self.entries += not helper
+        if record.type == "d" and not helper:
+            self._directories.add(number)
+        kind = record.type.encode() if record.type != "d" or not helper else _PASSING
+        file.write(b"%b\t%d\t%b\0" % (kind, record.size if record.type == "f" else 0, record.path))
 
-    def _file(self, files: dict[int, IO[bytes]], number: int) -> IO[bytes]:
-        if number not in files:
-            files[number] = self._stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - as above
-        return files[number]
+    def close(self) -> None:
+        """No more paths are added."""
+        for file in self._files:
+            if file is not None:
+                file.close()
+
+    def names(self, number: int) -> Path:
+        """A file with the names of all paths to take from an archive, each ended by NUL."""
+        return self._listed(number, "names", lambda _: True)
+
+    def has_directories(self, number: int) -> bool:
+        """Whether `directories` has any."""
+        return number in self._directories
+
+    def directories(self, number: int) -> Path:
+        """As `names`, of the directories that are to stay."""
+        return self._listed(number, "directories", lambda kind: kind == b"d")
+
+    def _listed(self, number: int, name: str, chosen: Callable[[bytes], bool]) -> Path:
+        place = self._place(number, name)
+        with place.open("wb") as file:
+            file.writelines(path + b"\0" for kind, _, path in self._paths(number) if chosen(kind))
+        return place
+
+    def _paths(self, number: int) -> Iterator[tuple[bytes, int, bytes]]:
+        with self._place(number, "plan").open("rb") as file:
+            for line in split_records(tar.chunks(file)):
+                kind, size, path = line.split(b"\t", 2)
+                yield kind, int(size), path
+
+    def _place(self, number: int, name: str) -> Path:
+        return self._spool / f"{number}.{name}"
 
     def remove_helpers(self, target: Path) -> None:
         """Take away what was restored only because a wanted hard link needed it."""
@@ -112,58 +152,58 @@ class _Plan:
             else:
                 os.unlink(full)
 
-    def check(self, target: Path) -> int:
-        """Bytes restored. CorruptError when what is on disk is not what the index says."""
+    def check(self, number: int, target: Path) -> int:
+        """Bytes restored from an archive. CorruptError when what is on disk is not what the index says."""
+        top = os.fsencode(target) + b"/"
         total = 0
-        self._records.seek(0)
-        for line in split_records(tar.chunks(self._records)):
-            kind, size, path = line.split(b"\t", 2)
+        for kind, size, path in self._paths(number):
             try:
-                found = os.lstat(os.fsencode(target) + b"/" + path)
-            except OSError as error:
+                found = os.lstat(top + path)
+            except (FileNotFoundError, NotADirectoryError) as error:
                 raise CorruptError(
                     f"{show_path(path)} was not restored", error.strerror or "", "Verify the backup"
                 ) from error
-            if stat.S_IFMT(found.st_mode) != _LETTERS[kind.decode()] or (kind == b"f" and found.st_size != int(size)):
+            if stat.S_IFMT(found.st_mode) != _FORMATS[kind] or (kind == b"f" and found.st_size != size):
                 raise CorruptError(
                     f"{show_path(path)} was restored with another type or size than the index says",
-                    "The file changed while it was backed up, or the archive is damaged",
-                    "Look at the backup's warnings (hiveden-backup show) and verify it",
+                    "The archive is not the one that the index was made for",
+                    "Verify the backup, and restore another one",
                 )
-            total += int(size)
+            total += size
         return total
 
 
-@contextmanager
-def _plan(directory: BackupDirectory, manifest: Manifest, backup: Backup, only: Sequence[str]) -> Iterator[_Plan]:
+def _plan(directory: BackupDirectory, manifest: Manifest, backup: Backup, only: Sequence[str], spool: Path) -> _Plan:
     index = directory.backup_path(backup.job, backup.id) / INDEX
-    with ExitStack() as stack:
-        plan = _Plan(stack)
-        try:
+    plan = _Plan(spool, len(manifest.archives))
+    chosen = Filter(covering_matcher(only)) if only else None
+    try:
+        if chosen is not None:
             with records(index) as lines:
-                found = checked(lines, len(manifest.archives))
-                if only:
-                    taken, plan.helpers = filtered(found, covering_matcher(only))
-                    found = iter(taken.values())
-                for record in found:
+                if not chosen.find_wanted(checked(lines, len(manifest.archives))):
+                    raise NotFoundError(
+                        f"Nothing in {backup} matches {', '.join(only)}",
+                        "",
+                        f"List its paths: hiveden-backup show {backup} --files",
+                    )
+            with records(index) as lines:
+                chosen.find_helpers(parse(line) for line in lines)
+            plan.helpers = chosen.helpers
+        with records(index) as lines, translated(f"writing the spool {spool}", unwritable=StorageError):
+            for record in checked(lines, len(manifest.archives)):
+                if chosen is None or chosen.takes(record):
                     plan.add(record)
-        except ValueError as error:
-            raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
-        if only and not plan.entries:
-            raise NotFoundError(
-                f"Nothing in {backup} matches {', '.join(only)}",
-                "",
-                f"List its paths: hiveden-backup show {backup} --files",
-            )
-        yield plan
+            plan.close()
+    except ValueError as error:
+        raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
+    return plan
 
 
-def _prepare(target: Path) -> None:
+def _refuse_used(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError(f"{target} is no directory", "", "Give a new or empty directory")
     if target.is_dir() and any(target.iterdir()):
         raise UsageError(f"{target} is not empty", "A restore never writes over files", "Give a new or empty directory")
-    make_directory(target)
 
 
 def refuse_inside(target: Path, directory: BackupDirectory) -> None:

@@ -1,21 +1,24 @@
 """Does a backup hold what it says? Digests of every file, every archive decoded and held against the index."""
 
+import errno
 import hashlib
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
-from hiveden_backup.core.errors import BackupError, CorruptError
-from hiveden_backup.core.listing import Member, escape, is_named, members
+from hiveden_backup.core.errors import CorruptError
+from hiveden_backup.core.index import Record
+from hiveden_backup.core.listing import Contents, Metadata, escape, members
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest
 from hiveden_backup.core.selection import checked
 from hiveden_backup.host import tar
-from hiveden_backup.host.directory import INDEX, SUMS, BackupDirectory, read_archive_names
-from hiveden_backup.host.files import translated
+from hiveden_backup.host.directory import ARCHIVE_NAMES, INDEX, SUMS, BackupDirectory, read_archive_names
+from hiveden_backup.host.files import translate
 from hiveden_backup.host.records import Records, Verification
 from hiveden_backup.jobs.catalog import Backup, show_path
 from hiveden_backup.jobs.passes import records
@@ -32,11 +35,13 @@ class Verifier:
     records: Records
     progress: Progress
     decode_dump: Callable[[Path, Artifact], None]
-    _digests: dict[tuple[str, str], CorruptError | None] = field(default_factory=dict)
+    _digests: dict[tuple[str, Archive], CorruptError | None] = field(default_factory=dict)
     _listings: dict[tuple[str, str], Path] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
+    _spool: Path = Path()
 
     def __enter__(self) -> Self:
+        self._spool = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hiveden-backup-")))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,7 +52,7 @@ class Verifier:
 
         UnreachableError when a dump cannot be decoded here, which says nothing about the backup.
         """
-        failed: list[str] = []
+        failed: set[str] = set()
         try:
             self._verify(backup, failed)
         except CorruptError as error:
@@ -57,22 +62,25 @@ class Verifier:
             raise
         self.records.put_verification(backup.job, backup.id, Verification(now, "ok"))
 
-    def _verify(self, backup: Backup, failed: list[str]) -> None:
+    def _verify(self, backup: Backup, failed: set[str]) -> None:
+        """Put into `failed` the archives that are not what they were. All are read, whatever else is wrong."""
         manifest = self.directory.manifest(backup.job, backup.id)
-        check_sums(self.directory, backup)
-        home = self.directory.job_path(backup.job)
-        first: CorruptError | None = None
+        errors: list[CorruptError] = []
+        try:
+            check_sums(self.directory, backup)
+        except CorruptError as error:
+            errors.append(error)
         for archive in manifest.archives:
-            error = self._digest(backup.job, home, archive)
-            if error is not None:
-                failed.append(archive.path)
-                first = first or error
-        if first is not None:
-            raise first
+            damage = self._digest(backup.job, archive)
+            if damage is not None:
+                errors.append(damage)
+                failed.add(archive.path)
+        if errors:
+            raise errors[0]
         path = self.directory.backup_path(backup.job, backup.id)
         for artifact in manifest.artifacts:
             if artifact.type is ArtifactType.APPLICATION:
-                self._files(backup, manifest, path, artifact)
+                self._files(backup, manifest, artifact, failed)
             else:
                 self.decode_dump(path / artifact.files[0].file, artifact)
         for compressed in path.glob("globals.*.zst"):
@@ -80,35 +88,35 @@ class Verifier:
                 for _ in tar.chunks(stream):
                     pass
 
-    def _digest(self, job: str, home: Path, archive: Archive) -> CorruptError | None:
-        key = (job, archive.path)
+    def _digest(self, job: str, archive: Archive) -> CorruptError | None:
+        key = job, archive
         if key not in self._digests:
             try:
-                check_archive_digest(home, archive, self.progress)
+                check_archive_digest(self.directory.job_path(job), archive, self.progress)
                 self._digests[key] = None
             except CorruptError as error:
                 self._digests[key] = error
         return self._digests[key]
 
-    def _files(self, backup: Backup, manifest: Manifest, path: Path, artifact: Artifact) -> None:
-        """Every live path of the index must be a member of its archive."""
+    def _files(self, backup: Backup, manifest: Manifest, artifact: Artifact, failed: set[str]) -> None:
+        """Every live path of the index must be in its archive, as the index has it."""
+        path = self.directory.backup_path(backup.job, backup.id)
         names = read_archive_names(path)
         if names != tuple(archive.path for archive in manifest.archives):
-            raise CorruptError(f"{path / 'files.archives'} does not agree with the manifest", "", _HINT)
+            raise CorruptError(f"{path / ARCHIVE_NAMES} does not agree with the manifest", "", _HINT)
+        entries = 0
         with ExitStack() as stack:
-            cursors = [
-                _Cursor(stack.enter_context(self._listing(backup.job, archive).open("rb")))
-                for archive in manifest.archives
-            ]
-            entries = 0
+            cursors = [_Cursor(lines) for lines in self._opened(stack, backup.job, names, failed)]
             try:
                 with records(path / INDEX) as lines:
                     for record in checked(lines, len(names)):
                         entries += 1
-                        if not cursors[record.archive].reaches(escape(record.path)):
+                        if not cursors[record.archive].reaches(record):
+                            name = names[record.archive]
+                            failed.add(name)
                             raise CorruptError(
-                                f"{self.directory.job_path(backup.job) / names[record.archive]} lacks a file",
-                                f"The index of {backup} says that {show_path(record.path)} is in it",
+                                f"{self.directory.job_path(backup.job) / name} is not what {backup} needs",
+                                f"It does not have {show_path(record.path)} as the index says",
                                 _HINT,
                             )
             except ValueError as error:
@@ -116,26 +124,49 @@ class Verifier:
         if entries != artifact.entries:
             raise CorruptError(f"{path / INDEX} has {entries} paths, the manifest says {artifact.entries}", "", _HINT)
 
-    def _listing(self, job: str, archive: Archive) -> Path:
+    def _opened(self, stack: ExitStack, job: str, names: Sequence[str], failed: set[str]) -> Iterator[IO[bytes]]:
+        """The archives' listings."""
+        for name in names:
+            try:
+                yield stack.enter_context(self._listing(job, name).open("rb"))
+            except CorruptError:
+                failed.add(name)
+                raise
+
+    def _listing(self, job: str, name: str) -> Path:
         """An archive's members, a line each; decoding all of it is part of the proof."""
-        key = (job, archive.path)
+        key = job, name
         if key not in self._listings:
-            file = self._stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - the stack closes it
-            for member in members(tar.members(self.directory.job_path(job) / archive.path)):
-                file.write(member.shown + member.text + b"\n")
-            file.flush()
-            self._listings[key] = Path(file.name)
+            place = self._spool / f"{len(self._listings)}.listing"
+            tar.list_members(self.directory.job_path(job) / name, place)
+            self._listings[key] = place
         return self._listings[key]
 
 
 class _Cursor:
-    """Walks an archive's member names, which are in the index's order."""
+    """Walks an archive's listing, which is in the index's order."""
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._members: Iterator[Member] = (Member(line[:1], b"", b"", line[1:-1]) for line in lines)
+    def __init__(self, listing: Iterable[bytes]) -> None:
+        self._members = members(listing)
+        self._contents = Contents()
 
-    def reaches(self, name: bytes) -> bool:
-        return any(is_named(member, name) for member in self._members)
+    def reaches(self, record: Record) -> bool:
+        """Whether the archive has the path of `record`, and what it says of it."""
+        name = escape(record.path)
+        expected = Metadata(
+            b"%o" % record.mode, b"%d" % record.uid, b"%d" % record.gid, b"%d" % record.size, b"%d" % record.mtime_ns
+        )
+        for member in self._members:
+            if member.name == name:
+                found = self._contents.held(
+                    member,
+                    expected,
+                    kind=record.type.encode(),
+                    linked=record.nlink > 1,
+                    inode=record.inode,
+                )
+                return found == expected
+        return False
 
 
 def check_sums(directory: BackupDirectory, backup: Backup) -> None:
@@ -166,13 +197,15 @@ def check_archive_digest(home: Path, archive: Archive, progress: Progress) -> No
 def _check_digest(path: Path, expected: str, progress: Progress) -> None:
     digest = hashlib.sha256()
     try:
-        with translated(f"reading {path}"), path.open("rb") as file:
+        with path.open("rb") as file:
             while chunk := file.read(tar.CHUNK):
                 digest.update(chunk)
                 progress(len(chunk))
-    except BackupError as error:
-        if not path.exists():
-            raise CorruptError(f"{path} is missing", "", _HINT) from error
-        raise
+    except FileNotFoundError as error:
+        raise CorruptError(f"{path} is missing", "", _HINT) from error
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk has lost it
+            raise CorruptError(f"{path} cannot be read", os.strerror(errno.EIO), _HINT) from error
+        raise translate(error, f"reading {path}") from error
     if digest.hexdigest() != expected:
         raise CorruptError(f"{path} is damaged", "Its SHA-256 is not what was written", _HINT)

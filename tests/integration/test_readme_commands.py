@@ -3,6 +3,7 @@
 Stand-ins with the names of the README's examples: containers that do nothing, and real PostgreSQL servers.
 """
 
+import filecmp
 import os
 import re
 import sqlite3
@@ -173,13 +174,13 @@ def world(dockerd: Engine, postgres: Server, tmp_path_factory: pytest.TempPathFa
         bare.psql("immich_postgres", "immich", "CREATE TABLE asset AS SELECT generate_series(1, 100) AS id")
         with postgres.database("shop", "CREATE TABLE sale AS SELECT 1 AS id"):
             bare.shell("hiveden-backup init --directory srv/backups")
-            jobs = [example(job) for job in ("immich", "nextcloud", "vaultwarden", "paperless")]
+            jobs = [bare.placed(example(job), top) for job in ("immich", "nextcloud", "vaultwarden", "paperless")]
             jobs.append(
                 f'[jobs.shop]\n[[jobs.shop.postgres]]\nos_user = "postgres"\ndatabases = ["shop"]\n'
                 f'dsn = "host={postgres.sockets} port={postgres.port} user=postgres"\n'
             )
             with open(top / "etc/config.toml", "a", encoding="utf-8") as config:
-                config.write(bare.placed("\n".join(jobs), top))
+                config.write("\n".join(jobs))
             names = ("immich", "nextcloud", "vaultwarden", "paperless", "shop")
             yield World(top, engine, dict(zip(names, bare.shell("hiveden-backup run --all").split(), strict=True)))
     finally:
@@ -389,13 +390,9 @@ def test_what_is_left_of_a_damaged_backup(world: World, tmp_path: Path) -> None:
     assert Path(f"{tmp_path}/one{data}/new").read_text() == "new"
 
     newest = max((tmp_path / "b/immich").glob("2*"))
-    script = section("Without this program")[0].replace("/srv/backups/immich/" + ID_IN_README, str(newest))
-    script = script.replace("/var/tmp/", f"{tmp_path}/")
+    script = section("Without this program")[0].replace("/var/tmp/", f"{tmp_path}/")
+    script = script.replace("/srv/backups/immich/" + ID_IN_README, str(newest))
     subprocess.run(["bash", "-c", script], env=world.environment(TMPDIR=str(tmp_path)), capture_output=True, check=True)
-    whole = [name for name in os.listdir(data) if same(data / name, Path(f"{tmp_path}/restored{data}", name))]
+    whole, _, _ = filecmp.cmpfiles(data, f"{tmp_path}/restored{data}", os.listdir(data), shallow=False)
     assert "old00" in whole
     assert "new" in whole
-
-
-def same(one: Path, other: Path) -> bool:
-    return other.exists() and one.read_bytes() == other.read_bytes()

@@ -117,7 +117,7 @@ def test_quiet_says_only_what_went_wrong(program: Program) -> None:
 def test_an_error_is_text_and_a_traceback_only_on_request(program: Program) -> None:
     plain = program.call("show", "one/latest")
     assert plain.returncode == 66
-    assert plain.stderr == "error: There is no backup one/latest. See what there is: hiveden-backup list.\n"
+    assert plain.stderr == "error: There is no backup one/latest. See what there is: hiveden-backup list\n"
     verbose = program.call("--verbose", "show", "one/latest")
     assert "Traceback" in verbose.stderr
     assert verbose.returncode == 66

@@ -253,10 +253,17 @@ class App:
         until(lambda: self.count > before, f"{self.name} counts")
 
 
-def counting(engine: Engine, data: Path, *, command: Sequence[str] = ("sh", "-c", COUNT), **options: Any) -> App:
+def counting(
+    engine: Engine,
+    data: Path,
+    *,
+    command: Sequence[str] = ("sh", "-c", COUNT),
+    more_binds: Sequence[str] = (),
+    **options: Any,
+) -> App:
     """A container that counts in `data`, running."""
     data.mkdir(parents=True, exist_ok=True)
-    name = engine.run(command, name=unique_name("app"), binds=[f"{data}:/data"], **options)
+    name = engine.run(command, name=unique_name("app"), binds=[f"{data}:/data", *more_binds], **options)
     app = App(engine, name, data)
     app.counts()
     return app

@@ -137,7 +137,7 @@ def test_a_misspelt_key_reads_as_a_person_would_say_it(main: Path) -> None:
 
 def test_without_a_file_init_is_the_hint(tmp_path: Path) -> None:
     for path in (tmp_path / "config.toml", tmp_path / "none" / "config.toml"):
-        expected = f"{path}: the file does not exist. Create one: hiveden-backup init --directory DIR."
+        expected = f"{path}: the file does not exist. Create one: hiveden-backup init --directory DIR"
         assert problems(path) == [expected]
         with pytest.raises(ConfigError, match="init --directory"):
             configure.set_value(path, "directory", "/srv/backups")
@@ -149,7 +149,7 @@ def test_drop_ins_that_are_no_directory_are_a_problem(main: Path) -> None:
     folder.write_text("")
     assert problems(main) == [f"{folder}: it is not a directory."]
     assert problems(main / "config.toml") == [
-        f"{main}/config.toml: the file does not exist. Create one: hiveden-backup init --directory DIR."
+        f"{main}/config.toml: the file does not exist. Create one: hiveden-backup init --directory DIR"
     ]
 
 
