@@ -220,7 +220,8 @@ def test_the_recipe_in_the_backup_directory_restores_with_stock_tools(program: P
     assert recipe == TEXT
     target = program.place / "by hand"
     target.mkdir()
-    commands = "\n".join(re.findall(r"^     (.*)$", recipe.split("3. A database")[0], re.MULTILINE))
+    section = recipe.split("1. Check")[1].split("3. A database")[0]
+    commands = "\n".join(re.findall(r"^     (.*)$", section, re.MULTILINE))
     commands = commands.replace("JOB/20261123T023000Z", f"{program.backups}/files/{backup}")
     commands = commands.replace("-C DIR", f'-C "{target}"').replace("/tmp/live", f"{program.place}/live")
     done = subprocess.run(["bash", "-c", commands], capture_output=True, check=False)
