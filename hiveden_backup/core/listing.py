@@ -69,11 +69,11 @@ class Member(NamedTuple):
 
 
 def members(listing: Iterable[bytes]) -> Iterator[Member]:
-    """What the lines of a listing show. ValueError at one that is none."""
+    """What the lines of a listing show. One that is not understood shows nothing, so that its path is struck."""
     for line in listing:
         match = _LISTED.fullmatch(line)
         if match is None:
-            raise ValueError(f"tar's listing has the line {line!r}")
+            continue
         letter, mode, uid, gid, size, time, name = match.groups()
         target = b""
         if letter == b"d":
