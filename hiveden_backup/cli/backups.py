@@ -209,7 +209,7 @@ def _restore_database(found: "Backup", database: str, server: Optional[str], new
 
 @command("verify")
 def verify(
-    backups: Optional[List[str]] = typer.Argument(None, metavar="BACKUP", help=_MEANING),  # noqa: UP006
+    backups: Optional[List[str]] = typer.Argument(None, help=_MEANING),  # noqa: UP006
     all_backups: bool = typer.Option(False, "--all", help="Verify every backup."),
     as_json: bool = _JSON,
 ) -> None:
@@ -218,7 +218,6 @@ def verify(
     Exit 65 when something is damaged; the error names it.
     """
     from hiveden_backup.cli.running import context
-    from hiveden_backup.host.locks import job_lock
     from hiveden_backup.jobs import catalog
     from hiveden_backup.jobs.verify import Verifier
 
@@ -235,8 +234,6 @@ def verify(
     rows, codes = [], []
     with context(options.load()) as surroundings, ExitStack() as stack:
         surroundings.progress.begin("verify")
-        for job in dict.fromkeys(each.job for each in chosen):
-            stack.enter_context(job_lock(state_directory(), job, shared=True))
         verifier = stack.enter_context(
             Verifier(directory, options.records(), surroundings.progress.advance, _decode_dump)
         )
@@ -256,8 +253,11 @@ def verify(
 
 
 def _verified(verifier, backup: "Backup") -> Optional[BackupError]:  # type: ignore[no-untyped-def] # noqa: ANN001
+    from hiveden_backup.host.locks import job_lock
+
     try:
-        verifier.verify(backup, now())
+        with job_lock(state_directory(), backup.job, shared=True):
+            verifier.verify(backup, now())
     except BackupError as error:
         return error
     return None

@@ -1,7 +1,7 @@
 """Commands around the main job: run, check, prune, recover, status."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
@@ -10,19 +10,19 @@ import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command, now, options, report, state_directory
-from hiveden_backup.core.errors import BackupError, NotFoundError, UsageError, common_exit_code
+from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, UsageError, common_exit_code
 
 if TYPE_CHECKING:
     from hiveden_backup.core.model import Config, Job
     from hiveden_backup.jobs.context import Context
 
-_JOBS = typer.Argument(None, metavar="JOB", help="Names of jobs; all when none is given.")
+_JOBS = typer.Argument(None, help="Names of jobs; all when none is given.")
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
 @command("run")
 def run(
-    jobs: Optional[List[str]] = typer.Argument(None, metavar="JOB", help="Names of jobs."),  # noqa: UP006
+    jobs: Optional[List[str]] = typer.Argument(None, help="Names of jobs."),  # noqa: UP006
     all_jobs: bool = typer.Option(False, "--all", help="Run every configured job."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print what would be done; change nothing."),
     full: bool = typer.Option(False, "--full", help="Archive every file again."),
@@ -36,14 +36,21 @@ def run(
         if dry_run:
             _dry_run(surroundings, chosen, full=full)
             return
+        from hiveden_backup.host.files import translate
         from hiveden_backup.jobs.run import exit_code, run_job
 
         outcomes = []
+        unsaid: OSError | None = None
         for job in chosen:
             outcome = run_job(surroundings, job, full=full)
             outcomes.append(outcome)
-            if outcome.record.backup is not None:
-                typer.echo(outcome.record.backup)
+            if outcome.record.backup is not None and unsaid is None:
+                try:
+                    print(outcome.record.backup, flush=True)
+                except OSError as error:  # nobody reads: no reason to leave out the next job
+                    unsaid = error
+    if unsaid is not None:
+        raise translate(unsaid, "writing the new ids to standard output", unwritable=StorageError) from unsaid
     raise typer.Exit(exit_code(outcomes))
 
 
@@ -116,22 +123,25 @@ def prune(
     config = options.load()
     directory = options.directory()
     rows: list[tuple[str, dict[str, Any]]] = []
+    codes = []
     for job in _chosen(config, jobs or []):
-        if dry_run:
-            pruned = pruning.plan(
-                directory, options.records(), job.name, policy=job.retention, now=now(), zone=local_zone()
-            )
-        else:
-            with job_lock(state_directory(), job.name):
-                pruned = pruning.prune(
+        try:
+            with nullcontext() if dry_run else job_lock(state_directory(), job.name):
+                apply = pruning.plan if dry_run else pruning.prune
+                pruned = apply(
                     directory, options.records(), job.name, policy=job.retention, now=now(), zone=local_zone()
                 )
-        rows.extend((job.name, each) for each in pruned.table())
+        except BackupError as error:  # the other jobs have their turn
+            report(error)
+            codes.append(error.exit_code)
+        else:
+            rows.extend((job.name, each) for each in pruned.table())
     if as_json:
         output.print_json([row for _, row in rows])
     else:
         cells = [(job, row["id"], "keep" if row["keep"] else "remove", ", ".join(row["reasons"])) for job, row in rows]
         output.print_table(("JOB", "BACKUP", "DECISION", "WHY"), cells)
+    raise typer.Exit(common_exit_code(codes))
 
 
 @command("recover")

@@ -26,6 +26,11 @@ def covering_matcher(patterns: Sequence[str]) -> Callable[[bytes], bool]:
     return lambda path: expression.fullmatch(os.fsdecode(path)) is not None
 
 
+def literal(path: str) -> str:
+    """A pattern that matches just this path."""
+    return re.sub(r"[*?[]", r"[\g<0>]", path)
+
+
 def _translate(pattern: str) -> str:
     parts = [part for part in pattern.split("/") if part]
     expression = ""

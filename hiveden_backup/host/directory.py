@@ -180,9 +180,11 @@ class BackupDirectory:
 
         CorruptError, and nothing is removed, when a backup's list of archives cannot be read.
         """
-        holders = [self.backup_path(job, backup) for backup in self.backups(job)]
-        holders.append(self.path / job / CHECKPOINT)
-        live = {name for holder in holders for name in read_archive_names(holder)}
+        live = set(read_archive_names(self.path / job / CHECKPOINT))
+        for backup in self.backups(job):
+            names = self.archive_names(job, backup)
+            # no names: databases only, or lost together with the index; then the manifest knows
+            live.update(names or (archive.path for archive in self.manifest(job, backup).archives))
         removed = []
         for name in self.archives(job):
             if name not in live:

@@ -10,6 +10,7 @@ from pathlib import Path
 from hiveden_backup.core.conninfo import server_names
 from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
+from hiveden_backup.core.globs import literal
 from hiveden_backup.core.model import Source
 from hiveden_backup.core.order import stop_order
 from hiveden_backup.core.schedule import to_calendars
@@ -139,7 +140,17 @@ def check_trees(plan: Plan, context: Context) -> None:
         if any(mounts.is_below(root, outside) for outside in kept_out):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
             plan.findings.fail("path", error)
-    plan.trees = Trees(roots, job.exclude, tuple(sorted(kept_out)), job.one_file_system)
+    exclude = tuple(dict.fromkeys(_real_patterns(job.exclude, sources)))
+    plan.trees = Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
+
+
+def _real_patterns(patterns: Sequence[str], sources: Sequence[Source]) -> Iterator[str]:
+    """The patterns, and below a path that is or lies behind a symbolic link those for where it leads to."""
+    for pattern in patterns:
+        yield pattern
+        for source in sources:
+            if source.path != source.name and mounts.is_below(pattern, source.name):
+                yield literal(source.path) + pattern[len(source.name.rstrip("/")) :]
 
 
 def _existing(path: str) -> str:

@@ -63,6 +63,7 @@ class Execution:
         self._warnings: list[str] = list(plan.findings.warnings)
         self._state = plan.base
         self._downtime: Downtime | None = None
+        self._late: list[BackupError] = []
         self._id, self._incoming = self._begin()
 
     # ---- the whole
@@ -89,7 +90,7 @@ class Execution:
         return Finished(manifest, self._problems())
 
     def _problems(self) -> tuple[BackupError, ...]:
-        return tuple(self._downtime.problems) if self._downtime is not None else ()
+        return (*(self._downtime.problems if self._downtime is not None else ()), *self._late)
 
     def _begin(self) -> tuple[str, Path]:
         moment = self._started
@@ -276,7 +277,11 @@ class Execution:
             warnings=tuple(self._warnings),
         )
         publish(self._directory, self._incoming, manifest)
-        self._directory.drop_checkpoint(self._job.name)
+        try:
+            with translated(f"removing the checkpoint of {self._job.name}"):
+                self._directory.drop_checkpoint(self._job.name)
+        except BackupError as error:  # the backup is there all the same, and newer than that checkpoint
+            self._late.append(error)
         log.info(f"Finished backup {self._id}", job=self._job.name, kind="finished", bytes=backup_size(manifest))
         return manifest
 

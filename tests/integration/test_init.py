@@ -60,7 +60,7 @@ def test_again_changes_nothing(bed: Site) -> None:
     bed.run("run", "app").succeeded()
     before = {path: (path.read_bytes() if path.is_file() else b"") for path in (bed.config, *bed.backups.rglob("*"))}
     done = init(bed).succeeded()
-    assert done.out == f"Adopted the backup directory {bed.backups}.\nIt holds 1 backups: hiveden-backup list\n"
+    assert done.out == f"Adopted the backup directory {bed.backups}.\nIt holds 1 backup: hiveden-backup list\n"
     after = {path: (path.read_bytes() if path.is_file() else b"") for path in (bed.config, *bed.backups.rglob("*"))}
     assert after == before
 

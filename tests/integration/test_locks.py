@@ -55,7 +55,7 @@ def test_a_busy_job_is_refused_at_once_and_its_holder_named(tmp_path: Path) -> N
         assert time.monotonic() - begun < 1
         assert caught.value.exit_code == 75
         assert "immich" in str(caught.value)
-        assert f"process {holder.pid}" in str(caught.value)
+        assert f"Process {holder.pid}" in str(caught.value)
         with job_lock(tmp_path, "other"):
             pass
 
@@ -123,7 +123,7 @@ def test_the_wait_is_one_for_all_containers(tmp_path: Path) -> None:
             pass
         assert 0.5 <= time.monotonic() - begun < 5
         assert "web" in str(caught.value)
-        assert f"process {holder.pid}" in str(caught.value)
+        assert f"Process {holder.pid}" in str(caught.value)
         with container_locks(tmp_path, ["app"], 0):  # those taken before are given back
             pass
 
