@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Optional, ParamSpec
 import typer
 
 from hiveden_backup import __version__
+from hiveden_backup.cli.output import printable_lines
 from hiveden_backup.core.errors import BackupError, Interrupted
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def report(error: BackupError) -> None:
         traceback.print_exception(error)
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     label = "\x1b[31merror:\x1b[0m" if colour else "error:"
-    print(f"{label} {error}", file=sys.stderr)
+    print(f"{label} {printable_lines(str(error))}", file=sys.stderr)
 
 
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -133,7 +134,7 @@ def _defect(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         "Nothing half-done is visible as a backup",
         "Run again with --verbose before the command, and report what it prints",
     )
-    print(f"error: {what}", file=sys.stderr)
+    print(f"error: {printable_lines(str(what))}", file=sys.stderr)
 
 
 def run() -> None:

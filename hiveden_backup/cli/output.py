@@ -59,6 +59,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def printable_lines(text: str) -> str:
+    """As `printable`, for a text whose own line breaks stand."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def coloured(text: str, colour: str) -> str:
     """`text` in a colour when stdout is a terminal that wants it."""
     if not sys.stdout.isatty() or "NO_COLOR" in os.environ:

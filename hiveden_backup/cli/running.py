@@ -202,7 +202,9 @@ def status(as_json: bool = _JSON) -> None:
         output.print_table(head, cells)
         for row in rows:
             if row.error:
-                typer.echo(output.coloured(f"{row.job}: {row.error}", colours.get(row.state, "red")))
+                typer.echo(
+                    output.coloured(output.printable_lines(f"{row.job}: {row.error}"), colours.get(row.state, "red"))
+                )
     raise typer.Exit(1 if any(row.needs_attention for row in rows) else 0)
 
 

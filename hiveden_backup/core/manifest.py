@@ -1,7 +1,7 @@
 """manifest.json: a Manifest to and from JSON-ready tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from hiveden_backup.core.errors import CorruptError
@@ -19,9 +19,10 @@ from hiveden_backup.core.model import (
     StoppedContainer,
     Table,
 )
-from hiveden_backup.core.names import from_iso, iso
+from hiveden_backup.core.names import from_iso, is_archive_name, iso
 
 _T = TypeVar("_T")
+_PLAIN: dict[object, type | tuple[type, ...]] = {str: str, int: int, float: (int, float), bool: bool}
 
 
 def to_table(manifest: Manifest) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def from_table(table: object, where: str) -> Manifest:
     """The inverse of `to_table`. CorruptError naming `where` when a field is missing or of the wrong kind."""
     try:
         return _manifest(table)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptError(
             f"{where} is not a manifest", f"{type(error).__name__}: {error}", "Verify the other backups of the job"
         ) from error
@@ -72,7 +73,7 @@ def _manifest(table: Any) -> Manifest:
         started=from_iso(table["started"]),
         finished=from_iso(table["finished"]),
         taken_ns=int(table["index"]["taken_ns"]),
-        archives=_many(Archive, table["archives"]),
+        archives=tuple(_archive(archive) for archive in table["archives"]),
         roots=tuple(
             Root(root["path"], root["device"], root["filesystem"], tuple(root["mounts"])) for root in table["roots"]
         ),
@@ -83,13 +84,28 @@ def _manifest(table: Any) -> Manifest:
     )
 
 
+def _archive(table: Mapping[str, Any]) -> Archive:
+    folder, _, file = _text(table["path"]).partition("/")
+    if folder != "archives" or not is_archive_name(file):
+        raise ValueError(f"{table['path']!r} is no archive")
+    return _record(Archive, table)
+
+
+def _artifact_file(table: Mapping[str, Any]) -> ArtifactFile:
+    if "/" in _text(table["file"]) or table["file"] in {"", ".", ".."}:
+        raise ValueError(f"{table['file']!r} is no file of a backup")
+    return _record(ArtifactFile, table)
+
+
 def _artifact(table: Mapping[str, Any]) -> Artifact:
     kind = ArtifactType(table["type"])
+    if not table["files"]:
+        raise ValueError(f"the artifact {table['target']!r} has no files")
     return Artifact(
         type=kind,
         target=_text(table["target"]),
         server=_text(table["server"]),
-        files=_many(ArtifactFile, table["files"]),
+        files=tuple(_artifact_file(file) for file in table["files"]),
         entries=int(table["entries"]),
         sources=_many(Source, table["sources"]),
         database=_database(table) if kind is ArtifactType.DATABASE else None,
@@ -106,7 +122,17 @@ def _database(table: Mapping[str, Any]) -> DatabaseFacts:
 
 
 def _many(kind: type[_T], rows: Sequence[Mapping[str, Any]]) -> tuple[_T, ...]:
-    return tuple(kind(**row) for row in rows)
+    return tuple(_record(kind, row) for row in rows)
+
+
+def _record(kind: type[_T], row: Mapping[str, Any]) -> _T:
+    """A row as a value whose plain fields have the types that they are declared with."""
+    for field in fields(kind):  # type: ignore[arg-type] # all of them are dataclasses
+        value = row[field.name]
+        wanted = _PLAIN.get(field.type)
+        if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool)):
+            raise TypeError(f"{field.name} is {value!r}")
+    return kind(**row)
 
 
 def _text(value: object) -> str:

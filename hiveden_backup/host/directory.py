@@ -6,7 +6,6 @@ begins with a dot. Callers hold the job's lock for whatever changes something.
 
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -17,10 +16,10 @@ from pathlib import Path
 from hiveden_backup.core import manifest as manifests
 from hiveden_backup.core.errors import CorruptError, DirectoryError, NotFoundError
 from hiveden_backup.core.model import FORMAT, Manifest
-from hiveden_backup.core.names import is_backup_id, is_job_name, iso
+from hiveden_backup.core.names import is_archive_name, is_backup_id, is_job_name, iso
 from hiveden_backup.core.recipe import TEXT
 from hiveden_backup.host.failpoints import failpoint
-from hiveden_backup.host.files import fsync_directory, make_directory, translated, write_durably
+from hiveden_backup.host.files import fsync_directory, make_directory, remove, translated, write_durably
 
 MARKER = ".hiveden-backup.json"
 RECIPE = "HOW-TO-RESTORE.txt"
@@ -163,7 +162,7 @@ class BackupDirectory:
         gone = self.path / job / f"{_DELETING}{name.lstrip('.')}-{uuid.uuid4().hex[:8]}"
         (self.path / job / name).rename(gone)
         fsync_directory(gone.parent)
-        shutil.rmtree(gone)
+        remove(gone)
 
     def sweep(self, job: str) -> tuple[str, ...]:
         """Remove what killed runs and deletes left; the names."""
@@ -171,7 +170,7 @@ class BackupDirectory:
         with translated(f"sweeping the leftovers of {job}"), suppress(FileNotFoundError):
             for entry in sorted(os.scandir(self.path / job), key=lambda each: each.name):
                 if entry.name.startswith((_INCOMING, _DELETING)):
-                    shutil.rmtree(entry.path)
+                    remove(Path(entry.path))
                     swept.append(entry.name)
         return tuple(swept)
 
@@ -181,10 +180,9 @@ class BackupDirectory:
         CorruptError, and nothing is removed, when a backup's list of archives cannot be read.
         """
         live = set(read_archive_names(self.path / job / CHECKPOINT))
-        for backup in self.backups(job):
-            names = self.archive_names(job, backup)
-            # no names: databases only, or lost together with the index; then the manifest knows
-            live.update(names or (archive.path for archive in self.manifest(job, backup).archives))
+        for backup in self.backups(job):  # the union of both lists: one of them may be damaged
+            live.update(self.archive_names(job, backup))
+            live.update(archive.path for archive in self.manifest(job, backup).archives)
         removed = []
         for name in self.archives(job):
             if name not in live:
@@ -193,9 +191,10 @@ class BackupDirectory:
         return tuple(removed)
 
     def archives(self, job: str) -> Iterator[str]:
-        """All archives on disk, relative to the job's directory."""
+        """All archives on disk, relative to the job's directory; what has no archive's name is not ours to remove."""
         with suppress(FileNotFoundError):
-            yield from sorted(f"{ARCHIVES}/{name}" for name in os.listdir(self.path / job / ARCHIVES))
+            found = [entry for entry in os.scandir(self.path / job / ARCHIVES) if entry.is_file(follow_symlinks=False)]
+            yield from sorted(f"{ARCHIVES}/{entry.name}" for entry in found if is_archive_name(entry.name))
 
 
 def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
@@ -238,7 +237,7 @@ def read_archive_names(holder: Path) -> tuple[str, ...]:
 def _check_names(names: Iterable[str], holder: Path) -> None:
     for name in names:
         folder, _, file = name.partition("/")
-        if folder != ARCHIVES or not file.endswith(".tar.zst") or "/" in file:
+        if folder != ARCHIVES or not is_archive_name(file):
             raise CorruptError(
                 f"{holder / ARCHIVE_NAMES} is damaged", f"{name!r} is no archive", "Verify the backups of the job"
             )

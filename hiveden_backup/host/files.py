@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def make_directory(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
         fsync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a directory with all in it, a file, or a symbolic link (never what it leads to)."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def translate(error: OSError, doing: str, *, unwritable: type[BackupError] = DirectoryError) -> BackupError:

@@ -43,6 +43,9 @@ def _backup_state(directory: BackupDirectory, job: str, backup: str, warnings: l
         applications = [each for each in manifest.artifacts if each.type is ArtifactType.APPLICATION]
         if not applications:
             return None
+        if directory.archive_names(job, backup) != tuple(archive.path for archive in manifest.archives):
+            warnings.append(f"{index.parent} is damaged: its two lists of archives differ. It is not built upon")
+            return None
         expected = {file.file: file.sha256 for file in applications[0].files}
         for name in (INDEX, ARCHIVE_NAMES):
             with translated(f"reading {index.parent / name}"):

@@ -4,6 +4,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -71,15 +72,35 @@ def restore_files(
             make_directory(target)
             failpoint("stage")
             size = 0
-            for number in plan.archives:
-                tar.extract(home / manifest.archives[number].path, plan.names(number), target)
-                # before the next archive, whose files must not go through what should be a directory
-                size += plan.check(number, target)
-            plan.remove_helpers(target)
-            for number in plan.archives:  # again, since all that followed disturbed their times and modes
-                if plan.has_directories(number):
-                    tar.extract(home / manifest.archives[number].path, plan.directories(number), target)
+            with _closed(target) as place:
+                _refuse_filled(place)
+                for number in plan.archives:
+                    tar.extract(home / manifest.archives[number].path, plan.names(number), place)
+                    # before the next archive, whose files must not go through what should be a directory
+                    size += plan.check(number, place)
+                plan.remove_helpers(place)
+                for number in plan.archives:  # again, since all that followed disturbed their times and modes
+                    if plan.has_directories(number):
+                        tar.extract(home / manifest.archives[number].path, plan.directories(number), place)
     return Restored(target, plan.entries, size)
+
+
+@contextmanager
+def _closed(target: Path) -> Iterator[Path]:
+    """The target by a name that always means this directory, and that nobody else can enter meanwhile.
+
+    Owners get their directories back before all is restored: one of them could put a link in the way of what follows.
+    """
+    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        was = os.fstat(descriptor)
+        os.fchmod(descriptor, 0o700)
+        os.fchown(descriptor, os.geteuid(), os.getegid())
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        os.fchown(descriptor, was.st_uid, was.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
+    finally:
+        os.close(descriptor)
 
 
 class _Plan:
@@ -202,7 +223,12 @@ def _plan(directory: BackupDirectory, manifest: Manifest, backup: Backup, only: 
 def _refuse_used(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError(f"{target} is no directory", "", "Give a new or empty directory")
-    if target.is_dir() and any(target.iterdir()):
+    if target.is_dir():
+        _refuse_filled(target)
+
+
+def _refuse_filled(target: Path) -> None:
+    if any(target.iterdir()):
         raise UsageError(f"{target} is not empty", "A restore never writes over files", "Give a new or empty directory")
 
 

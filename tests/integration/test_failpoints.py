@@ -1,5 +1,6 @@
 """A run that fails or is killed at any step: what ran runs again, nothing is lost, the next run puts things right."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,6 +55,8 @@ def bed(dockerd: Engine, postgres: Server, tmp_path_factory: pytest.TempPathFact
                 }
             }
         )
+        (made.data / "old").write_text("there is always something that lives in an older archive")
+        time.sleep(2.1)
         made.init().run("run", "app").succeeded()
         yield Bed(made, app, idle, postgres)
         for each in (app, idle):

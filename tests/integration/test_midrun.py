@@ -12,7 +12,7 @@ import pytest
 from tests.support.disks import small_disk
 from tests.support.dockerd import Engine
 from tests.support.invariants import check_invariants, check_services
-from tests.support.job import FAST, LAST_WORDS, SLOW, App, Site, counting, held, large, site
+from tests.support.job import FAST, LARGE, LAST_WORDS, SLOW, App, Site, counting, held, large, last_words, site
 from tests.support.postgres import Server, running_server
 
 SLOW_APP = ("sh", "-c", LAST_WORDS)
@@ -241,7 +241,7 @@ def test_postgres_is_stopped(bed: Site, engine: Engine, moment: str) -> None:
 
 
 def test_max_downtime(bed: Site, engine: Engine) -> None:
-    app = counting(engine, bed.data / "app", command=SLOW_APP)
+    app = counting(engine, bed.data / "app", command=("sh", "-c", last_words(5 * LARGE)))
     kept = prepared(bed, app)
     bed.change(max_downtime="500ms")
     bed.run("run", "app").failed(1, "down for longer than max_downtime", "0.5 seconds")

@@ -274,10 +274,15 @@ def counting(
 SLOW: dict[str, Any] = {"compression_level": 16}
 FAST: dict[str, Any] = {"compression_level": 3}
 """A slow job needs a second or so for each megabyte that does not compress."""
-LARGE = 1_500_000
+LARGE = 3_000_000
 
-LAST_WORDS = COUNT.replace("exit 0", f"head -c {LARGE} /dev/urandom >/data/last; exit 0")
-"""Counts, and when it is asked to end leaves a large file, so that the cold pass takes a while."""
+
+def last_words(size: int) -> str:
+    """Counts, and when it is asked to end leaves a file, so that the cold pass takes a while."""
+    return COUNT.replace("exit 0", f"head -c {size} /dev/urandom >/data/last; exit 0")
+
+
+LAST_WORDS = last_words(LARGE)
 
 
 def large(path: Path) -> Path:
