@@ -1,8 +1,9 @@
 """manifest.json: a Manifest to and from JSON-ready tables."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import (
@@ -127,11 +128,10 @@ def _many(kind: type[_T], rows: Sequence[Mapping[str, Any]]) -> tuple[_T, ...]:
 
 def _record(kind: type[_T], row: Mapping[str, Any]) -> _T:
     """A row as a value whose plain fields have the types that they are declared with."""
-    for field in fields(kind):  # type: ignore[arg-type] # all of them are dataclasses
-        value = row[field.name]
-        wanted = _PLAIN.get(field.type)
-        if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool)):
-            raise TypeError(f"{field.name} is {value!r}")
+    for name, wanted in _declared(cast("type", kind)):
+        value = row[name]
+        if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
+            raise TypeError(f"{name} is {value!r}")
     return kind(**row)
 
 
@@ -139,3 +139,9 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a text")
     return value
+
+
+@functools.cache
+def _declared(kind: type) -> tuple[tuple[str, type | tuple[type, ...]], ...]:
+    """The plain fields of a dataclass, and what their values must be."""
+    return tuple((field.name, _PLAIN[field.type]) for field in fields(kind) if field.type in _PLAIN)
