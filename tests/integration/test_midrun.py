@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.disks import small_disk
 from tests.support.dockerd import Engine
-from tests.support.invariants import check_invariants, check_services
+from tests.support.invariants import check_invariants
 from tests.support.job import FAST, LARGE, LAST_WORDS, SLOW, App, Site, counting, held, large, last_words, site
 from tests.support.postgres import Server, running_server
 
@@ -30,6 +30,8 @@ def prepared(bed: Site, *apps: App, **job: Any) -> list[str]:
     bed.configure({"app": {"paths": [str(bed.data)], "containers": [app.name for app in apps], **job}})
     bed.init().run("run", "app").succeeded()
     bed.change(**SLOW)
+    for app in apps:  # so that the hot pass has little to do
+        (app.data / "last").unlink(missing_ok=True)
     return bed.ids()
 
 
@@ -220,28 +222,27 @@ def test_files_are_removed(bed: Site) -> None:
     check_invariants(bed)
 
 
-@pytest.mark.parametrize("moment", ["*.cold.tar.zst", "database.*"])
-def test_postgres_is_stopped(bed: Site, engine: Engine, moment: str) -> None:
+def test_postgres_is_stopped(bed: Site, engine: Engine) -> None:
+    """Before its snapshot is taken, and while it is dumped."""
     app = counting(engine, bed.data / "app", command=SLOW_APP)
-    with running_server() as postgres, postgres.database("shop", "CREATE TABLE item AS SELECT 1 AS id") as name:
+    rows = "INSERT INTO item SELECT sha512(n::text::bytea) FROM generate_series(1, 30000) AS n"
+    with running_server() as postgres, postgres.database("shop", "CREATE TABLE item (t text)") as name:
         kept = prepared(bed, app, postgres=[{"dsn": postgres.dsn(), "databases": [name]}])
-        postgres.sql(
-            "CREATE TABLE large AS SELECT sha512(n::text::bytea) FROM generate_series(1, 50000) AS n", dbname=name
-        )
-        process = bed.start("run", "app")
-        with held(bed, process, moment):
-            log = ["-D", str(postgres.directory), "-l", str(postgres.directory / "log")]
-            postgres.as_account("pg_ctl", "stop", "-w", "-m", "immediate", *log[:2])
-        done = bed.finish(process)
-        postgres.as_account("pg_ctl", "start", "-w", *log)
-        done.failed(69)
-        check_services(bed, [app], [])
-        check_invariants(bed, kept=kept, up=[app], postgres=postgres)
+        postgres.sql(rows, dbname=name)
+        for moment in ("*.cold.tar.zst", "database.*"):
+            process = bed.start("run", "app")
+            with held(bed, process, moment):
+                log = ["-D", str(postgres.directory), "-l", str(postgres.directory / "log")]
+                postgres.as_account("pg_ctl", "stop", "-w", "-m", "immediate", *log[:2])
+            done = bed.finish(process)
+            postgres.as_account("pg_ctl", "start", "-w", *log)
+            done.failed(69)
+            check_invariants(bed, kept=kept, up=[app], postgres=postgres)
         works_again(bed, kept, app, postgres=postgres)
 
 
 def test_max_downtime(bed: Site, engine: Engine) -> None:
-    app = counting(engine, bed.data / "app", command=("sh", "-c", last_words(5 * LARGE)))
+    app = counting(engine, bed.data / "app", command=("sh", "-c", last_words(2 * LARGE)))
     kept = prepared(bed, app)
     bed.change(max_downtime="500ms")
     bed.run("run", "app").failed(1, "down for longer than max_downtime", "0.5 seconds")

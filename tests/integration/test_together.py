@@ -32,7 +32,7 @@ def test_a_second_run_of_a_job_is_busy(bed: Site, engine: Engine) -> None:
     bed.configure({"app": job(bed, app, **SLOW)})
     first = bed.init().start("run", "app")
     with held(bed, first, "*.cold.tar.zst"):
-        bed.run("run", "app").failed(75, "The job app is busy", f"process {first.pid}")
+        bed.run("run", "app").failed(75, "The job app is busy", f"Process {first.pid}")
         bed.run("prune", "app").failed(75, "is busy")
         status = bed.run("status", "--json").json[0]
         assert (status["state"], status["result"]) == ("running", "running")
@@ -71,7 +71,7 @@ def test_two_jobs_that_share_a_container(bed: Site, engine: Engine, *, patient: 
         if patient:
             until(lambda: ".checkpoint" in bed.names("other"), "the second waits after its hot pass")
         else:
-            bed.finish(second).failed(75, f"The container {app.name} is busy", f"process {first.pid}")
+            bed.finish(second).failed(75, f"The container {app.name} is busy", f"Process {first.pid}")
     bed.finish(first).succeeded()
     if patient:
         bed.finish(second).succeeded()

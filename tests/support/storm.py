@@ -236,7 +236,9 @@ def describe(tree: Path) -> dict[str, tuple[object, ...]]:
     """All that a restore must bring back of each path: type, mode, owner, times, content, links, attributes."""
     names: dict[tuple[int, int], str] = {}
     found: dict[str, tuple[object, ...]] = {}
-    for path in [tree, *sorted(tree.rglob("*"))]:
+    # not rglob: it follows links to see whether they lead to directories, and one may be longer than a path can be
+    walked = (Path(folder) / name for folder, folders, files in os.walk(tree) for name in (*folders, *files))
+    for path in [tree, *sorted(walked)]:
         status = path.lstat()
         kind = stat.S_IFMT(status.st_mode)
         name = str(path.relative_to(tree))

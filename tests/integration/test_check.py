@@ -1,0 +1,234 @@
+"""Validation: every problem is found before anything is touched, all of them are told at once, and no run begins."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.disks import small_disk
+from tests.support.dockerd import Engine, unique_name
+from tests.support.job import App, Site, counting, site
+from tests.support.postgres import Server
+from tests.support.validation import check, ours, refused, said
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Site]:
+    """An installation with a job over one file."""
+    with site(tmp_path) as made:
+        (made.data / "file").write_text("content")
+        made.configure({"app": {"paths": [str(made.data)]}})
+        yield made.init()
+
+
+@pytest.fixture
+def docked(bed: Site, engine: Engine) -> Site:
+    """The same, with Docker."""
+    bed.docker = engine.url
+    bed.configure({"app": {"paths": [str(bed.data)]}})
+    return bed
+
+
+# ---- all is well -----------------------------------------------------------------------------------------------------
+
+
+def test_all_is_well(docked: Site, engine: Engine, postgres: Server) -> None:
+    app = counting(engine, docked.data / "app")
+    volume = unique_name("vol")
+    engine.api.create_volume(volume)
+    with postgres.database("shop") as name:
+        databases = [{"dsn": postgres.dsn(), "databases": [name]}]
+        docked.configure(
+            {
+                "app": {
+                    "paths": [str(docked.data)],
+                    "volumes": [volume],
+                    "containers": [app.name],
+                    "postgres": databases,
+                    "schedule": "daily",
+                }
+            }
+        )
+        rows = check(docked)
+        assert [row["message"] for row in rows if row["status"] != "OK"] == []
+        text = docked.run("check").succeeded().out
+        assert all(line.startswith("OK    app: ") for line in text.splitlines())
+    assert {"tools", "directory", "docker", "container", "files", "postgres", "space"} <= {row["name"] for row in rows}
+
+
+def test_sockets_are_counted(bed: Site) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        os.chdir(bed.data)
+        server.bind("s")
+        os.chdir("/")
+        assert "1 socket" in " ".join(said(bed, "OK"))
+        bed.run("run", "app").succeeded()
+        assert bed.manifest()["artifacts"][0]["entries"] == 2
+
+
+# ---- the backup directory --------------------------------------------------------------------------------------------
+
+
+def test_marker_is_missing(bed: Site) -> None:
+    (bed.backups / ".hiveden-backup.json").unlink()
+    refused(bed, 73, "is not a backup directory", "perhaps its disk is not mounted")
+    assert os.listdir(bed.backups) == ["HOW-TO-RESTORE.txt"]
+
+
+def test_directory_is_missing(bed: Site) -> None:
+    bed.backups.rename(bed.path / "elsewhere")
+    refused(bed, 73, "perhaps its disk is not mounted")
+    assert not bed.backups.exists()
+
+
+def test_directory_is_read_only(bed: Site) -> None:
+    bed.backups.rename(bed.path / "elsewhere")
+    bed.backups.mkdir()
+    with small_disk(bed.backups, "1m"):
+        bed.init()
+        subprocess.run(["mount", "-o", "remount,ro", str(bed.backups)], check=True)
+        refused(bed, 73, f"{bed.backups} cannot be written")
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_path_is_missing(bed: Site) -> None:
+    bed.configure({"app": {"paths": [str(bed.data), str(bed.path / "gone")]}})
+    refused(bed, 66, f"{bed.path / 'gone'} does not exist")
+
+
+def test_path_was_a_mount_point_and_is_empty(bed: Site) -> None:
+    """The disk of the files is not mounted: that must not look as if all had been deleted."""
+    disk = bed.data / "disk"
+    disk.mkdir()
+    with small_disk(disk, "1m"):
+        (disk / "photo").write_text("precious")
+        bed.run("run", "app").succeeded()
+    refused(bed, 66, f"Nothing is mounted at {disk}")
+    (disk / "photo").write_text("moved here for good")
+    assert f"{disk} was a mount point" in " ".join(said(bed, "WARN"))
+    bed.run("run", "app").succeeded()
+    assert said(bed, "WARN") == []
+
+
+def test_too_little_space(bed: Site) -> None:
+    bed.backups.rename(bed.path / "elsewhere")
+    bed.backups.mkdir()
+    with small_disk(bed.backups, "1m"):
+        bed.init()
+        with (bed.data / "large").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 30 << 20)
+        refused(bed, 73, "KiB free", "needs about 30 MiB")
+
+
+def test_schedule_that_never_elapses(bed: Site) -> None:
+    """`check` says it; a run by hand has no need of a schedule."""
+    bed.change(schedule="2001-01-01 00:00")
+    (message,) = said(bed, "FAIL")
+    assert "never elapses" in message
+    bed.run("run", "app").succeeded()
+
+
+# ---- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+def test_server_is_out_of_reach(bed: Site) -> None:
+    bed.change(postgres=[{"dsn": "host=127.0.0.1 port=1 user=nobody"}])
+    refused(bed, 69, "cannot be reached")
+
+
+def test_database_is_missing(bed: Site, postgres: Server) -> None:
+    bed.change(postgres=[{"dsn": postgres.dsn(), "databases": ["nothing"]}])
+    refused(bed, 66, "nothing")
+
+
+def test_privileges_are_missing(bed: Site, postgres: Server) -> None:
+    with postgres.database("secret", "CREATE TABLE item AS SELECT 1 AS id"):
+        postgres.sql("CREATE ROLE weak LOGIN PASSWORD 'weak'")
+        try:
+            passfile = bed.path / "passfile"
+            passfile.write_text("*:*:*:*:weak")
+            passfile.chmod(0o600)
+            source = {"dsn": postgres.dsn(user="weak", tcp=True), "passfile": str(passfile), "databases": ["secret"]}
+            bed.change(postgres=[source])
+            refused(bed, 77, "weak cannot dump all of secret")
+        finally:
+            postgres.sql("DROP ROLE weak")
+
+
+def test_nothing_to_dump(bed: Site, postgres: Server) -> None:
+    """A run without a single artifact leaves no backup that could push a good one out."""
+    with postgres.database("shop") as name:
+        bed.configure({"app": {"postgres": [{"dsn": postgres.dsn(), "databases": [name]}]}})
+        bed.run("run", "app").succeeded()
+        kept = bed.ids()
+    source = {"dsn": postgres.dsn(dbname="template1")}
+    bed.configure({"app": {"postgres": [source]}})
+    hidden = [name for name in postgres.databases() if name not in {"template0", "template1"}]
+    for name in hidden:
+        postgres.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false', dbname="template1")
+    try:
+        done = bed.run("run", "app")
+    finally:
+        for name in hidden:
+            postgres.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true', dbname="template1")
+    done.failed(66, "nothing to back up")
+    assert bed.ids() == kept
+
+
+# ---- all at once -----------------------------------------------------------------------------------------------------
+
+
+def everything_wrong(bed: Site, engine: Engine, app: App) -> dict[str, Any]:
+    (app.data / "ibdata1").write_text("in use")
+    (bed.backups / ".hiveden-backup.json").unlink()
+    return {
+        "paths": [str(bed.data), "/nowhere/at/all"],
+        "volumes": ["missing-volume"],
+        "containers": ["missing-container", engine.run(auto_remove=True)],
+        "postgres": [{"dsn": "host=127.0.0.1 port=1"}, {"container": "missing-postgres"}],
+    }
+
+
+def test_all_problems_at_once(docked: Site, engine: Engine) -> None:
+    """Nobody likes to mend one after the other. Different kinds end with 1, one kind with its own code."""
+    app = counting(engine, docked.data / "app")
+    docked.configure({"app": everything_wrong(docked, engine, app)})
+    names = [row["name"] for row in check(docked) if row["status"] == "FAIL"]
+    assert sorted(names) == [
+        *("container", "container", "directory", "live database", "path"),
+        *("postgres", "postgres", "volume"),
+    ]
+    done = docked.run("run", "app").failed(1, "/nowhere/at/all", "missing-volume", "missing-container", "--rm")
+    assert done.err.count("\n  ") == len(names)
+    assert app.running
+
+
+def test_several_problems_of_one_kind(docked: Site) -> None:
+    docked.change(paths=["/nowhere/at/all"], volumes=["missing"], containers=["missing"])
+    docked.run("run", "app").failed(66, "There is no container", "There is no volume", "does not exist")
+    docked.run("run", "app", "--dry-run").failed(66, "There is no container", "There is no volume", "does not exist")
+
+
+def test_unknown_job(bed: Site) -> None:
+    bed.run("check", "nothing").failed(66, "There is no job nothing", "app")
+    bed.run("run", "nothing").failed(66, "There is no job nothing", "app")
+    bed.run("run").failed(2, "Say which jobs to run")
+
+
+def test_dry_run_tells_the_plan_and_changes_nothing(docked: Site, engine: Engine, postgres: Server) -> None:
+    app = counting(engine, docked.data / "app")
+    with postgres.database("shop") as name:
+        docked.change(containers=[app.name], postgres=[{"dsn": postgres.dsn(), "databases": [name]}])
+        started = app.started_at()
+        before = ours(docked)
+        out = docked.run("run", "app", "--dry-run").succeeded().out
+        assert ours(docked) == before
+    assert app.started_at() == started
+    steps = [line.strip().split(" ", 2)[1] for line in out.splitlines()[1:]]
+    assert steps == ["archive", "stop", "archive", "hold", "start", "dump", "publish"]
