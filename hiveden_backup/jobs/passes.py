@@ -26,7 +26,7 @@ from hiveden_backup.core.index import (
     select,
     split_records,
 )
-from hiveden_backup.core.listing import Settlement
+from hiveden_backup.core.listing import Settlement, torn
 from hiveden_backup.core.model import Archive, Job
 from hiveden_backup.host import mounts, process, tar
 from hiveden_backup.host.directory import ARCHIVES
@@ -126,7 +126,7 @@ class Passed:
     """A settled pass.
 
     `struck` are the paths that the new index leaves out because no archive holds them, `unsure` those that changed
-    between the scan and their reading.
+    between the scan and the end of their reading.
     """
 
     state: State
@@ -238,6 +238,7 @@ def settle(taken: Take, index: Path, level: int) -> Passed:
         listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
         numbers=numbers,
         new_number=b"%d" % len(kept),
+        torn=torn(taken.diagnostics),
     )
     with translated(f"writing {index}"), tar.compressing(index, level) as stream:
         lines = settlement.records()
