@@ -56,6 +56,11 @@ class Trees:
                 raise NotFoundError(f"The job's path {root} is gone", "", "Mount it, or correct the job") from error
         return found
 
+    def hidden(self) -> frozenset[tuple[int, int]]:
+        """Device and inode of the directories that are never archived: a bind mount shows them elsewhere, too."""
+        found = [os.stat(path) for path in self.skip if os.path.exists(path)]
+        return frozenset((status.st_dev, status.st_ino) for status in found)
+
     def ignores(self, point: str) -> bool:
         """Whether what is mounted at `point` is no concern of the job."""
         if self.one_file_system or any(mounts.is_below(point, skipped) for skipped in self.skip):
@@ -153,6 +158,7 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
     scan = Scan(
         roots=tuple(os.fsencode(root.lstrip("/")) for root in trees.roots),
         skip=frozenset(os.fsencode(path.lstrip("/")) for path in trees.skip),
+        hidden=trees.hidden(),
         excluded=matcher(trees.exclude) if trees.exclude else None,
         one_file_system=trees.one_file_system,
         loose_devices=frozenset(device for view in views.values() for device in view.loose_devices),
