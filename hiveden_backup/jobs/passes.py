@@ -107,7 +107,7 @@ class Look:
     @property
     def selection(self) -> Selection:
         """What must be archived, before compaction adds to it."""
-        return Selection(frozenset(self.comparison.dirty), all_links=self.comparison.loose_links)
+        return Selection(frozenset(self.comparison.dirty))
 
 
 @dataclass(frozen=True, slots=True)
