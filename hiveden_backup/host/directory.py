@@ -11,13 +11,13 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hiveden_backup.core import manifest as manifests
 from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
 from hiveden_backup.core.model import FORMAT, Manifest
-from hiveden_backup.core.names import is_archive_name, is_backup_id, is_job_name, iso
+from hiveden_backup.core.names import is_archive_name, is_backup_id, is_job_name, iso, newest_first
 from hiveden_backup.core.recipe import TEXT
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.files import fsync_directory, make_directory, remove, translate, translated, write_durably
@@ -87,10 +87,16 @@ class BackupDirectory:
             return tuple(sorted(entry.name for entry in os.scandir(self.path) if _is_job(entry)))
 
     def backups(self, job: str) -> tuple[str, ...]:
-        """The ids of the job's finished backups, newest first."""
+        """The ids of the job's finished backups, newest first; those dated in the future last."""
         with translated(f"reading the backups of {job}"), suppress(FileNotFoundError):
-            return tuple(sorted((name for name in os.listdir(self.path / job) if is_backup_id(name)), reverse=True))
+            found = [name for name in os.listdir(self.path / job) if is_backup_id(name)]
+            return tuple(newest_first(found, datetime.now(UTC)))
         return ()
+
+    def outdates(self, job: str, identifier: str) -> bool:
+        """Whether this id would be the job's newest backup."""
+        backups = self.backups(job)
+        return identifier not in backups and newest_first((*backups, identifier), datetime.now(UTC))[0] == identifier
 
     def manifest(self, job: str, backup: str) -> Manifest:
         """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read."""
