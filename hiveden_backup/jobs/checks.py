@@ -137,11 +137,15 @@ def check_trees(plan: Plan, context: Context) -> None:
     roots = _outermost(source.path for source in sources)
     kept_out = {os.path.realpath(context.config.directory), os.path.realpath(context.state)}
     for root in roots:
-        if any(mounts.is_below(root, outside) for outside in kept_out):
+        if any(mounts.is_below(root, outside) or _same(root, outside) for outside in kept_out):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
             plan.findings.fail("path", error)
     exclude = tuple(dict.fromkeys(_real_patterns(job.exclude, sources)))
     plan.trees = Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.exists(other) and os.path.samefile(one, other)
 
 
 def _real_patterns(patterns: Sequence[str], sources: Sequence[Source]) -> Iterator[str]:
