@@ -15,6 +15,7 @@ from hiveden_backup.core.names import backup_id, backup_time, from_iso, is_backu
 from hiveden_backup.host.files import make_directory, translated, write_durably
 
 _KEPT_RUNS = 500
+_AHEAD = timedelta(minutes=1)  # records of runs within one second are named by the seconds after it
 
 
 class Result(StrEnum):
@@ -90,7 +91,7 @@ class Records:
         folder = self.state / "runs" / job
         with suppress(FileNotFoundError):
             ids = [stem for name in os.listdir(folder) if is_backup_id(stem := name.removesuffix(".json"))]
-            for stem in newest_first(ids, datetime.now(UTC)):
+            for stem in newest_first(ids, datetime.now(UTC) + _AHEAD):
                 path = folder / f"{stem}.json"
                 if (record := _run_record(path)) is not None:
                     yield path, record
