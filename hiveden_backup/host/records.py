@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from hiveden_backup.core.names import backup_id, backup_time, from_iso, is_backu
 from hiveden_backup.host.files import make_directory, translated, write_durably
 
 _KEPT_RUNS = 500
+_AHEAD = timedelta(minutes=1)  # records of runs within one second are named by the seconds after it
 
 
 class Result(StrEnum):
@@ -90,7 +91,7 @@ class Records:
         folder = self.state / "runs" / job
         with suppress(FileNotFoundError):
             ids = [stem for name in os.listdir(folder) if is_backup_id(stem := name.removesuffix(".json"))]
-            for stem in newest_first(ids, datetime.now(UTC)):
+            for stem in newest_first(ids, datetime.now(UTC) + _AHEAD):
                 path = folder / f"{stem}.json"
                 if (record := _run_record(path)) is not None:
                     yield path, record
@@ -142,9 +143,14 @@ class Records:
         """Archives whose digest failed in the last verify of some backup of the job."""
         return frozenset(name for found in self.verifications(job).values() for name in found.failed)
 
-    def forget(self, job: str, backup: str) -> None:
-        """Drop what is remembered of a backup that was removed."""
-        (self.state / "verified" / job / f"{backup}.json").unlink(missing_ok=True)
+    def forget(self, job: str, backups: Collection[str], archives: Collection[str]) -> None:
+        """Drop what is remembered of others than these `backups`; but what is damaged of `archives`, which are there.
+
+        Backups that were not verified may name them, too.
+        """
+        for backup, found in self.verifications(job).items():
+            if backup not in backups and not set(found.failed).intersection(archives):
+                (self.state / "verified" / job / f"{backup}.json").unlink(missing_ok=True)
 
 
 def _claimed(folder: Path, moment: datetime) -> Path:

@@ -26,6 +26,7 @@ from hiveden_backup.jobs.plan import Plan
 from hiveden_backup.jobs.space import check_room
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
+_PID_FILE = "postmaster.pid"
 _DEVICE_OPTION = "device"
 _DEFAULT_DOCKER = "unix:///var/run/docker.sock"
 
@@ -263,6 +264,29 @@ def _check_live_databases(plan: Plan, writers: Sequence[tuple[str, Container]]) 
             f'Add "{owners[0].name}" to `containers`; or exclude its files, and dump it if it is PostgreSQL',
         )
         plan.findings.fail("live database", error)
+
+
+def check_host_servers(plan: Plan) -> None:
+    """No PostgreSQL of this machine itself works in what is archived: nothing stops it."""
+    for path in plan.looked.suspects if plan.looked is not None else ():
+        stopped = any(mounts.is_below(path, source) for each in plan.containers for source in _written(each))
+        if os.path.basename(path) == _PID_FILE and not stopped and _works_there(path):
+            error = BackupError(
+                f"{path} belongs to a PostgreSQL server that runs on this machine",
+                "A copy of its files while it runs does not restore",
+                "Exclude its files, and dump its databases: a [[postgres]] table with a `dsn`",
+            )
+            plan.findings.fail("live database", error)
+
+
+def _works_there(pid_file: str) -> bool:
+    """Whether the process of a server's pid file is that server; a file that a crash left names some other, or none."""
+    try:
+        with open(pid_file, encoding="ascii") as file:
+            pid = int(file.readline())
+        return os.path.samefile(f"/proc/{pid}/cwd", os.path.dirname(pid_file))
+    except (OSError, ValueError):
+        return False
 
 
 def _written(container: Container) -> Iterator[str]:
