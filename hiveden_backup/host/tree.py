@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
+from hiveden_backup.core.acts import HOLDER_PREFIX
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.index import HEADER_BYTES, Scanned
 from hiveden_backup.host.files import translate
@@ -35,9 +36,9 @@ class Scan:
     """The trees to scan, and what the scan counted.
 
     `roots` are bytes relative to `/`, none below another. `skip` are paths relative to `/` left out with all below;
-    `excluded` decides further ones. `loose_devices` are the device numbers of network and FUSE file systems.
-    Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects` are files by whose names a
-    database seems to be in use there.
+    `excluded` decides further ones; so are trees kept for undo. `loose_devices` are the device numbers of network and
+    FUSE file systems. Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects` are files
+    by whose names a database seems to be in use there.
     """
 
     roots: tuple[bytes, ...]
@@ -97,6 +98,8 @@ class Scan:
         prefix = directory + b"/" if directory else b""
         with _opened(b"/" + directory) as descriptor, os.scandir(descriptor) as listing:
             for entry in listing:
+                if entry.name.startswith(HOLDER_PREFIX):
+                    continue  # what an in-place restore replaced
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
                 if path in skip or (excluded is not None and excluded(path)):
                     continue
