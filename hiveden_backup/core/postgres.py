@@ -6,16 +6,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import IO, Protocol
 
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.names import backup_id
 
 NAME_BYTES = 63
 """What PostgreSQL keeps of a name; it cuts longer ones silently, so they are refused before."""
 
 SCRATCH_PREFIX = "hiveden_scratch_"
 """How the names of databases begin that exist only while something is restored."""
+
+STAGED_PREFIX = "hiveden_staged_"
+"""How the names of databases begin that are complete and wait for the name of a live one."""
 
 MAINTENANCE = ("postgres", "template1")
 """Databases to talk to a server through when none is named."""
@@ -176,8 +181,23 @@ def major_of(server_version: str) -> int:
 
 
 def is_ours(database: str) -> bool:
-    """Whether a database is one that this program made: a scratch one, or an old one kept for undo."""
-    return database.startswith(SCRATCH_PREFIX) or _KEPT.fullmatch(database) is not None
+    """Whether a database is one that this program made: a scratch or staged one, or an old one kept for undo."""
+    return database.startswith((SCRATCH_PREFIX, STAGED_PREFIX)) or _KEPT.fullmatch(database) is not None
+
+
+def staged_name(live: str, moment: datetime) -> str:
+    """What a database is called that waits to become `live`; as long as any name may be."""
+    return f"{STAGED_PREFIX}{backup_id(moment)}_{_digest(live, 16)}"
+
+
+def kept_name(live: str, moment: datetime) -> str:
+    """`NAME_before_20261123T023000Z`: what a replaced database is called. A long name is cut, with a digest of it."""
+    suffix = f"_before_{backup_id(moment)}"
+    room = NAME_BYTES - len(suffix)
+    if len(live.encode("utf-8")) > room:
+        begin = live.encode("utf-8")[: room - 9].decode("utf-8", "ignore")
+        live = f"{begin}~{_digest(live, 8)}"
+    return live + suffix
 
 
 def select_databases(facts: ServerFacts, source: PostgresSource, server: str) -> tuple[str, ...]:

@@ -99,6 +99,11 @@ def _create(connection: type_connection, endpoint: Endpoint, name: str, facts: D
         texts.append(("LOCALE_PROVIDER", provider))
     if provider != "libc":
         texts.append((f"{provider.upper()}_LOCALE", facts.icu_locale))
+    if facts.icu_rules:
+        texts.append(("ICU_RULES", facts.icu_rules))
+    known = "SELECT 1 FROM pg_tablespace WHERE spcname = %s"
+    if facts.tablespace and connection.execute(known, (facts.tablespace,)).fetchone() is not None:
+        options.append(("TABLESPACE", sql.Identifier(facts.tablespace)))
     parts = [sql.SQL(f"{key} = {{}}").format(value) for key, value in options]
     parts += [sql.SQL(f"{key} = {{}}").format(sql.Literal(value)) for key, value in texts]
     try:

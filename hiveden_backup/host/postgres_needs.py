@@ -1,0 +1,77 @@
+"""What a restore needs of a server: a version not older, roles, extensions. All that is missing, before the restore."""
+
+import re
+import shlex
+from pathlib import Path
+
+from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
+from hiveden_backup.core.model import DatabaseFacts
+from hiveden_backup.core.postgres import Endpoint, major_of
+from hiveden_backup.host.postgres_connect import type_connection
+from hiveden_backup.host.process import ProcessError
+
+_MISSING_ROLE = re.compile(r'role "(.+?)" does not exist')
+_MISSING_EXTENSION = re.compile(r'extension "(.+?)" is not available')
+_TIMESCALE = "timescaledb"
+
+
+def check_server(connection: type_connection, endpoint: Endpoint, facts: DatabaseFacts, path: Path) -> None:
+    """Raise when the server is too old for a dump, or lacks a role or an extension that it needs."""
+    major, dumped = connection.info.server_version // 10000, major_of(facts.server_version)
+    if dumped > major:
+        raise BackupError(
+            f"A dump of PostgreSQL {dumped} cannot be restored to {endpoint.name}, which runs {major}",
+            "An older server does not understand all of it",
+            f"Restore to PostgreSQL {dumped} or newer",
+        )
+    if any(extension.name == _TIMESCALE for extension in facts.extensions):
+        raise BackupError(
+            f"A database with TimescaleDB cannot be restored to {endpoint.name} by this program",
+            "Its own functions have to be called before and after pg_restore",
+            "Follow TimescaleDB's manual: timescaledb_pre_restore(), pg_restore, timescaledb_post_restore(); "
+            f"the dump is {path}",
+        )
+    roles = [row[0] for row in connection.execute("SELECT rolname FROM pg_roles").fetchall()]
+    missing = sorted(_needed_roles(facts).difference(roles))
+    if missing:
+        raise _missing_roles(missing, endpoint, path)
+    known = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions").fetchall()}
+    lacking = [f"{each.name} {each.version}" for each in facts.extensions if each.name not in known]
+    if lacking:
+        raise _missing_extension(", ".join(lacking), endpoint)
+
+
+def explained(error: ProcessError, endpoint: Endpoint, path: Path) -> BackupError | None:
+    """What pg_restore found missing on the server; None when that is not why it failed."""
+    role, extension = _MISSING_ROLE.search(error.stderr), _MISSING_EXTENSION.search(error.stderr)
+    if role is not None:
+        return _missing_roles([role[1]], endpoint, path)
+    return None if extension is None else _missing_extension(extension[1], endpoint)
+
+
+def _needed_roles(facts: DatabaseFacts) -> set[str]:
+    return {
+        facts.owner,
+        *facts.roles,
+        *(grant.grantee for grant in facts.grants or () if grant.grantee),
+        *(setting.role for setting in facts.settings if setting.role),
+    }
+
+
+def _missing_roles(roles: list[str], endpoint: Endpoint, path: Path) -> NotFoundError:
+    file = path.with_name(f"globals.{path.name.split('.')[1]}.sql.zst") if path.name.count(".") > 1 else None
+    command = f"zstd -dc {shlex.quote(str(file or 'globals.SERVER.sql.zst'))} | psql -d postgres"
+    several = f"The roles {', '.join(roles)} do" if len(roles) > 1 else f"The role {roles[0]} does"
+    return NotFoundError(
+        f"{several} not exist on {endpoint.name}",
+        "What the dump holds belongs or is granted to them",
+        f"Create them, or restore all roles on that server: {command}",
+    )
+
+
+def _missing_extension(names: str, endpoint: Endpoint) -> UnreachableError:
+    return UnreachableError(
+        f"{endpoint.name} does not have what the database needs: {names}",
+        "These extensions are not installed there",
+        "Install their packages on that server, then try again",
+    )
