@@ -56,6 +56,20 @@ class Dress:
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """A path of the backup, where that is on this machine, and the volume whose root it is, if it is one.
+
+    `old` and `new` are where its whole, or the entries of a volume's root, go and come from.
+    """
+
+    source: str
+    live: str
+    old: str
+    new: str
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseSwap:
     """Three names of databases on one server, which `source` tells how to reach; and two oids, 0 where unknown."""
 
@@ -89,6 +103,7 @@ class Act:
     exclude: tuple[str, ...] = ()
     holders: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
+    places: tuple[Replaced, ...] = ()
     swaps: tuple[Swap, ...] = ()
     dresses: tuple[Dress, ...] = ()
     databases: tuple[DatabaseSwap, ...] = ()
@@ -133,6 +148,7 @@ def from_table(table: Mapping[str, Any]) -> Act:
         phase=Phase(table["phase"]),
         started=from_iso(table["started"]),
         finished=from_iso(table["finished"]) if table["finished"] is not None else None,
+        places=tuple(Replaced(**each) for each in table["places"]),
         swaps=tuple(Swap(**{**each, "carried": tuple(each["carried"])}) for each in table["swaps"]),
         dresses=tuple(Dress(**each) for each in table["dresses"]),
         databases=tuple(_database(each) for each in table["databases"]),

@@ -56,6 +56,8 @@ class Acts:
         return ()
 
     def _files(self, job: str) -> Iterator[Path]:
+        if not is_job_name(job):
+            return
         with translated("reading the records of in-place restores"), suppress(FileNotFoundError):
             for path in sorted((self.state / "undo" / job).iterdir()):
                 if path.suffix == _SUFFIX and is_backup_id(path.stem):
