@@ -98,6 +98,7 @@ def _restore_in_place(
     found: "Backup", database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
 ) -> None:
     from hiveden_backup.cli.running import context
+    from hiveden_backup.core.acts import Phase
     from hiveden_backup.host.locks import job_lock
     from hiveden_backup.jobs.inplace import restore_in_place
     from hiveden_backup.jobs.replacement import planned
@@ -109,7 +110,9 @@ def _restore_in_place(
                 table = plan.table()
             _preview(table, _replaced, as_json=as_json)
         with job_lock(state_directory(), found.job):
-            _heal(surroundings, found.job)
+            for act in _heal(surroundings, found.job):
+                if (act.phase, act.backup, act.database) == (Phase.DONE, found.id, database or ""):
+                    return  # this restore, which was broken off
             with planned(surroundings, directory, found, database, server) as plan:
                 table = plan.table()
                 done = restore_in_place(surroundings, plan)
@@ -155,11 +158,13 @@ def undo(
 
 def _heal(surroundings: "Context", job: str) -> "List[Any]":  # noqa: UP006
     """Finish what was broken off, and start what it left stopped; the acts that were finished."""
+    from hiveden_backup.core.acts import Phase
     from hiveden_backup.jobs.run import settle
 
     settled = settle(surroundings, job)
     for each in settled.acts:
-        typer.echo(f"{job}: the in-place restore of {each.backup} that was broken off is settled: {each.phase}")
+        how = {Phase.DONE: "is finished now", Phase.UNDONE: "is reversed now"}.get(each.phase, "was taken back")
+        typer.echo(f"The in-place restore of {job}/{each.backup} that was broken off {how}.")
     for error in settled.problems:
         report(error)
     return list(settled.acts)

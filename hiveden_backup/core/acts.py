@@ -86,6 +86,7 @@ class DatabaseSwap:
 class Act:
     """One in-place restore of `backup` (an id), with all that is needed to finish or to reverse it.
 
+    `database` is the one that was asked for, "" for all that the backup has.
     `holders` are the directories of ours that hold staged and replaced trees, `made` those directories above restored
     paths that had to be made. `containers` must be down while names change. `keep` is seconds.
     """
@@ -96,6 +97,7 @@ class Act:
     started: datetime
     phase: Phase = Phase.STAGING
     finished: datetime | None = None
+    database: str = ""
     keep: float = 0.0
     stop_timeout: float = 30.0
     start_timeout: float = 300.0
@@ -138,6 +140,7 @@ def from_table(table: Mapping[str, Any]) -> Act:
         id=table["id"],
         job=table["job"],
         backup=table["backup"],
+        database=table["database"],
         keep=float(table["keep"]),
         stop_timeout=float(table["stop_timeout"]),
         start_timeout=float(table["start_timeout"]),

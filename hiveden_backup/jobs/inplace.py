@@ -82,6 +82,7 @@ class _Restore:
             job=self._plan.backup.job,
             backup=self._plan.backup.id,
             started=now,
+            database=self._plan.database or "",
             keep=job.undo_keep,
             stop_timeout=job.stop_timeout,
             start_timeout=job.start_timeout,
@@ -156,10 +157,9 @@ class _Restore:
             with deferred():
                 self._put(act)
                 self._forward()
-            started.close()
-            if self._downtime is not None:
-                self._downtime.await_healthy()
-                self._problems.extend(self._downtime.problems)
+        if self._downtime is not None:
+            self._downtime.await_healthy()
+            self._problems.extend(self._downtime.problems)
 
     def _start(self, downtime: Downtime) -> None:
         """Start what was stopped, but nothing on a mixture of old and new."""

@@ -45,9 +45,10 @@ class Database:
 
 @dataclass(slots=True)
 class Plan:
-    """What an in-place restore will do. `absent` are containers of the job that are not on this machine.
+    """What an in-place restore will do. `database` is the only one that was asked for, None for everything.
 
-    `skipped` are databases whose server's container is not there: the reasons.
+    `absent` are containers of the job that are not on this machine. `skipped` says of databases whose server's
+    container is not there why they are not restored.
     """
 
     backup: Backup
@@ -55,6 +56,7 @@ class Plan:
     directory: BackupDirectory
     job: Job
     kept_out: tuple[str, ...]
+    database: str | None = None
     docker: "Docker | None" = None
     containers: tuple[Container, ...] = ()
     absent: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ class Plan:
                 {
                     "path": place.live,
                     "volume": place.volume or None,
-                    "now": _now(self.surveys[place.source]),
+                    "now": _now(place.live, self.surveys[place.source]),
                     "then": _then(files, place.source),
                 }
                 for place in files.places
@@ -98,11 +100,12 @@ class Plan:
         }
 
 
-def _now(found: Survey | None) -> dict[str, Any] | None:
+def _now(live: str, found: Survey | None) -> dict[str, Any] | None:
     if found is None:
         return None
     changed = datetime.fromtimestamp(found.newest_ns / 10**9, UTC)
-    return {"paths": found.paths, "bytes": found.bytes, "changed": iso(changed), "kept": found.left_out}
+    kept = [f"{live}/{path}" for path in found.left_out]
+    return {"paths": found.paths, "bytes": found.bytes, "changed": iso(changed), "kept": kept}
 
 
 def _then(files: Files, source: str) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def planned(
     manifest = directory.manifest(backup.job, backup.id)
     job = next(configurations(context, manifest), Job(name=backup.job))
     kept_out = tuple(os.path.realpath(path) for path in (context.config.directory, context.state))
-    plan = Plan(backup, manifest, directory, job, kept_out)
+    plan = Plan(backup, manifest, directory, job, kept_out, database)
     with ExitStack() as stack:
         _find_docker(context, plan, stack)
         _find_containers(plan)

@@ -135,9 +135,8 @@ def undo(context: Context, plan: UndoPlan) -> Done:
                 raise unfinished(going, error) from error
         if problem is not None:
             problems.append(problem)
-        started.close()
-        if downtime is not None:
-            downtime.await_healthy()
-            problems.extend(downtime.problems)
+    if downtime is not None:
+        downtime.await_healthy()
+        problems.extend(downtime.problems)
     log.info(f"Reversed the in-place restore of {act.backup}", job=act.job, kind="undone")
     return Done(act, tuple(problems))
