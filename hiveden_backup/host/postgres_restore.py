@@ -30,12 +30,7 @@ def restore_new(endpoint: Endpoint, path: Path, facts: DatabaseFacts, name: str,
     nothing is left and nothing that existed was touched. What is missing on the server (roles, extensions, locale) is
     named before or as soon as it is known.
     """
-    if not 1 <= len(name.encode("utf-8", "surrogatepass")) <= NAME_BYTES or not _STORABLE.fullmatch(name):
-        raise UsageError(
-            f"A database cannot be called {name!r}",
-            f"PostgreSQL's names have 1 to {NAME_BYTES} bytes of UTF-8",
-            "Choose another name",
-        )
+    check_name(name)
     with contextlib.closing(connect(endpoint)) as connection:
         with translated(endpoint, f"preparing the restore of {name}"):
             _refuse_existing(connection, endpoint, name)
@@ -52,6 +47,16 @@ def restore_new(endpoint: Endpoint, path: Path, facts: DatabaseFacts, name: str,
                 put_properties(connection, scratch, facts)
             _rename(endpoint, scratch, name)
     return warnings
+
+
+def check_name(name: str) -> None:
+    """UsageError when PostgreSQL would refuse a name, or cut it silently."""
+    if not 1 <= len(name.encode("utf-8", "surrogatepass")) <= NAME_BYTES or not _STORABLE.fullmatch(name):
+        raise UsageError(
+            f"A database cannot be called {name!r}",
+            f"PostgreSQL's names have 1 to {NAME_BYTES} bytes of UTF-8",
+            "Choose another name",
+        )
 
 
 def _complete(endpoint: Endpoint, scratch: str, facts: DatabaseFacts, path: Path) -> tuple[str, ...]:
