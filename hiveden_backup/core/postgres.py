@@ -25,6 +25,13 @@ STAGED_PREFIX = "hiveden_staged_"
 MAINTENANCE = ("postgres", "template1")
 """Databases to talk to a server through when none is named."""
 
+PARALLEL_BYTES = 32 << 20
+"""From what size of a compressed dump on it is restored with several connections."""
+
+MOST_JOBS = 4
+"""With how many at most."""
+
+_PARALLEL_SINCE = 14
 _KEPT = re.compile(r".+_before_\d{8}T\d{6}Z", re.DOTALL)
 _TOOL_VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 _PASSFILE_LINE = re.compile(r"((?:\\.|[^:\\])*):" * 4 + r"(.*)")
@@ -304,6 +311,15 @@ def choose_restore_tool(dump_major: int, tools: Iterable[PgTools], server_major:
         return equal[-1]
     nearest = fit[0].major
     return [tool for tool in fit if tool.major == nearest][-1]
+
+
+def restore_jobs(size: int, cpus: int, tool: PgTools) -> int:
+    """How many connections to restore a dump of `size` compressed bytes with; 1 is a stream without a spool.
+
+    Several pay where there is much to do and more than one processor. Before 14 they cannot read a dump that was
+    written to a pipe.
+    """
+    return min(cpus, MOST_JOBS) if size >= PARALLEL_BYTES and tool.major >= _PARALLEL_SINCE and not tool.inside else 1
 
 
 def _versions(tools: Sequence[PgTools]) -> str:

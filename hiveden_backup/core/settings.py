@@ -1,6 +1,7 @@
-"""The rules for settings that a database carries: which may hold a secret, and how a stored list is taken apart."""
+"""The rules for settings that a database carries: which may hold a secret, how they are written and read."""
 
 import re
+from collections.abc import Mapping
 
 # What PostgreSQL stores as a list of quoted names, to be set as several values and not as one.
 _LISTS = frozenset(
@@ -13,17 +14,17 @@ _LISTS = frozenset(
         "unix_socket_directories",
     }
 )
-_SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|jwt|cred|salt|auth|private|cert|sign|dsn|ur[il]", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"://[^/\s]*:[^/\s]*@|pass(word|wd)?\s*=", re.IGNORECASE)
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",]*?))\s*(?:,|$)')
+_IDENTIFIER = r'("(?:[^"]|"")*"|[^\s"]+)'
+_ALTER = re.compile(
+    rf"^ALTER (?:ROLE {_IDENTIFIER} IN )?DATABASE {_IDENTIFIER} SET {_IDENTIFIER} TO '((?:[^']|'')*)';$", re.MULTILINE
+)
+_CONNECT = re.compile(r"^\\connect .*$", re.MULTILINE)
 
 
-def may_be_secret(name: str, value: str) -> bool:
-    """Whether a setting is one of those that applications keep a password or a key in.
-
-    PostgreSQL's own settings hold none; names with a dot belong to extensions and applications.
-    """
-    return "." in name and bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
+def may_be_secret(name: str) -> bool:
+    """Whether a setting may hold a password or a key: those with a dot belong to extensions and applications."""
+    return "." in name
 
 
 def values(name: str, value: str) -> tuple[str, ...]:
@@ -39,3 +40,20 @@ def values(name: str, value: str) -> tuple[str, ...]:
         items.append(plain if quoted is None else quoted.replace('""', '"'))
         at = match.end()
     return tuple(items) or ("",)
+
+
+def dumped(script: str) -> Mapping[tuple[str, str], str]:
+    """The values that a dump has, by role ("" for all) and name; `script` is what `pg_restore --create` makes of it.
+
+    Only what comes before it connects for the second time counts: from there on, it is the content's own text.
+    """
+    ends = [match.start() for match in _CONNECT.finditer(script)]
+    head = script[: ends[1]] if len(ends) > 1 else script
+    return {
+        (_unquoted(role or ""), _unquoted(name)): value.replace("''", "'")
+        for role, _, name, value in _ALTER.findall(head)
+    }
+
+
+def _unquoted(identifier: str) -> str:
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier

@@ -11,12 +11,13 @@ from hiveden_backup.host.postgres_connect import type_connection
 from hiveden_backup.host.process import ProcessError
 
 _MISSING_ROLE = re.compile(r'role "(.+?)" does not exist')
+_MISSING_TABLESPACE = re.compile(r'tablespace "(.+?)" does not exist')
 _MISSING_EXTENSION = re.compile(r'extension "(.+?)" is not available')
 _TIMESCALE = "timescaledb"
 
 
-def check_server(connection: type_connection, endpoint: Endpoint, facts: DatabaseFacts, path: Path) -> None:
-    """Raise when the server is too old for a dump, or lacks a role or an extension that it needs."""
+def check_server(connection: type_connection, endpoint: Endpoint, facts: DatabaseFacts, path: Path) -> tuple[str, ...]:
+    """Raise when the server is too old for a dump, or lacks a role or an extension; warnings of what it lacks else."""
     major, dumped = connection.info.server_version // 10000, major_of(facts.server_version)
     if dumped > major:
         raise BackupError(
@@ -35,10 +36,20 @@ def check_server(connection: type_connection, endpoint: Endpoint, facts: Databas
     missing = sorted(_needed_roles(facts).difference(roles))
     if missing:
         raise _missing_roles(missing, endpoint, path)
-    known = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions").fetchall()}
+    query = "SELECT name, default_version FROM pg_available_extensions"
+    known: dict[str, str] = dict(connection.execute(query).fetchall())
     lacking = [f"{each.name} {each.version}" for each in facts.extensions if each.name not in known]
     if lacking:
         raise _missing_extension(", ".join(lacking), endpoint)
+    warnings = [
+        f"The extension {each.name} had the version {each.version}, and gets {known[each.name]} on {endpoint.name}"
+        for each in facts.extensions
+        if known[each.name] != each.version
+    ]
+    spaces = {name for (name,) in connection.execute("SELECT spcname FROM pg_tablespace").fetchall()}
+    if facts.tablespace and facts.tablespace not in spaces:
+        warnings.append(f"The tablespace {facts.tablespace} does not exist on {endpoint.name}: its default is used")
+    return tuple(warnings)
 
 
 def explained(error: ProcessError, endpoint: Endpoint, path: Path) -> BackupError | None:
@@ -46,7 +57,10 @@ def explained(error: ProcessError, endpoint: Endpoint, path: Path) -> BackupErro
     role, extension = _MISSING_ROLE.search(error.stderr), _MISSING_EXTENSION.search(error.stderr)
     if role is not None:
         return _missing_roles([role[1]], endpoint, path)
-    return None if extension is None else _missing_extension(extension[1], endpoint)
+    if extension is not None:
+        return _missing_extension(extension[1], endpoint)
+    tablespace = _MISSING_TABLESPACE.search(error.stderr)
+    return None if tablespace is None else _missing(f"The tablespace {tablespace[1]} does", endpoint, path)
 
 
 def _needed_roles(facts: DatabaseFacts) -> set[str]:
@@ -59,13 +73,17 @@ def _needed_roles(facts: DatabaseFacts) -> set[str]:
 
 
 def _missing_roles(roles: list[str], endpoint: Endpoint, path: Path) -> NotFoundError:
+    several = f"The roles {', '.join(roles)} do" if len(roles) > 1 else f"The role {roles[0]} does"
+    return _missing(several, endpoint, path)
+
+
+def _missing(what: str, endpoint: Endpoint, path: Path) -> NotFoundError:
     file = path.with_name(f"globals.{path.name.split('.')[1]}.sql.zst") if path.name.count(".") > 1 else None
     command = f"zstd -dc {shlex.quote(str(file or 'globals.SERVER.sql.zst'))} | psql -d postgres"
-    several = f"The roles {', '.join(roles)} do" if len(roles) > 1 else f"The role {roles[0]} does"
     return NotFoundError(
-        f"{several} not exist on {endpoint.name}",
-        "What the dump holds belongs or is granted to them",
-        f"Create them, or restore all roles on that server: {command}",
+        f"{what} not exist on {endpoint.name}",
+        "What the dump holds needs that",
+        f"Create what is missing, or restore all roles and tablespaces on that server: {command}",
     )
 
 

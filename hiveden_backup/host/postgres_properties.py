@@ -70,9 +70,7 @@ def with_properties(connection: type_connection, facts: DatabaseFacts) -> Databa
         connection_limit=limit,
         comment=comment,
         grants=None if default_grants else tuple(Grant(*grant) for grant in connection.execute(_GRANTS)),
-        settings=tuple(
-            Setting(role, name, None if may_be_secret(name, value) else value) for role, name, value in settings
-        ),
+        settings=tuple(Setting(role, name, None if may_be_secret(name) else value) for role, name, value in settings),
         roles=tuple(name for (name,) in connection.execute(_ROLES)),
     )
 
@@ -86,7 +84,7 @@ def put_settings(connection: type_connection, name: str, facts: DatabaseFacts) -
     for setting in facts.settings:
         text = setting.name + (f" of the role {setting.role}" if setting.role else "")
         if setting.value is None:
-            warnings.append(f"The setting {text} may be a secret and was not recorded: set it again")
+            warnings.append(f"The setting {text} was not found in the dump: set it again")
             continue
         where = sql.SQL("DATABASE {}").format(sql.Identifier(name))
         if setting.role:
@@ -96,7 +94,8 @@ def put_settings(connection: type_connection, name: str, facts: DatabaseFacts) -
         try:
             connection.execute(statement)
         except _REFUSED as error:
-            warnings.append(f"The setting {text} was not put back: {reason(error)}")
+            why = "the server refuses it" if may_be_secret(setting.name) else reason(error)
+            warnings.append(f"The setting {text} was not put back: {why}")
     return tuple(warnings)
 
 

@@ -1,26 +1,21 @@
 """A dump restored beside what is there: into a scratch database, which gets its name when it is complete."""
 
 import contextlib
-import os
 import re
 import time
 from pathlib import Path
-from typing import IO
 
 from psycopg import errors, sql
 
 from hiveden_backup.core.errors import BackupError, CorruptError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
-from hiveden_backup.core.postgres import NAME_BYTES, Door, Endpoint, PgTools
-from hiveden_backup.host.files import translated as translated_files
+from hiveden_backup.core.postgres import NAME_BYTES, Endpoint, PgTools
 from hiveden_backup.host.postgres_connect import READABLE_MESSAGES, connect, translated, type_connection
-from hiveden_backup.host.postgres_decode import unreadable
 from hiveden_backup.host.postgres_inspect import extension_tables, row_counts
-from hiveden_backup.host.postgres_needs import check_server, explained
+from hiveden_backup.host.postgres_load import load, with_dumped_settings
+from hiveden_backup.host.postgres_needs import check_server
 from hiveden_backup.host.postgres_properties import put_properties, put_settings
 from hiveden_backup.host.postgres_scratch import scratch_database
-from hiveden_backup.host.postgres_tools import command
-from hiveden_backup.host.process import Command, Pipeline, ProcessError
 
 _BUSY_SECONDS = 15.0
 _POLL_SECONDS = 0.1
@@ -35,35 +30,33 @@ def restore_new(endpoint: Endpoint, path: Path, facts: DatabaseFacts, name: str,
     nothing is left and nothing that existed was touched. What is missing on the server (roles, extensions, locale) is
     named before or as soon as it is known.
     """
+    check_name(name)
+    with contextlib.closing(connect(endpoint)) as connection:
+        with translated(endpoint, f"preparing the restore of {name}"):
+            _refuse_existing(connection, endpoint, name)
+            warnings = check_server(connection, endpoint, facts, path)
+        facts = with_dumped_settings(endpoint, path, facts, tool)
+        with scratch_database(endpoint, facts) as scratch:
+            with translated(endpoint, f"putting back the settings of {name}"):
+                warnings += put_settings(connection, scratch, facts)
+            superuser = connection.info.parameter_status("is_superuser") == "on"
+            options = READABLE_MESSAGES if superuser else ""
+            warnings += load(endpoint, path, scratch, tool, options=options)
+            warnings += _complete(endpoint, scratch, facts, path)
+            with translated(endpoint, f"putting back the privileges of {name}"):
+                put_properties(connection, scratch, facts)
+            _rename(endpoint, scratch, name)
+    return warnings
+
+
+def check_name(name: str) -> None:
+    """UsageError when PostgreSQL would refuse a name, or cut it silently."""
     if not 1 <= len(name.encode("utf-8", "surrogatepass")) <= NAME_BYTES or not _STORABLE.fullmatch(name):
         raise UsageError(
             f"A database cannot be called {name!r}",
             f"PostgreSQL's names have 1 to {NAME_BYTES} bytes of UTF-8",
             "Choose another name",
         )
-    with contextlib.closing(connect(endpoint)) as connection:
-        with translated(endpoint, f"preparing the restore of {name}"):
-            _refuse_existing(connection, endpoint, name)
-            check_server(connection, endpoint, facts, path)
-        with scratch_database(endpoint, facts) as scratch:
-            with translated(endpoint, f"putting back the settings of {name}"):
-                warnings = put_settings(connection, scratch, facts)
-            superuser = connection.info.parameter_status("is_superuser") == "on"
-            load = command(
-                endpoint,
-                tool,
-                "pg_restore",
-                ["--exit-on-error"],
-                dbname=scratch,
-                application=scratch,
-                options=READABLE_MESSAGES if superuser else "",
-            )
-            warnings += _load(endpoint, path, load, inside=tool.inside)
-            warnings += _complete(endpoint, scratch, facts, path)
-            with translated(endpoint, f"putting back the privileges of {name}"):
-                put_properties(connection, scratch, facts)
-            _rename(endpoint, scratch, name)
-    return warnings
 
 
 def _complete(endpoint: Endpoint, scratch: str, facts: DatabaseFacts, path: Path) -> tuple[str, ...]:
@@ -102,33 +95,6 @@ def _refuse_existing(connection: type_connection, endpoint: Endpoint, name: str)
         raise _exists(endpoint, name)
 
 
-def _load(endpoint: Endpoint, path: Path, load: Command, *, inside: bool) -> tuple[str, ...]:
-    decompress = Command(["zstd", "-q", "-dc"])
-    try:
-        with translated_files(f"reading the dump {path}"), path.open("rb") as file:
-            if inside and endpoint.door is not None:
-                said = _load_inside(endpoint.door, decompress, load, file)
-            else:
-                with Pipeline(decompress, load, stdin=file) as pipeline:
-                    pass
-                said = pipeline.results[-1].stderr
-    except ProcessError as error:
-        raise _explained(error, endpoint, path) from error
-    lines = said.decode("utf-8", "replace").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
-
-
-def _load_inside(door: Door, decompress: Command, load: Command, file: IO[bytes]) -> bytes:
-    argv = [os.fsdecode(part) for part in load.argv]
-    with (
-        Pipeline(decompress, stdin=file) as pipeline,
-        door(argv, environment=load.environment, stdin=pipeline.stdout) as output,
-    ):
-        for _ in output:  # it has none, but the door feeds it meanwhile
-            pass
-    return output.stderr
-
-
 def _rename(endpoint: Endpoint, scratch: str, name: str) -> None:
     """Give the finished database its name, as soon as the last backend has left it."""
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(scratch), sql.Identifier(name))
@@ -145,18 +111,6 @@ def _rename(endpoint: Endpoint, scratch: str, name: str) -> None:
                 time.sleep(_POLL_SECONDS)
             else:
                 return
-
-
-def _explained(error: ProcessError, endpoint: Endpoint, path: Path) -> BackupError:
-    return (
-        explained(error, endpoint, path)
-        or unreadable(error, path)
-        or BackupError(
-            f"The dump {path} could not be restored to {endpoint.name}",
-            f"{error.what}: {error.why}",
-            "Nothing was changed: correct what the server complains about, then try again",
-        )
-    )
 
 
 def _exists(endpoint: Endpoint, name: str) -> BackupError:

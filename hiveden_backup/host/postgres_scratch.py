@@ -41,7 +41,7 @@ def scratch_database(endpoint: Endpoint, facts: DatabaseFacts) -> Iterator[str]:
                 _create(connection, endpoint, name, facts)
             yield name
         except BaseException as error:
-            _drop_after(endpoint, name, error)
+            drop_after(endpoint, name, error)
             raise
         drop_database(endpoint, name)
 
@@ -73,7 +73,7 @@ def drop_database(endpoint: Endpoint, name: str) -> None:
                 return
 
 
-def _drop_after(endpoint: Endpoint, name: str, error: BaseException) -> None:
+def drop_after(endpoint: Endpoint, name: str, error: BaseException) -> None:
     """Drop what a failure left. When that fails too, the first error is still the one to tell; it says what is left."""
     try:
         drop_database(endpoint, name)

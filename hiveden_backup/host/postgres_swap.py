@@ -18,13 +18,14 @@ from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres import MAINTENANCE, Endpoint, PgTools, is_ours, kept_name, staged_name
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.postgres_connect import connect, translated, type_connection
-from hiveden_backup.host.postgres_restore import restore_new
-from hiveden_backup.host.postgres_scratch import drop_database
+from hiveden_backup.host.postgres_restore import check_name, restore_new
+from hiveden_backup.host.postgres_scratch import drop_after, drop_database
 
 _BUSY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY 1"
+_WHO = "SELECT application_name, backend_type, pid FROM pg_stat_activity WHERE datname = ANY (%s)"
 _END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY (%s) AND pid <> pg_backend_pid()"
 
 
@@ -57,6 +58,7 @@ def stage(  # noqa: PLR0917 - each is needed, none has a default
 
     Whatever fails, nothing is left and `live` was not touched. `live` need not exist.
     """
+    check_name(live)
     plan = intended(endpoint, live, moment)
     with _at(endpoint, plan, f"preparing the restore of {live}") as connection:
         names = _names(connection)
@@ -71,8 +73,8 @@ def stage(  # noqa: PLR0917 - each is needed, none has a default
         with _at(endpoint, plan, f"looking at the restored {live}") as connection:
             _allow(connection, plan.staged, connections=False)
             names = _names(connection)
-    except BaseException:
-        drop_database(endpoint, plan.staged)
+    except BaseException as error:
+        drop_after(endpoint, plan.staged, error)
         raise
     staged = Staged(plan.server, live, plan.staged, plan.kept, names[plan.staged], names.get(live, 0))
     return staged, warnings
@@ -214,18 +216,28 @@ def _allow(connection: type_connection, name: str, *, connections: bool) -> None
 def _rename(connection: type_connection, renames: Sequence[tuple[str, str]], *, opened: str | None) -> None:
     """Change all names in one transaction, as soon as whoever is connected there has been ended; open one of them."""
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    names = [old for old, _ in renames]
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
-        connection.execute(_END, ([old for old, _ in renames],))
+        connection.execute(_END, (names,))
         try:
             with connection.transaction():
                 for old, new in renames:
                     connection.execute(statement.format(sql.Identifier(old), sql.Identifier(new)))
                 if opened is not None:
                     _allow(connection, opened, connections=True)
-        except errors.ObjectInUse:
+        except errors.ObjectInUse as error:
             if time.monotonic() >= deadline:
-                raise
+                raise _still_used(connection, names) from error
             time.sleep(_POLL_SECONDS)
         else:
             return
+
+
+def _still_used(connection: type_connection, names: Sequence[str]) -> BackupError:
+    who = [f"{application or kind} (backend {pid})" for application, kind, pid in connection.execute(_WHO, (names,))]
+    return BackupError(
+        f"The database {names[0]} would not become free within {_BUSY_SECONDS:g} seconds",
+        f"Its sessions were ended, yet there are: {', '.join(who) or 'others, which cannot be seen'}",
+        "Stop what connects to it, then try again",
+    )
