@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hiveden_backup.core.config_rules import absolute_path
 from hiveden_backup.core.containers import Container, Volume
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
@@ -117,6 +118,12 @@ def find_places(
     files = Files(exclude)
     volumes = {source.path: source.name for source in sources_of(manifest) if source.kind == "volume"}
     for root in manifest.roots:
+        if absolute_path(root.path) is not None:
+            raise CorruptError(
+                f"The manifest of {manifest.job}/{manifest.id} is damaged",
+                f"{root.path!r} is not the path of a directory or file",
+                "Verify the backups of the job",
+            )
         name = volumes.get(root.path, "")
         if not name:
             files.places.append(_path_place(root.path, kept_out))

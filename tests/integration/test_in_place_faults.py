@@ -1,4 +1,4 @@
-"""An in-place restore or an undo that fails or is killed at any step: all of it is old or all is new, and services run."""
+"""An in-place restore or an undo that fails or is killed at any step: all is old or all is new, and services run."""
 
 import os
 from collections.abc import Iterator
