@@ -17,7 +17,8 @@ _LISTS = frozenset(
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",]*?))\s*(?:,|$)')
 _IDENTIFIER = r'("(?:[^"]|"")*"|[^\s"]+)'
 _ALTER = re.compile(
-    rf"^ALTER (?:ROLE {_IDENTIFIER} IN )?DATABASE {_IDENTIFIER} SET {_IDENTIFIER} TO '((?:[^']|'')*)';$", re.MULTILINE
+    rf"^ALTER (?:ROLE {_IDENTIFIER} IN )?DATABASE {_IDENTIFIER} SET {_IDENTIFIER} TO +(E?)'((?:[^']|'')*)';$",
+    re.MULTILINE,
 )
 _CONNECT = re.compile(r"^\\connect .*$", re.MULTILINE)
 
@@ -50,9 +51,15 @@ def dumped(script: str) -> Mapping[tuple[str, str], str]:
     ends = [match.start() for match in _CONNECT.finditer(script)]
     head = script[: ends[1]] if len(ends) > 1 else script
     return {
-        (_unquoted(role or ""), _unquoted(name)): value.replace("''", "'")
-        for role, _, name, value in _ALTER.findall(head)
+        (_unquoted(role or ""), _unquoted(name)): _text(value, escaped=bool(escape))
+        for role, _, name, escape, value in _ALTER.findall(head)
     }
+
+
+def _text(literal: str, *, escaped: bool) -> str:
+    """What stands between the quotes of a literal; `escaped` is for one with E, where backslashes are doubled too."""
+    text = literal.replace("''", "'")
+    return text.replace("\\\\", "\\") if escaped else text
 
 
 def _unquoted(identifier: str) -> str:

@@ -21,6 +21,7 @@ _BUSY_SECONDS = 15.0
 _POLL_SECONDS = 0.1
 _STORABLE = re.compile(r"[^\0\ud800-\udfff]*")
 _SHOWN_TABLES = 5
+_WRITABLE = "-c default_transaction_read_only=off -c statement_timeout=0"  # whatever the database's own settings say
 
 
 def restore_new(endpoint: Endpoint, path: Path, facts: DatabaseFacts, name: str, tool: PgTools) -> tuple[str, ...]:
@@ -40,7 +41,7 @@ def restore_new(endpoint: Endpoint, path: Path, facts: DatabaseFacts, name: str,
             with translated(endpoint, f"putting back the settings of {name}"):
                 warnings += put_settings(connection, scratch, facts)
             superuser = connection.info.parameter_status("is_superuser") == "on"
-            options = READABLE_MESSAGES if superuser else ""
+            options = f"{_WRITABLE} {READABLE_MESSAGES if superuser else ''}"
             warnings += load(endpoint, path, scratch, tool, options=options)
             warnings += _complete(endpoint, scratch, facts, path)
             with translated(endpoint, f"putting back the privileges of {name}"):

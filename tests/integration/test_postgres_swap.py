@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -374,10 +374,3 @@ def test_stage_that_is_interrupted(
     discard(endpoint, made)
     assert postgres.databases() == before
     assert content(postgres, shop) == NEW
-
-
-def test_the_moment_makes_names_differ(endpoint: Endpoint) -> None:
-    one, other = (intended(endpoint, "shop", NOW + timedelta(seconds=number)) for number in range(2))
-    assert one.staged != other.staged
-    assert one.kept != other.kept
-    assert intended(endpoint, "shop", NOW).staged != intended(endpoint, "shop2", NOW).staged
