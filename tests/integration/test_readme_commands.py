@@ -6,6 +6,7 @@ Stand-ins with the names of the README's examples: containers that do nothing, a
 import filecmp
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -212,10 +213,22 @@ def test_see_what_there_is(world: World, tmp_path: Path) -> None:
 
 
 def test_all_files(world: World, tmp_path: Path) -> None:
-    world.shell(world.placed(section("All files")[0], tmp_path))
+    """In the README's order: restored beside, then a directory put back by hand."""
+    restore, by_hand = section("All files, beside what is there")
+    world.shell(world.placed(restore, tmp_path))
     came_back = Path(f"{tmp_path}/restored{world.srv}/immich")
     assert differences(world.srv / "immich", came_back, *REGENERATED) == ""
     assert (came_back / "library/sparse").stat().st_blocks == 0
+    (world.srv / "immich/library/upload/anna/IMG_7.jpg").write_bytes(b"overwritten")
+    (world.srv / "immich/library" / ODD_NAME).unlink()
+    world.shell(world.placed(by_hand, tmp_path))
+    assert differences(came_back / "library", world.srv / "immich/library") == ""
+    assert (world.srv / "immich/library.before/upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
+    assert world.engine.is_running("immich_server")
+    shutil.rmtree(world.srv / "immich/library")
+    (world.srv / "immich/library.before").rename(world.srv / "immich/library")
+    world.shell("hiveden-backup restore immich/latest --in-place --yes")
+    assert differences(came_back, world.srv / "immich", *REGENERATED) == ""
 
 
 def test_one_file_or_some(world: World, tmp_path: Path) -> None:
@@ -234,34 +247,61 @@ def test_one_file_or_some(world: World, tmp_path: Path) -> None:
     assert (one.stat().st_uid, one.stat().st_mtime_ns) == (1234, 1_500_000_000_123_456_789)
 
 
-def test_database_and_putting_back(world: World, tmp_path: Path) -> None:
-    """In the README's order: restored beside, then everything swapped by hand."""
-    for heading in ("All files", "One database, beside the live one"):
-        said = world.shell(world.placed(section(heading)[0], tmp_path))
-    assert "asset" in said
-    world.psql("immich_postgres", "immich", "DROP TABLE asset")
-    (world.srv / "immich/library/upload/anna/IMG_7.jpg").write_bytes(b"overwritten")
-    (world.srv / "immich/library" / ODD_NAME).unlink()
-    (world.volume("paperless_media") / "letter.pdf").write_text("overwritten")
+def assets(world: World, database: str = "immich") -> str:
+    return world.psql("immich_postgres", database, "SELECT count(*) FROM asset")
 
-    files, volume, database = section("Put it back in place")
-    world.shell(world.placed(files, tmp_path))
-    restored = Path(f"{tmp_path}/restored{world.srv}/immich/library")
-    assert differences(restored, world.srv / "immich/library") == ""
-    assert (world.srv / "immich/library.before/upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
-    world.shell(world.placed(volume, tmp_path))
-    assert (world.volume("paperless_media") / "letter.pdf").read_text() == "first"
-    world.shell(world.placed(database, tmp_path))
-    assert world.psql("immich_postgres", "immich", "SELECT count(*) FROM asset") == "100"
-    assert world.psql("immich_postgres", "immich_before", "SELECT to_regclass('asset') IS NULL") == "t"
-    assert all(world.engine.is_running(name) for name in ("immich_server", "paperless-webserver-1"))
+
+def test_one_database(world: World, tmp_path: Path) -> None:
+    in_place, beside = section("One database")
+    world.psql("immich_postgres", "immich", "TRUNCATE asset")
+    world.shell(world.placed(in_place, tmp_path))
+    assert assets(world) == "100"
+    kept = "SELECT datname, datallowconn FROM pg_database WHERE datname LIKE 'immich\\_before\\_%'"
+    assert world.psql("immich_postgres", "postgres", kept).endswith("Z|f")
+    assert "asset" in world.shell(world.placed(beside, tmp_path))
+    assert assets(world, "immich_restored") == "100"
+    world.shell(world.placed(section("Undo")[0], tmp_path))
+    assert assets(world) == "0"
+    world.shell(world.placed(in_place, tmp_path))
+
+
+def test_everything_and_undo(world: World, tmp_path: Path) -> None:
+    tell, do = section("Everything")
+    library = world.srv / "immich/library"
+    (library / "upload/anna/IMG_7.jpg").write_bytes(b"overwritten")
+    (library / ODD_NAME).unlink()
+    world.psql("immich_postgres", "immich", "TRUNCATE asset")
+    said = world.shell(world.placed(f"{tell.strip()} || test $? = 2", tmp_path))
+    assert f"{world.srv}/immich\n" in said
+    assert "the database immich on immich_postgres" in said
+    assert (library / "upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
+    world.shell(world.placed(do, tmp_path))
+    world.shell(world.placed(section("All files, beside what is there")[0], tmp_path))
+    assert differences(Path(f"{tmp_path}/restored{world.srv}/immich"), world.srv / "immich", *REGENERATED) == ""
+    assert (library / "thumbs/anna/small.webp").read_bytes() == b"made again"
+    assert assets(world) == "100"
+    assert world.engine.is_running("immich_server")
+    world.shell(world.placed(section("Undo")[0], tmp_path))
+    assert (library / "upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
+    assert not (library / ODD_NAME).exists()
+    assert assets(world) == "0"
+    world.shell(world.placed(do, tmp_path))
 
 
 def test_new_machine(world: World, tmp_path: Path) -> None:
-    script = world.placed(section("On a new machine")[0], tmp_path)
-    said = world.shell(script, STATE_DIRECTORY=f"{tmp_path}/state", DOCKER_HOST="unix:///nowhere")
+    everything, database = section("On a new machine")
+    (world.srv / "immich/.env").unlink()
+    world.psql("immich_postgres", "immich", "TRUNCATE asset")
+    said = world.shell(world.placed(everything, tmp_path), STATE_DIRECTORY=f"{tmp_path}/state")
     assert "[jobs.immich]" in said
-    assert Path(f"{tmp_path}/restored{world.srv}/immich/.env").exists()
+    assert "immich/20" in said
+    assert (world.srv / "immich/.env").exists()
+    assert assets(world) == "100"
+    world.shell(
+        world.placed(f"export HIVEDEN_BACKUP_CONFIG=/root/restore/config.toml\n{database}", tmp_path),
+        STATE_DIRECTORY=f"{tmp_path}/state",
+    )
+    assert assets(world) == "100"
 
 
 # ---- without this program ------------------------------------------------------------------------------------------
