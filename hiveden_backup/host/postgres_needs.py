@@ -79,12 +79,22 @@ def _missing_roles(roles: list[str], endpoint: Endpoint, path: Path) -> NotFound
 
 def _missing(what: str, endpoint: Endpoint, path: Path) -> NotFoundError:
     file = path.with_name(f"globals.{path.name.split('.')[1]}.sql.zst") if path.name.count(".") > 1 else None
-    command = f"zstd -dc {shlex.quote(str(file or 'globals.SERVER.sql.zst'))} | psql -d postgres"
+    command = f"zstd -dc {shlex.quote(str(file or 'globals.SERVER.sql.zst'))} | {_psql(endpoint)}"
     return NotFoundError(
         f"{what} not exist on {endpoint.name}",
         "What the dump holds needs that",
         f"Create what is missing, or restore all roles and tablespaces on that server: {command}",
     )
+
+
+def _psql(endpoint: Endpoint) -> str:
+    """The command that feeds a script to a server, as a person types it."""
+    user, host = endpoint.parameters.get("user", ""), endpoint.parameters.get("host", "")
+    if endpoint.door is not None:
+        return shlex.join(["docker", "exec", "-i", endpoint.name, "psql", "-U", user, "-d", "postgres"])
+    become = ["runuser", "-u", endpoint.os_user, "--"] if endpoint.os_user is not None else []
+    where = ["-h", host, "-p", endpoint.parameters["port"]] if "port" in endpoint.parameters else ["-h", host]
+    return shlex.join([*become, "psql", *where, "-U", user, "-d", "postgres"])
 
 
 def _missing_extension(names: str, endpoint: Endpoint) -> UnreachableError:

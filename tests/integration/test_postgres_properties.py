@@ -236,8 +236,10 @@ def test_missing_role_is_named_before(
         facts = dump_to(path, endpoint, "source")
     postgres.sql("DROP ROLE stranger")
     path.unlink()  # it is not even looked at
-    with pytest.raises(NotFoundError, match=r"role stranger does not exist.*zstd -dc .*globals\.local\.sql\.zst"):
+    with pytest.raises(NotFoundError, match="role stranger does not exist") as caught:
         restore_new(endpoint, path, facts, "target", tool)
+    command = f"psql -h {postgres.sockets} -p {postgres.port} -U {SUPERUSER} -d postgres"
+    assert str(caught.value).endswith(f": zstd -dc {path.parent}/globals.local.sql.zst | {command}")
 
 
 def test_backup_that_does_not_tell_the_roles(postgres: Server, endpoint: Endpoint, tool: PgTools, path: Path) -> None:
@@ -257,6 +259,24 @@ def test_extensions_that_cannot_come_back(postgres: Server, endpoint: Endpoint, 
         restore_new(endpoint, path, replace(facts, extensions=lacking), "target", tool)
     with pytest.raises(BackupError, match=r"TimescaleDB cannot be restored.*timescaledb_pre_restore"):
         stage(endpoint, path, replace(facts, extensions=(Extension("timescaledb", "2"),)), "source", NOW, tool)
+
+
+def test_disk_of_the_server_that_runs_full(
+    postgres: Server, endpoint: Endpoint, tool: PgTools, path: Path, bulk: DatabaseFacts
+) -> None:
+    """Its tablespace is on that disk. What had no room is dropped, which needs none."""
+    disk = postgres.directory.with_name("disk")
+    disk.mkdir()
+    with small_disk(disk, "4m"):
+        shutil.chown(disk, ACCOUNT, ACCOUNT)
+        postgres.sql(f"CREATE TABLESPACE tiny LOCATION '{disk}'")
+        try:
+            with pytest.raises(BackupError, match="No space left on device"):
+                restore_new(endpoint, path, replace(bulk, tablespace="tiny"), "target", tool)
+            assert "target" not in postgres.databases()
+        finally:
+            postgres.sql("DROP TABLESPACE tiny")
+    disk.rmdir()
 
 
 # ---- several connections ---------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 import contextlib
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from hiveden_backup.core import postgres as rules
+from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres import Endpoint, ServerContainer
 from hiveden_backup.host import containers
@@ -56,6 +58,9 @@ def test_there_and_back(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.
     )
     facts = dump_to(path, endpoint, "immich", tool=dump_tool(endpoint, major, host))
     do(endpoint, "DELETE FROM public.t WHERE x > 10")
+    lacking = replace(facts, roles=("gone",))
+    with pytest.raises(NotFoundError, match=rf"docker exec -i {endpoint.name} psql -U immich -d postgres$"):
+        stage(endpoint, path, lacking, "immich", NOW, restore_tool(endpoint, major, major, host))
     staged, warnings = stage(endpoint, path, facts, "immich", NOW, restore_tool(endpoint, major, major, host))
     assert warnings == ()
     swap(endpoint, staged)
