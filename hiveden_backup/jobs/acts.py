@@ -70,7 +70,7 @@ class Mover:
     # ---- either way
 
     def forward(self, act: Act, point: str = "") -> Act:
-        """Everything of a committed act that is not in place yet; the act when it is done."""
+        """Everything of a committed act that is not in place yet; the act as it is then, to be written down."""
         with self._servers(act) as servers, translated(f"swapping the files of {act.job}", unwritable=StorageError):
             for database in act.databases:
                 _reach(point)
@@ -83,10 +83,10 @@ class Mover:
             for dress in act.dresses:
                 swaps.dress(dress.new, dress.live)
             swaps.settle(act.swaps, act.dresses)
-        return self._ended(act, Phase.DONE)
+        return replace(act, phase=Phase.DONE, finished=self.now())
 
     def backward(self, act: Act, point: str = "") -> Act:
-        """Everything back to where it was before."""
+        """Everything back to where it was before; the act as it is then, to be written down."""
         with self._servers(act) as servers, translated(f"putting back the files of {act.job}", unwritable=StorageError):
             for swap in reversed(act.swaps):
                 _reach(point)
@@ -99,12 +99,7 @@ class Mover:
                 with servers(database) as (postgres, endpoint):
                     postgres.unswap(endpoint, _staged(database))
             _reach(point)
-        return self._ended(act, Phase.UNDONE)
-
-    def _ended(self, act: Act, phase: Phase) -> Act:
-        act = replace(act, phase=phase, finished=self.now())
-        self.acts.put(act)
-        return act
+        return replace(act, phase=Phase.UNDONE, finished=self.now())
 
     def take_back(self, act: Act) -> None:
         """Remove what was staged for an act that did not come to its commit, and its record."""
@@ -176,15 +171,16 @@ class Mover:
             self.take_back(act)
             return act
         with ExitStack() as stack:
-            if not act.containers:
-                return self._drive(act)
-            docker = self._connect(stack)
-            job = Job(name=act.job, stop_timeout=act.stop_timeout, start_timeout=act.start_timeout)
-            found = tuple(existing(docker, act.containers)[0])
-            with container_locks(self.state, act.containers, job.lock_wait):
+            downtime: Downtime | None = None
+            if act.containers:
+                docker = self._connect(stack)
+                job = Job(name=act.job, stop_timeout=act.stop_timeout, start_timeout=act.start_timeout)
+                stack.enter_context(container_locks(self.state, act.containers, job.lock_wait))
                 downtime = Downtime(docker, Ledger(self.state), job, self.now)
-                downtime.stop(found)  # after a boot, Docker may have started some of them
-                act = self._drive(act)
+                downtime.stop(existing(docker, act.containers)[0])  # after a boot, Docker may have started some
+            act = self._drive(act)
+            self.acts.put(act)
+            if downtime is not None:
                 downtime.start()
         return act
 

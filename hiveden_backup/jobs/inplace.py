@@ -3,6 +3,7 @@
 Until the record is written nothing that was there is touched, and whatever fails takes back what was staged.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -54,6 +55,7 @@ class _Restore:
         self._problems: list[BackupError] = list(plan.skipped)
         self._warnings: list[str] = []
         self._downtime: Downtime | None = None
+        self._committing = False
         self._act = self._begun()
 
     def execute(self) -> Done:
@@ -138,7 +140,8 @@ class _Restore:
         if self._act.phase not in (Phase.STAGING, Phase.UNDONE):
             return
         try:
-            self._put(self._act)  # should a commit have failed half-way, it must not be found
+            if self._committing:  # a record that failed to be written, yet is there, must not be found
+                self._put(self._act)
             self._mover.take_back(self._act)
         except BackupError as error:
             log.error(f"What was staged is still there, for hiveden-backup recover: {error}", job=self._act.job)
@@ -155,6 +158,7 @@ class _Restore:
                 self._downtime.stop(plan.containers)
             act = self._named()
             with deferred():
+                self._committing = True
                 self._put(act)
                 self._forward()
         if self._downtime is not None:
@@ -197,12 +201,21 @@ class _Restore:
             except BackupError as error:
                 raise unfinished(act, error) from error
             raise
-        if problem is not None:
-            self._problems.append(problem)
+        self._problems.extend(written(self._mover, self._act, problem))
 
     def _warn(self, message: str) -> None:
         self._warnings.append(message)
         log.warning(message, job=self._act.job)
+
+
+def written(mover: Mover, act: Act, problem: BackupError | None) -> Iterator[BackupError]:
+    """Write down the end of an act. When that fails, it has ended all the same, and `recover` only repeats it."""
+    if problem is not None:
+        yield problem
+    try:
+        mover.acts.put(act)
+    except BackupError as error:
+        yield error
 
 
 def unfinished(act: Act, error: BackupError) -> BackupError:

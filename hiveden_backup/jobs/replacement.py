@@ -141,6 +141,8 @@ def planned(
                 if database is not None or not _is_absent(plan, artifact):
                     raise
                 plan.skipped.append(error)
+        if plan.skipped and not plan.databases and plan.files is None:
+            raise plan.skipped[0]
         yield plan
 
 

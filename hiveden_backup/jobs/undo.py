@@ -20,7 +20,7 @@ from hiveden_backup.jobs import replacing, staging
 from hiveden_backup.jobs.acts import Mover, existing, insist
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.downtime import Downtime
-from hiveden_backup.jobs.inplace import Done, unfinished
+from hiveden_backup.jobs.inplace import Done, unfinished, written
 from hiveden_backup.jobs.replacing import Files, Place
 
 if TYPE_CHECKING:
@@ -133,8 +133,7 @@ def undo(context: Context, plan: UndoPlan) -> Done:
                 act, problem = insist(lambda: mover.backward(going, "undo"), lambda: mover.backward(going))
             except BackupError as error:
                 raise unfinished(going, error) from error
-        if problem is not None:
-            problems.append(problem)
+            problems.extend(written(mover, act, problem))
     if downtime is not None:
         downtime.await_healthy()
         problems.extend(downtime.problems)
