@@ -113,8 +113,12 @@ def _described(table: dict) -> "list[str]":  # type: ignore[type-arg] # the JSON
             for each in manifest["containers"]
         )
     lines.extend(f"warning     {warning}" for warning in manifest["warnings"])
-    lines.extend(["", "The job's configuration:", "", to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})])
-    return [output.printable(line) for part in lines for line in part.rstrip().split("\n")]
+    lines.extend(["", "The job's configuration:", ""])
+    toml = to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})
+    return [
+        *(output.printable(line) for part in lines for line in part.rstrip().split("\n")),
+        *(output.printable_toml(line) for line in toml.rstrip().split("\n")),
+    ]
 
 
 @command("diff")

@@ -112,9 +112,9 @@ class Mover:
 
     def forget(self, act: Act) -> None:
         """Remove for good what an act replaced, and its record."""
+        self._clear(act)
         if act.phase is Phase.DONE:
             self._each_database(act, lambda postgres, endpoint, swap: postgres.drop_kept(endpoint, _staged(swap)))
-        self._clear(act)
         self.acts.remove(act)
 
     def _clear(self, act: Act) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.disks import small_disk
 from tests.support.dockerd import Engine, unique_name
 from tests.support.job import COUNT, App, Site, counting, site, until
 from tests.support.postgres import Server
@@ -176,6 +177,27 @@ def test_the_root_of_a_volume_stays_and_its_entries_change(made: Site, engine: E
     assert (volume / "stays/cache").is_dir()
     (holder,) = volume.parent.glob(".hiveden-backup-undo-*") or made.data.glob(".hiveden-backup-undo-*")
     assert [path.read_text() for path in holder.rglob("since")] == ["made by the application after the restore"]
+
+
+def test_a_volume_that_is_a_disk_of_its_own(made: Site, engine: Engine) -> None:
+    """What comes and goes is kept inside of it then, and no backup takes that along."""
+    name = unique_name("volume")
+    volume = Path(engine.api.create_volume(name)["Mountpoint"])
+    with small_disk(volume, "40m"):
+        made.configure({"app": {"volumes": [name]}})
+        (volume / "word").write_text("then")
+        made.init().run("run", "app").succeeded()
+        (volume / "word").write_text("now")
+        restore(made)
+        assert (volume / "word").read_text() == "then"
+        (holder,) = volume.glob(".hiveden-backup-undo-*")
+        made.run("run", "app").succeeded()
+        assert holder.name not in made.run("show", "app/latest", "--files").out
+        made.run("undo", "app", "--yes").succeeded()
+        assert (volume / "word").read_text() == "now"
+        (volume / "inner").mkdir()
+        with small_disk(volume / "inner", "1m"):
+            made.run("restore", "app/latest", "--in-place", "--yes").failed(1, f"{volume}/inner is a mount point")
 
 
 def test_a_database_alone(made: Site, engine: Engine, postgres: Server) -> None:
