@@ -78,10 +78,16 @@ def drop_after(endpoint: Endpoint, name: str, error: BaseException) -> None:
     try:
         drop_database(endpoint, name)
     except BackupError as failure:
-        left = f"The scratch database {name} is still there, to be dropped when the server is well again: {failure}"
-        error.add_note(left)
-        if isinstance(error, BackupError):
-            error.hint = f"{error.hint}. {left}" if error.hint else left
+        add(
+            error, f"The scratch database {name} is still there, to be dropped when the server is well again: {failure}"
+        )
+
+
+def add(error: BaseException, text: str) -> None:
+    """Have an error tell one thing more, on the screen too where it is one of ours."""
+    error.add_note(text)
+    if isinstance(error, BackupError):
+        error.hint = f"{error.hint}. {text}" if error.hint else text
 
 
 def _create(connection: type_connection, endpoint: Endpoint, name: str, facts: DatabaseFacts) -> None:

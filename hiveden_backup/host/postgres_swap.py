@@ -19,7 +19,7 @@ from hiveden_backup.core.postgres import MAINTENANCE, Endpoint, PgTools, is_ours
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.postgres_connect import connect, translated, type_connection
 from hiveden_backup.host.postgres_restore import check_name, restore_new
-from hiveden_backup.host.postgres_scratch import drop_after, drop_database
+from hiveden_backup.host.postgres_scratch import add, drop_after, drop_database
 
 _BUSY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -204,7 +204,7 @@ def _closed(endpoint: Endpoint, staged: Staged, connection: type_connection) -> 
             with _at(endpoint, staged, f"allowing connections to {staged.live}") as another:
                 _allow(another, staged.live, connections=True)
         except BackupError as failure:
-            error.add_note(f"{staged.live} allows no connections, until this is tried again: {failure}")
+            add(error, f"{staged.live} allows no connections until this is tried again: {failure}")
         raise
 
 

@@ -1,5 +1,6 @@
 """What belongs to a database as a whole comes back, what a server lacks is named before anything is restored."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -15,8 +16,9 @@ from hiveden_backup.core import postgres as rules
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts, Extension, Grant, PostgresSource, Setting, Table
 from hiveden_backup.core.postgres import Endpoint, PgTools
+from hiveden_backup.host import postgres_restore
 from hiveden_backup.host.postgres_endpoint import dsn_endpoint
-from hiveden_backup.host.postgres_inspect import inspect
+from hiveden_backup.host.postgres_inspect import extension_tables, inspect
 from hiveden_backup.host.postgres_restore import restore_new
 from hiveden_backup.host.postgres_swap import stage, swap, unswap
 from hiveden_backup.host.postgres_tools import restore_tool
@@ -214,6 +216,22 @@ def test_rows_that_are_not_those_of_the_manifest(
             "public.u has 1 rows instead of no table"
         )
         assert "source" in postgres.databases()
+
+
+def test_rows_of_an_extension_are_its_own_matter(
+    postgres: Server, endpoint: Endpoint, tool: PgTools, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of it may bring other rows."""
+    with postgres.database("source", "CREATE TABLE t AS SELECT 1 AS x"):
+        facts = dump_to(path, endpoint, "source")
+        postgres.sql("ALTER EXTENSION plpgsql ADD TABLE t", dbname="source")
+        with contextlib.closing(postgres.connect("source")) as connection:
+            members = extension_tables(connection)
+        assert members == {"public.t"}
+    monkeypatch.setattr(postgres_restore, "extension_tables", lambda _: members)  # as if the server had such a version
+    told = replace(facts, tables=(Table("public.t", 2),))
+    warnings = restore_new(endpoint, path, told, "target", tool)
+    assert warnings == ("public.t has 1 rows instead of 2 rows: it belongs to an extension",)
 
 
 @pytest.mark.parametrize(
