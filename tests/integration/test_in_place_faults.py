@@ -1,6 +1,8 @@
 """An in-place restore or an undo that fails or is killed at any step: all is old or all is new, and services run."""
 
+import json
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from tests.support.dockerd import Engine, unique_name
 from tests.support.invariants import check_nothing_runs, check_services
-from tests.support.job import App, Site, counting, site
+from tests.support.job import App, Site, counting, site, until
 from tests.support.postgres import Server
 
 THEN, NOW = "then", "now"
@@ -216,6 +218,30 @@ def test_the_next_run_finishes_a_killed_restore(changed: Bed) -> None:
     changed.check(THEN)
     changed.site.run("undo", "app", "--yes").succeeded()
     forget(changed)
+
+
+def test_what_came_up_after_a_boot_is_stopped_again(changed: Bed) -> None:
+    """Docker starts what has a restart policy before anybody finishes the swap: not on a mixture."""
+    assert restore(changed, "swap@3:kill") == -9
+    changed.app.engine.api.start(changed.app.name)
+    started = changed.app.started_at()
+    changed.site.run("recover").succeeded()
+    assert changed.app.started_at() != started
+    changed.check(THEN)
+    changed.site.run("undo", "app", "--yes").succeeded()
+    forget(changed)
+
+
+def test_a_signal_while_staging_leaves_everything_as_it_was(changed: Bed) -> None:
+    process = changed.site.start("restore", f"app/{changed.backup}", "--in-place", "--yes")
+    until(lambda: changed.left() or process.poll() is not None, "something is staged")
+    process.send_signal(signal.SIGSTOP)
+    (record,) = changed.site.state.glob("undo/app/*.json")
+    assert json.loads(record.read_text())["phase"] == "staging"
+    process.send_signal(signal.SIGTERM)
+    assert changed.site.finish(process, signal.SIGCONT).code == 143
+    changed.check(NOW)
+    assert changed.left() == []
 
 
 def test_the_same_command_finishes_a_killed_restore(changed: Bed) -> None:
