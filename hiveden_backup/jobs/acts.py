@@ -47,7 +47,7 @@ class Settled:
     def __str__(self) -> str:
         what = f"the in-place restore of {self.act.backup}" if self.act is not None else "an in-place restore"
         if self.error is not None:
-            return f"{what} is half done: {self.error}"
+            return f"{what} could not be settled: {self.error}"
         if self.act is None or self.busy:
             return "skipped, its job is busy and settles it itself"
         told = {Phase.DONE: "was finished", Phase.UNDONE: "was reversed"}
@@ -94,6 +94,7 @@ class Mover:
             for dress in act.dresses:
                 swaps.dress(dress.old, dress.live)
             swaps.settle(act.swaps, act.dresses)
+            _unmake(act)
             for database in act.databases:
                 _reach(point)
                 with servers(database) as (postgres, endpoint):
@@ -103,11 +104,9 @@ class Mover:
 
     def take_back(self, act: Act) -> None:
         """Remove what was staged for an act that did not come to its commit, and its record."""
-        self._each_database(act, lambda postgres, endpoint, database: postgres.discard(endpoint, _staged(database)))
         self._clear(act)
-        with suppress(OSError):  # somebody uses them by now, or they were never made
-            for path in reversed(act.made):
-                rmdir(path)
+        _unmake(act)
+        self._each_database(act, lambda postgres, endpoint, database: postgres.discard(endpoint, _staged(database)))
         self.acts.remove(act)
 
     def forget(self, act: Act) -> None:
@@ -250,6 +249,13 @@ def insist(first: Callable[[], Act], again: Callable[[], Act]) -> tuple[Act, Bac
         except BackupError as error:
             log.warning(f"{error} Trying once more")
             return again(), error
+
+
+def _unmake(act: Act) -> None:
+    """Remove the directories that were made above restored paths, as far as they are empty."""
+    with suppress(OSError):  # somebody uses them by now, or they were never made
+        for path in reversed(act.made):
+            rmdir(path)
 
 
 def _reach(point: str) -> None:
