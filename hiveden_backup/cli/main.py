@@ -1,6 +1,7 @@
 """The entry point: collects the commands."""
 
 import hiveden_backup.cli.backups
+import hiveden_backup.cli.restoring
 import hiveden_backup.cli.running
 import hiveden_backup.cli.setup  # noqa: F401 - importing them registers their commands
 from hiveden_backup.cli.app import run
