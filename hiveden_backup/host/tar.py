@@ -65,8 +65,8 @@ def create(
 ) -> tuple[Written, tuple[str, ...]]:
     """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
 
-    tar writes its listing to the descriptor `listing`; see `received`. Returns what was written, which is left to the caller to fsync
-    (the containers may be down), and the diagnostics of a tree in use.
+    tar writes its listing to the descriptor `listing`; see `received`. Returns what was written, which is left to the
+    caller to fsync (the containers may be down), and the diagnostics of a tree in use.
     OSError from writing `target`; BackupError when tar met anything else than such a tree (an unreadable file, a read
     error, a root that is gone).
     """
@@ -89,7 +89,7 @@ def create(
 
 @contextmanager
 def received(path: Path) -> Iterator[int]:
-    """A descriptor to write to whose content arrives in the new file `path`; OSError at the block's end when it did not.
+    """A descriptor whose content arrives in the new file `path`; OSError at the block's end when it did not.
 
     GNU tar says nothing and ends well when its listing does not fit on the disk (tried), and then a cold pass would
     take every name in the missing part for one that vanished.

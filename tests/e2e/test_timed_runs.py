@@ -1,14 +1,18 @@
 """Runs by timers and units of a real, booted systemd, and what ends them."""
 
+import functools
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.machine import Machine
 from tests.support.timed import BACKUPS, SOON, STATE, Timed, wait
 
+Jobs = dict[str, dict[str, Any]]
+OURS = "SYSLOG_IDENTIFIER=hiveden-backup"
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -18,64 +22,63 @@ def timed(machine: Machine) -> Timed:
 
 
 def test_timers_run_jobs_and_the_journal_tells(timed: Timed) -> None:
-    """One with a container and a database in another, one with files only; a third that fails."""
-    timed.app()
-    timed.docker.postgres(name="db")
-    timed.configure(
-        {
-            "app": {"schedule": SOON, "containers": ["app"], "postgres": [{"container": "db"}]},
-            "files": {"schedule": [SOON, "30 3 1 * mon"]},
-            "broken": {"paths": ["/srv/none"]},
-        }
-    )
-    timed.init().apply()
-    for job in ("app", "files"):
-        wait(lambda job=job: timed.events("finished", f"HIVEDEN_JOB={job}"), f"{job} ran by its timer")  # type: ignore[misc]
+    """One with a container and a database in another, one with files only."""
+    timed.app("immich_server")
+    timed.docker.postgres(name="immich_postgres")
+    source = {"container": "immich_postgres"}
+    jobs: Jobs = {
+        "immich": {"schedule": SOON, "containers": ["immich_server"], "postgres": [source]},
+        "files": {"schedule": [SOON, "30 3 1 * mon"]},
+        "broken": {"paths": ["/srv/none"]},
+    }
+    timed.configure(jobs).init().apply()
+    for job in ("immich", "files"):
+        wait(functools.partial(timed.events, "finished", f"HIVEDEN_JOB={job}"), f"{job} ran by its timer")
+    assert timed.rows()["immich"]["last_trigger"] is not None
     timed.machine.ok("systemctl", "stop", "hiveden-backup@*.timer")
-    assert [timed.ended("app"), timed.ended("files")] == ["success", "success"]
+    assert [timed.ended("immich"), timed.ended("files")] == ["success", "success"]
 
-    finished = timed.events("finished", "HIVEDEN_JOB=app")[-1]
-    record = timed.record()
+    finished = timed.events("finished", "HIVEDEN_JOB=immich")[-1]
+    record = timed.record("immich")
     assert (record["result"], record["trigger"], record["exit_code"]) == ("success", "timer", 0)
-    assert finished["HIVEDEN_BACKUP"] == record["backup"] == timed.ids()[-1]
+    assert finished["HIVEDEN_BACKUP"] == record["backup"] == timed.ids("immich")[-1]
     assert (finished["HIVEDEN_RESULT"], finished["HIVEDEN_EXIT_CODE"], finished["PRIORITY"]) == ("success", "0", "6")
     assert int(finished["HIVEDEN_BYTES"]) == record["bytes"] > 0
     assert int(finished["HIVEDEN_DURATION_USEC"]) > 0
     stopped, started = timed.events("container-stopped")[0], timed.events("container-started")[0]
-    assert stopped["HIVEDEN_CONTAINER"] == started["HIVEDEN_CONTAINER"] == "app"
+    assert stopped["HIVEDEN_CONTAINER"] == started["HIVEDEN_CONTAINER"] == "immich_server"
     assert stopped["HIVEDEN_PHASE"] == "stop"
     assert int(started["HIVEDEN_DURATION_USEC"]) > 0
-    assert [entry["HIVEDEN_ARTIFACT"] for entry in timed.machine.journal("HIVEDEN_ARTIFACT=postgres")][:1] == ["postgres"]
-    assert {entry["HIVEDEN_JOB"] for entry in timed.events("started")} == {"app", "files"}
-    assert not timed.machine.journal("-u", "hiveden-backup@*", "-p", "warning", "_TRANSPORT=journal")
+    assert timed.machine.journal("HIVEDEN_ARTIFACT=postgres", "HIVEDEN_PHASE=dump")
+    assert {entry["HIVEDEN_JOB"] for entry in timed.events("started")} == {"immich", "files"}
+    assert not timed.machine.journal("-u", "hiveden-backup@*", "-p", "warning")
     listed = {(row["job"], row["type"]) for row in timed.listing()}
-    assert listed == {("app", "application"), ("app", "database"), ("files", "application")}
-    assert timed.docker.is_running("app")
+    assert listed == {("immich", "application"), ("immich", "database"), ("files", "application")}
+    assert timed.docker.is_running("immich_server")
 
     assert timed.machine.run("systemctl", "start", "hiveden-backup@broken").returncode == 1
-    (failure,) = timed.machine.journal("-u", "hiveden-backup@broken", "-p", "err", "_TRANSPORT=journal")
+    (failure,) = timed.machine.journal("-u", "hiveden-backup@broken", "-p", "err", OURS)
     assert "/srv/none does not exist" in failure["MESSAGE"]
     assert "\n" in failure["MESSAGE"]
     assert (failure["HIVEDEN_RESULT"], failure["HIVEDEN_EXIT_CODE"], failure["PRIORITY"]) == ("failed", "66", "3")
     assert timed.record("broken")["trigger"] == "manual"
-    lines_too = [entry for entry in timed.machine.journal("-u", "hiveden-backup@*", "_TRANSPORT=stdout")]
-    assert lines_too == []  # never both
+    assert timed.machine.journal("-u", "hiveden-backup@*", "_TRANSPORT=stdout") == []  # never both
     status = timed.machine.run("hiveden-backup", "status")
     assert status.returncode == 1
     check_filters_of_the_readme(timed)
 
 
 def check_filters_of_the_readme(timed: Timed) -> None:
-    """Each `journalctl` line of the page finds something, with the job's name put in."""
+    """Each `journalctl` line of the page finds something."""
     machine = timed.machine
     machine.ok("cp", "/checkout/systemd/hiveden-backup.catalog", "/usr/lib/systemd/catalog/")
     machine.ok("journalctl", "--update-catalog")
     lines = re.findall(r"^journalctl .*$", README, re.MULTILINE)
     assert len(lines) > 4
     for line in lines:
-        command = line.replace("immich_server", "app").replace("immich", "broken" if "-p " in line else "app")
-        assert machine.ok("sh", "-c", f"{command} --no-pager").count("\n") > 1, line
-    assert "Backup job app has started" in machine.ok("journalctl", "-x", "HIVEDEN_JOB=app")
+        entries = machine.ok("sh", "-c", f"{line} --no-pager").splitlines()
+        assert [entry for entry in entries if not entry.startswith("-- ")], line
+    assert "Backup job immich has started" in machine.ok("journalctl", "-x", "HIVEDEN_JOB=immich")
 
 
 def test_a_killed_run_has_its_container_back(timed: Timed) -> None:
@@ -163,7 +166,7 @@ def test_after_a_power_cut_containers_start_and_missed_runs_are_caught_up(timed:
     timed.app()
     timed.app("other")
     timed.docker.api.stop("other", timeout=0)
-    jobs = {
+    jobs: Jobs = {
         "app": {"containers": ["app", "other"]},
         "late": {"schedule": "*-*-* 02:30"},
         "never": {"schedule": "*-*-* 02:30", "catch_up": False},
@@ -213,7 +216,9 @@ def test_a_server_of_this_machine_is_dumped_as_its_account(timed: Timed) -> None
         (manifest,) = machine.path(f"{BACKUPS}/shop").glob("*/manifest.json")
         assert '"rows": 7' in manifest.read_text()
     finally:
-        machine.run("runuser", "-u", "postgres", "--", f"{programs}/pg_ctl", "-D", "/srv/pg/data", "-m", "immediate", "stop")
+        machine.run(
+            "runuser", "-u", "postgres", "--", f"{programs}/pg_ctl", "-D", "/srv/pg/data", "-m", "immediate", "stop"
+        )
 
 
 def test_units_are_sound_and_closed(timed: Timed) -> None:
@@ -232,7 +237,7 @@ def test_what_the_program_cannot_even_begin_is_an_error_in_the_journal(timed: Ti
     timed.configure({"app": {}}).init().apply()
     timed.machine.write("/etc/hiveden-backup/config.toml", "nonsense")
     timed.machine.run("systemctl", "start", "hiveden-backup@app")
-    (failure,) = timed.machine.journal("-u", "hiveden-backup@app", "-p", "err", "_TRANSPORT=journal", "-n", "1")
+    (failure,) = timed.machine.journal("-u", "hiveden-backup@app", "-p", "err", OURS, "-n", "1")
     assert "not valid TOML" in failure["MESSAGE"]
     assert failure["HIVEDEN_EXIT_CODE"] == "78"
 
@@ -254,7 +259,9 @@ def test_a_machine_without_systemd_and_a_person_who_is_not_root_are_told(timed: 
     timed.configure({"app": {"schedule": "daily"}}).init()
 
     def refused(*argv: str) -> "subprocess.CompletedProcess[str]":
-        return timed.machine.run("unshare", "--mount", "sh", "-euc", 'mount -t tmpfs t /run/systemd; exec "$@"', "sh", *argv)
+        return timed.machine.run(
+            "unshare", "--mount", "sh", "-euc", 'mount -t tmpfs t /run/systemd; exec "$@"', "sh", *argv
+        )
 
     for words in (["show"], ["apply"], ["apply", "--dry-run"], ["set", "app", "daily"], ["unset", "app"], ["remove"]):
         done = refused("hiveden-backup", "schedule", *words)

@@ -97,6 +97,11 @@ class Timed:
     def runs(self, job: str = "app") -> int:
         return len(list(self.state.glob(f"runs/{job}/*.json")))
 
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """What `schedule show` tells of each job."""
+        rows = json.loads(self.machine.ok("hiveden-backup", "schedule", "show", "--json"))
+        return {row["job"]: row for row in rows}
+
     def listing(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = json.loads(self.machine.ok("hiveden-backup", "list", "--json"))
         return rows
