@@ -202,14 +202,28 @@ def _zone_of(line: str) -> tuple[str, tzinfo]:
 
 
 def timer_findings(setting: Setting, jobs: Sequence[Job]) -> Sequence[Finding]:
-    """What `check` says of the installed timers; nothing on a machine that systemd does not run."""
+    """What `check` says of the installed timers, where there should be any."""
     try:
-        found = survey(setting) if systemd.running() else None
+        found = survey(setting) if _has_timers(setting) else None
     except BackupError:  # what is wrong with a schedule is said where it is checked
         found = None
     if found is None:
         return ()
     return [_timer_finding(job, found.drift(job.name)) for job in jobs if job.schedule or found.drift(job.name)]
+
+
+def idle_jobs(setting: Setting) -> frozenset[str]:
+    """The jobs that have a schedule, but no timer that starts them, where there should be one."""
+    timers = {units.timer(job.name): job.name for job in setting.config.jobs.values() if job.schedule}
+    if not timers or not _has_timers(setting):
+        return frozenset()
+    return frozenset(timers[timer] for timer, state in systemd.states(list(timers)).items() if not state.active)
+
+
+def _has_timers(setting: Setting) -> bool:
+    """Whether this machine has timers for the configuration: for its own, and for any other that was applied."""
+    own = setting.config_file.absolute() == DEFAULT_CONFIG
+    return systemd.running() and (own or bool(setting.files.written().digests))
 
 
 def _timer_finding(job: Job, drift: str | None) -> Finding:
