@@ -4,7 +4,7 @@ The record says which way; every step can be done again. Nobody starts the conta
 they would write into a mixture of old and new cannot be told apart later.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -52,6 +52,16 @@ class Settled:
             return "skipped, its job is busy and settles it itself"
         told = {Phase.DONE: "was finished", Phase.UNDONE: "was reversed"}
         return f"{what} that was broken off {told.get(self.act.phase, 'was taken back: nothing had been replaced')}"
+
+
+def tell(settled: Settled) -> None:
+    """Put into the log what became of an act that was broken off."""
+    text = str(settled)
+    message = f"{text[:1].upper()}{text[1:]}"
+    if settled.error is None:
+        log.warning(message, job=settled.job, kind="recovered")
+    else:
+        log.error(message, job=settled.job, kind="failed", exit_code=settled.error.exit_code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +238,22 @@ def settle_each(mover: Mover, job: str | None = None) -> Iterator[Settled]:
             yield Settled(name, None, busy=True)
         except BackupError as error:
             yield Settled(name, None, error)
+
+
+def expire(mover: Mover, jobs: Mapping[str, Job], held: str | None = None) -> None:
+    """Remove what in-place restores replaced and whose time is over; what cannot be removed now is a warning.
+
+    `jobs` are those of the configuration, which say how long; `held` is the job whose lock the caller has.
+    """
+
+    def keep(job: str) -> float | None:
+        return jobs[job].undo_keep if job in jobs else None
+
+    try:
+        for error in mover.expire(keep, held):
+            log.warning(str(error))
+    except BackupError as error:
+        log.warning(str(error))
 
 
 def existing(docker: "Docker", names: Sequence[str]) -> tuple[list[Container], list[str]]:
