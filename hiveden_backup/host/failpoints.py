@@ -1,4 +1,4 @@
-"""Where tests make the program fail: `HIVEDEN_BACKUP_FAILPOINT=PHASE:error|kill|enospc|eio`.
+"""Where tests make the program fail, or hold it: `HIVEDEN_BACKUP_FAILPOINT=PHASE:error|kill|hold|enospc|eio`.
 
 `PHASE@3` is the third time that a process comes by, and `PHASE` every time.
 """
@@ -14,7 +14,7 @@ _passed: dict[str, int] = {}
 
 
 def failpoint(phase: str) -> None:
-    """Fail here if the environment names this phase: raise, or die by SIGKILL."""
+    """Fail here if the environment names this phase: raise, die by SIGKILL, or stand still until SIGCONT."""
     wanted, _, how = os.environ.get(VARIABLE, "").partition(":")
     wanted, _, number = wanted.partition("@")
     if wanted != phase:
@@ -25,6 +25,8 @@ def failpoint(phase: str) -> None:
     match how:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "hold":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "enospc":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         case "eio":
