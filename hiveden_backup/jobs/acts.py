@@ -108,7 +108,7 @@ class Mover:
             for database in act.databases:
                 _reach(point)
                 with servers(database) as (postgres, endpoint):
-                    postgres.unswap(endpoint, _staged(database))
+                    postgres.put_back(endpoint, _staged(database))
             _reach(point)
         return replace(act, phase=Phase.UNDONE, finished=self.now())
 
@@ -120,10 +120,12 @@ class Mover:
         self.acts.remove(act)
 
     def forget(self, act: Act) -> None:
-        """Remove for good what an act replaced, and its record."""
+        """Remove for good what an act replaced, or what its undo took away, and its record."""
         self._clear(act)
         if act.phase is Phase.DONE:
             self._each_database(act, lambda postgres, endpoint, swap: postgres.drop_kept(endpoint, _staged(swap)))
+        else:
+            self._each_database(act, lambda postgres, endpoint, swap: postgres.discard(endpoint, _staged(swap)))
         self.acts.remove(act)
 
     def _clear(self, act: Act) -> None:
