@@ -166,12 +166,16 @@ def _reason_of(error: ProcessError) -> Exception:
 
 
 def list_members(archive: Path, listing: Path) -> None:
-    """Put an archive's listing into the new file `listing`; all of it is decoded. CorruptError when that fails."""
+    """Put an archive's listing into the new file `listing`; all of it is decoded. CorruptError when that fails.
+
+    OSError when the listing does not fit: written by tar itself, it would look like the archive's fault.
+    """
+    decompress = Command(("zstd", "-q", "-dc", "--", str(archive)))
     try:
-        with listing.open("xb") as file:
-            tar = Command(("tar", "-t", *LISTING, "-f", "-"))
-            with Pipeline(Command(("zstd", "-q", "-dc", "--", str(archive))), tar, stdout=file.fileno()):
-                pass
+        with listing.open("xb") as file, output(decompress, Command(("tar", "-t", *LISTING, "-f", "-"))) as stream:
+            for chunk in chunks(stream):
+                file.write(chunk)
+            file.flush()
     except ProcessError as error:
         raise CorruptError(f"{archive} cannot be decoded", error.why, "Verify the other backups of the job") from error
 
