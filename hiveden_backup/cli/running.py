@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - typer 0.7
 import typer
 
 from hiveden_backup.cli import output
-from hiveden_backup.cli.app import command, now, options, report, state_directory
+from hiveden_backup.cli.app import command, now, options, report, state_directory, trigger
 from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, UsageError, common_exit_code
 
 if TYPE_CHECKING:
@@ -76,11 +76,14 @@ def check(jobs: Optional[List[str]] = _JOBS, as_json: bool = _JSON) -> None:  # 
     Nothing is changed. Exit 1 if anything would prevent a run.
     """
     from hiveden_backup.core.model import Status
+    from hiveden_backup.jobs.schedule import Setting, timer_findings
     from hiveden_backup.jobs.validate import validate
 
     config = options.load()
     with context(config) as surroundings:
-        findings = [finding for job in _chosen(config, jobs or []) for finding in validate(surroundings, job)]
+        chosen = _chosen(config, jobs or [])
+        findings = [finding for job in chosen for finding in validate(surroundings, job)]
+    findings += timer_findings(Setting(config, options.config, state_directory(), now), chosen)
     if as_json:
         output.print_json(
             [
@@ -136,6 +139,11 @@ def prune(
             codes.append(error.exit_code)
         else:
             rows.extend((job.name, each) for each in pruned.table())
+    if not dry_run:
+        from hiveden_backup.jobs.run import expire
+
+        with context(config) as surroundings:
+            expire(surroundings)
     if as_json:
         output.print_json([row for _, row in rows])
     else:
@@ -146,22 +154,37 @@ def prune(
 
 @command("recover")
 def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only what this job owes.")) -> None:
-    """Start the containers that a killed run left stopped."""
+    """Put right what a killed run or restore left: finish or take back the restore, start the containers."""
+    from hiveden_backup.cli import log
+    from hiveden_backup.host import journal
     from hiveden_backup.host.ledger import Ledger
+    from hiveden_backup.jobs.acts import Mover, settle_each
     from hiveden_backup.jobs.recover import recover as pay_all
+    from hiveden_backup.jobs.recover import tell
+
+    address = _docker_url()
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
         from hiveden_backup.host.containers import connect as dial
 
-        return dial(_docker_url())
+        return dial(address)
 
-    payments = pay_all(connect, Ledger(state_directory()), job)
+    log.configure(verbose=options.verbose, quiet=options.quiet)
+    settled = list(settle_each(Mover(state_directory(), address, now), job))
+    for each in settled:
+        typer.echo(output.printable(f"{each.job}: {each}"))
+    failed = {each.job: each.error for each in settled if each.error is not None}
+    payments = pay_all(connect, Ledger(state_directory()), job, waiting=failed.keys())
     for payment in payments:
+        if journal.is_stderr():
+            tell(payment)
+            continue
         detail = f" ({payment.detail})" if payment.detail else ""
         typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
-    if not payments and not options.quiet:
+    if not payments and not settled and not options.quiet:
         typer.echo("Nothing is owed.")
-    raise typer.Exit(common_exit_code(payment.exit_code for payment in payments))
+    codes = [*(error.exit_code for error in failed.values()), *(payment.exit_code for payment in payments)]
+    raise typer.Exit(common_exit_code(codes))
 
 
 def _docker_url() -> Optional[str]:
@@ -176,11 +199,13 @@ def _docker_url() -> Optional[str]:
 @command("status")
 def status(as_json: bool = _JSON) -> None:
     """How each job is doing; exit 1 if anything failed or is overdue."""
+    from hiveden_backup.jobs.schedule import Setting, idle_jobs
     from hiveden_backup.jobs.status import job_status
 
     config = options.load()
+    idle = idle_jobs(Setting(config, options.config, state_directory(), now))
     with context(config) as surroundings:
-        rows = [job_status(surroundings, job) for job in config.jobs.values()]
+        rows = [job_status(surroundings, job, idle=job.name in idle) for job in config.jobs.values()]
     if as_json:
         output.print_json([row.table() for row in rows])
     else:
@@ -227,14 +252,12 @@ def context(config: "Config") -> "Iterator[Context]":
     import sys
 
     from hiveden_backup.cli import log
-    from hiveden_backup.core.progress import Silence
     from hiveden_backup.host.clock import local_zone
     from hiveden_backup.jobs.context import Context
 
-    line = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else None
-    log.configure(verbose=options.verbose, quiet=options.quiet, progress=line)
+    progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Phase()
+    log.configure(verbose=options.verbose, quiet=options.quiet, progress=progress)
     try:
-        yield Context(config, state_directory(), now, local_zone(), line or Silence())
+        yield Context(config, state_directory(), now, local_zone(), progress, trigger())
     finally:
-        if line is not None:
-            line.clear()
+        progress.clear()

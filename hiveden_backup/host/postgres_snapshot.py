@@ -1,6 +1,7 @@
 """A moment of a database, held still until it is dumped: its tables locked against TRUNCATE, its snapshot exported."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from hiveden_backup.host.postgres_connect import (
 )
 from hiveden_backup.host.postgres_inspect import USER_SCHEMA, database_facts, row_counts
 
-_ATTEMPTS = 10
+_TRYING_SECONDS = 5.0
 
 # What pg_dump itself locks. What we may not lock it refuses, with a better reason than ours. It passes over most tables
 # that belong to an extension.
@@ -92,7 +93,10 @@ class Snapshot:
             return database_facts(self.connection)
 
     def row_counts(self) -> tuple[Table, ...]:
-        """The exact rows of every table that the dump has data of. Reads all of them."""
+        """The exact rows of every table that the dump has data of.
+
+        Looking into the dump for them, as it passes, would cost several times what the server needs to count.
+        """
         with self._asking(f"counting the rows of {self.dbname}"):
             return row_counts(self.connection)
 
@@ -143,7 +147,8 @@ def hold(endpoint: Endpoint, dbname: str, *, lock_timeout: float, application: s
 def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> Snapshot:
     connection.execute("SET row_security = off")  # to fail rather than to count too little
     connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{milliseconds(lock_timeout)}ms")))
-    for _ in range(_ATTEMPTS):
+    deadline = time.monotonic() + _TRYING_SECONDS
+    while time.monotonic() < deadline:
         tables = _lockable(connection)
         try:
             found = _locked_snapshot(connection, tables)
@@ -167,7 +172,7 @@ def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock
         )
     raise BackupError(
         f"The tables of {dbname} on {endpoint.name} would not stand still",
-        f"In {_ATTEMPTS} attempts, tables came or went between listing and locking them",
+        f"For {_TRYING_SECONDS:g} seconds, tables came or went each time between listing and locking them",
         "Run again when less is created and dropped, or stop the container that does it (`containers`)",
     )
 

@@ -30,13 +30,15 @@ class Command:
     """A program to start.
 
     `environment` is added to a small clean one (LC_ALL=C); secrets go there or in files, never in `argv`.
-    `accept` are the exit statuses that are no failure. `user` is a system account to become first.
+    `accept` are the exit statuses that are no failure. `user` is a system account to become first. `descriptors` are
+    those of ours that the program gets, under their numbers.
     """
 
     argv: Sequence[str | bytes]
     environment: Mapping[str, str] = field(default_factory=dict)
     accept: frozenset[int] = frozenset({0})
     user: str | None = None
+    descriptors: tuple[int, ...] = ()
 
     @property
     def program(self) -> str:
@@ -102,6 +104,7 @@ class Pipeline:
                 stderr=errors,
                 env=_environment(command),
                 cwd="/",
+                pass_fds=command.descriptors,
             )
         )
         _widen(self._processes[-1].stdin, self._processes[-1].stdout)

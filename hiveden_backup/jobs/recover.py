@@ -6,12 +6,14 @@ Paying twice is harmless. Every debt is tried before anything is reported; nothi
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import structlog
 
 from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
@@ -20,6 +22,8 @@ from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.files import translated
 from hiveden_backup.host.ledger import Debt, Ledger, boot_id
 from hiveden_backup.host.locks import container_locks, job_lock
+
+log = structlog.get_logger()
 
 if TYPE_CHECKING:
     from hiveden_backup.host.containers import Docker  # its SDK is slow to import, and mostly nothing is owed
@@ -65,6 +69,17 @@ class Payment:
         return self.error.exit_code if self.error is not None else 0
 
 
+def tell(payment: Payment) -> None:
+    """Put into the log what became of a debt."""
+    facts = {"job": payment.job, "container": payment.container, "result": payment.outcome.value}
+    detail = f". {payment.detail}" if payment.detail else ""
+    message = f"Container {payment.container} was left stopped by an earlier run: {payment.outcome}{detail}"
+    if payment.error is None:
+        log.warning(message, kind="recovered", **facts)
+    else:
+        log.error(message, kind="failed", exit_code=payment.exit_code, **facts)
+
+
 Connect = Callable[[], "AbstractContextManager[Docker]"]
 """How to reach Docker. It is only done when something is owed."""
 
@@ -76,8 +91,11 @@ def recover(
     *,
     lock_wait: float = _LOCK_WAIT,
     start_timeout: float = _START_TIMEOUT,
+    waiting: Collection[str] = (),
 ) -> tuple[Payment, ...]:
     """Pay what `job`, or every job, owes; the jobs' locks are taken here, and a job that is busy is skipped.
+
+    The jobs in `waiting` are left out: an in-place restore of theirs is half done.
 
     `lock_wait` seconds are waited in all for containers that other jobs hold, `start_timeout` for each to run.
     UnreachableError when something is owed and Docker does not answer.
@@ -88,7 +106,7 @@ def recover(
         docker: Docker | None = None
         while True:
             tried: list[Payment] = []
-            for name in dict.fromkeys(debt.job for debt in ledger.debts(job)):
+            for name in dict.fromkeys(debt.job for debt in ledger.debts(job) if debt.job not in waiting):
                 try:
                     with job_lock(ledger.state, name):
                         debts = ledger.debts(name)  # again: before we had the lock its run may have paid

@@ -17,6 +17,7 @@ from hiveden_backup.jobs.catalog import backup_size, verified_table
 from hiveden_backup.jobs.context import Context
 
 _ELAPSES = 8
+_NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,11 @@ class JobStatus:
         }
 
 
-def job_status(context: Context, job: Job) -> JobStatus:
-    """The status of one job. A backup directory that is not there is the job's failure, not the command's."""
+def job_status(context: Context, job: Job, *, idle: bool = False) -> JobStatus:
+    """The status of one job; `idle` when it has a schedule, but no timer that starts it.
+
+    A backup directory that is not there is the job's failure, not the command's.
+    """
     runs = [record for _, record in context.records.runs(job.name) if record.result is not Result.BUSY]
     last = _with_truth(context, job, runs[0]) if runs else None
     try:
@@ -68,6 +72,8 @@ def job_status(context: Context, job: Job) -> JobStatus:
     except BackupError as error:
         newest, trouble = None, str(error)
     next_run, interval = _next_run(context, job)
+    if idle:
+        next_run = None
     success = newest.finished if newest is not None else None
     age = (context.now() - success).total_seconds() if success is not None else None
     status = JobStatus(
@@ -81,7 +87,7 @@ def job_status(context: Context, job: Job) -> JobStatus:
         downtime_seconds=newest.downtime_seconds if newest is not None else None,
         next_run=next_run,
         verified=context.records.verification(job.name, newest.id) if newest is not None else None,
-        error=trouble or (last.error if last is not None else ""),
+        error=trouble or (last.error if last is not None else "") or (_NO_TIMER if idle else ""),
     )
     return replace(status, state=_state(context, job, status, last, interval, trouble=bool(trouble)))
 

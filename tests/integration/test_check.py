@@ -120,7 +120,7 @@ def test_too_little_space(bed: Site) -> None:
         bed.init()
         with (bed.data / "large").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 30 << 20)
-        refused(bed, 73, "KiB free", "needs about 30 MiB")
+        refused(bed, 73, "KiB free", "needs about 30.0 MiB")
 
 
 def test_schedule_that_never_elapses(bed: Site) -> None:
