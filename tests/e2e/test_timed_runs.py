@@ -152,6 +152,22 @@ def test_a_backup_directory_that_goes_away_is_not_written_below(timed: Timed) ->
     assert list(machine.path(BACKUPS).iterdir()) == []
 
 
+def test_a_killed_run_whose_disk_is_gone_has_its_container_back(timed: Timed) -> None:
+    """Not even the directory is there any more, so the unit cannot make it writable for what comes after the run."""
+    machine = timed.machine
+    timed.app()
+    machine.ok("mount", "-t", "tmpfs", "tmpfs", BACKUPS)
+    timed.configure({"app": {"containers": ["app"]}}).init().apply()
+    timed.fail_at("app", "stop:hold")
+    timed.begin()
+    process = timed.held()
+    machine.ok("umount", "--lazy", BACKUPS)
+    machine.ok("rmdir", BACKUPS)
+    machine.ok("kill", "-KILL", str(process))
+    assert timed.ended() == "signal"
+    timed.is_up_again()
+
+
 def test_a_container_that_somebody_stopped_stays_stopped(timed: Timed) -> None:
     for name in ("app", "other"):
         timed.app(name)
