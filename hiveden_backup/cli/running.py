@@ -224,6 +224,7 @@ def _chosen(config: "Config", names: Sequence[str]) -> "list[Job]":
 @contextmanager
 def context(config: "Config") -> "Iterator[Context]":
     """What jobs need around them; while the block lasts, stderr has the log and, on a terminal, the progress line."""
+    import os
     import sys
 
     from hiveden_backup.cli import log
@@ -234,7 +235,8 @@ def context(config: "Config") -> "Iterator[Context]":
     line = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else None
     log.configure(verbose=options.verbose, quiet=options.quiet, progress=line)
     try:
-        yield Context(config, state_directory(), now, local_zone(), line or Silence())
+        invocation = os.environ.get("INVOCATION_ID", "")
+        yield Context(config, state_directory(), now, local_zone(), line or Silence(), invocation=invocation)
     finally:
         if line is not None:
             line.clear()

@@ -1,0 +1,16 @@
+"""The command that starts the other door. The two never import each other: this process becomes that one."""
+
+import os
+import sys
+
+from hiveden_backup.cli.app import command, options, state_directory
+
+
+@command("serve")
+def serve() -> None:
+    """The HTTP API, on the socket that systemd hands over.
+
+    It ends by itself when it is idle.
+    """
+    program = [sys.executable, "-P", "-m", "hiveden_backup.api"]
+    os.execv(program[0], [*program, "--config", str(options.config), "--state", str(state_directory())])
