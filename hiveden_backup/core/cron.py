@@ -109,9 +109,9 @@ def _field(numbers: frozenset[int], whole: frozenset[int]) -> str:
     """The numbers as cron writes them: `*`, `*/15`, `1-5`, `1,3,7`."""
     if numbers == whole:
         return "*"
-    low = min(whole)
-    for step in range(2, len(whole)):
-        if low == 0 and numbers == frozenset(range(0, max(whole) + 1, step)) and len(numbers) > 1:
+    if len(whole) > len(_ALL.weekdays) and len(numbers) > 2:  # noqa: PLR2004 - `0,12` reads better than `*/12`
+        low, step, *_ = sorted(numbers)
+        if low == 0 and numbers == frozenset(range(0, max(whole) + 1, step)):
             return f"*/{step}"
     return ",".join(f"{first}-{last}" if last > first + 1 else _pair(first, last) for first, last in _runs(numbers))
 

@@ -33,7 +33,7 @@ class Wanted:
         for text in (self.target, *self.source_dirs, *((self.container,) if self.container is not None else ())):
             fault = rules.plain(text)
             if fault is not None or len(text) > _TEXT_LIMIT:
-                raise UsageError("A name in the request cannot be one", fault.message if fault else "It is too long")
+                raise UsageError(f"A name in the request {fault.message if fault else 'is too long'}")
         if self.type is ArtifactType.APPLICATION:
             if not self.target.startswith("/") and ("/" in self.target or self.target in {".", ".."}):
                 raise UsageError("The target is neither a name nor an absolute path", "", "Begin it with /")
