@@ -13,7 +13,7 @@ from hiveden_backup.api.backups import ACCEPTED, configured, run_and_answer
 from hiveden_backup.api.site import Site, site_of
 from hiveden_backup.core.config import retention_table
 from hiveden_backup.core.errors import NotFoundError
-from hiveden_backup.core.names import is_job_name, iso
+from hiveden_backup.core.names import is_backup_id, is_job_name, iso
 from hiveden_backup.host.records import Result, RunRecord
 from hiveden_backup.jobs import timetable
 from hiveden_backup.jobs.status import job_status
@@ -98,8 +98,7 @@ def show_run(run: str, site: Site = Depends(site_of)) -> models.Run:
     found = next((each for path, each in site.records.runs(job) if name in (path.stem, each.invocation)), None)
     if found is not None:
         return _run(run, found)
-    unit = acts.JobRun(job, name)
-    if acts.goes_on(unit):
+    if not is_backup_id(name) and acts.goes_on(acts.JobRun(job, name)):
         return models.Run(id=run, job=job, result=Result.RUNNING)
     raise NotFoundError("There is no such run", "", "See what there is at /runs")
 

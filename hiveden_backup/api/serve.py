@@ -21,7 +21,8 @@ _FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
 _HANDED_ON = ("HIVEDEN_BACKUP_CONFIG", "DOCKER_HOST", "PYTHONPATH", "TZ")
 _MOST_CONNECTIONS = 512
 _TICK_SECONDS = 0.5
-_LAST_CALL_SECONDS = 10.0  # more than a connection is kept that has been answered
+_KEPT_ALIVE_SECONDS = 2
+_LAST_CALL_SECONDS = 3.0  # more than that
 
 
 def serve(config: Path, state: Path) -> int:
@@ -82,6 +83,7 @@ async def _serve(guard: Guard, sockets: list[socket.socket], idle: float) -> Non
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            timeout_keep_alive=_KEPT_ALIVE_SECONDS,
             limit_concurrency=_MOST_CONNECTIONS,
         )
     )

@@ -1,15 +1,15 @@
-"""A plain HTTP client for the API, on a unix socket or TCP, and the service behind a socket as systemd hands it over."""
+"""A plain HTTP client for the API, on a unix socket or TCP, and the service behind a socket that was handed over."""
 
 import contextlib
+import functools
 import http.client
 import json
-import os
+import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.support.job import Site, until
@@ -89,9 +89,10 @@ class Client:
     def raw(self, data: bytes) -> bytes:
         """What comes back when just these bytes are sent, and nothing more."""
         with self.connected() as connection:
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
             received = bytearray()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may hang up before it has heard all
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
             with contextlib.suppress(ConnectionResetError):
                 while chunk := connection.recv(65536):
                     received += chunk
@@ -115,15 +116,14 @@ class Service:
 @contextlib.contextmanager
 def serving(site: Site, tcp: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Iterator[Service]:
     """The service on a unix socket, and on a free port of each of the addresses `tcp`."""
-    path = site.path / "api.sock"
-    path.unlink(missing_ok=True)
+    path = site.path / f"{secrets.token_hex(4)}.sock"
     ports = [free_port(host) for host in tcp]
     listen = [f"--listen={path}", *(f"--listen={_joined(host, port)}" for host, port in zip(tcp, ports, strict=True))]
     inherited = {**site.environment, "HIVEDEN_BACKUP_CONFIG": str(site.config), **(environment or {})}
     names = ("PYTHONPATH", "STATE_DIRECTORY", "TMPDIR", "HIVEDEN_BACKUP_CONFIG")
+    program = [sys.executable, "-W", "error", "-m", "hiveden_backup", "serve"]
     process = subprocess.Popen(
-        ["systemd-socket-activate", *listen, *(f"--setenv={name}" for name in names)]
-        + [sys.executable, "-W", "error", "-m", "hiveden_backup", "serve"],
+        ["systemd-socket-activate", *listen, *(f"--setenv={name}" for name in names), *program],
         env=inherited,
         cwd=site.path,
         stdin=subprocess.DEVNULL,
@@ -135,7 +135,7 @@ def serving(site: Site, tcp: Sequence[str] = (), environment: Mapping[str, str] 
         until(path.exists, "the socket is there")
         hosts = [(_reached(host), port) for host, port in zip(tcp, ports, strict=True)]
         for address in hosts:
-            until(lambda address=address: _is_open(address), f"{address} listens")
+            until(functools.partial(_is_open, address), f"{address} listens")
         yield Service(process, Client(str(path)), tuple(Client(address) for address in hosts))
     finally:
         if process.returncode is None:
