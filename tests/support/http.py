@@ -86,13 +86,14 @@ class Client:
         made.connect(self.address)
         return made
 
-    def raw(self, data: bytes) -> bytes:
-        """What comes back when just these bytes are sent, and nothing more."""
+    def raw(self, data: bytes, *, more: bool = False) -> bytes:
+        """What comes back when just these bytes are sent; with `more`, the other end cannot know that this is all."""
         with self.connected() as connection:
             received = bytearray()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may hang up before it has heard all
                 connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
+                if not more:
+                    connection.shutdown(socket.SHUT_WR)
             with contextlib.suppress(ConnectionResetError):
                 while chunk := connection.recv(65536):
                     received += chunk
