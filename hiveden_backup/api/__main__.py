@@ -10,6 +10,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="hiveden-backup serve")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--program", default="")
     asked = parser.parse_args()
     try:
         from hiveden_backup.api.serve import serve  # noqa: PLC0415 - its libraries may be missing
@@ -17,7 +18,7 @@ def main() -> int:
         hint = "apt-get install python3-fastapi python3-uvicorn, or pip install 'hiveden-backup[api]'"
         print(f"error: The API needs {error.name}, which is not installed. {hint}", file=sys.stderr)  # noqa: T201
         return 69
-    return serve(asked.config, asked.state)
+    return serve(asked.config, asked.state, asked.program)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from hiveden_backup.api.problems import ActError
 from hiveden_backup.api.site import Site
 from hiveden_backup.core.errors import BusyError, UnreachableError
 from hiveden_backup.core.names import is_backup_id, is_job_name
+from hiveden_backup.core.units import service
 from hiveden_backup.host import transient
 from hiveden_backup.host.records import Result, RunRecord
 
@@ -47,12 +48,7 @@ class JobRun:
     @property
     def unit(self) -> str:
         """The job's unit."""
-        return job_unit(self.job)
-
-
-def job_unit(job: str) -> str:
-    """The unit that runs a job."""
-    return f"hiveden-backup@{job}.service"
+        return service(self.job)
 
 
 def command_unit(run: str) -> str:
@@ -68,7 +64,7 @@ async def run_job(site: Site, job: str, wait: float) -> tuple[JobRun, RunRecord 
 
     BusyError when it runs already. ActError when the run failed.
     """
-    unit = job_unit(job)
+    unit = service(job)
     before = await run_in_threadpool(transient.show, unit)
     if before.busy:
         raise BusyError(f"The job {job} is busy", "A run of it goes on", "Wait until that is done, then ask again")
@@ -139,10 +135,10 @@ async def command(
     wait: float,
     *,
     description: str,
-    module: str = "hiveden_backup",
+    module: str = "",
     afterwards: Sequence[str] = (),
 ) -> tuple[str, bool]:
-    """Run a command line of ours in a transient unit, and wait; the name of the run, and whether it has ended well.
+    """Run a command line of ours, or of `module`, in a transient unit, and wait; the name of the run, and whether it has ended well.
 
     ActError when it failed.
     """
@@ -153,7 +149,7 @@ async def command(
         _program(module, site, arguments),
         description=description,
         environment=site.environment,
-        afterwards=_program("hiveden_backup", site, afterwards) if afterwards else (),
+        afterwards=_program("", site, afterwards) if afterwards else (),
     )
     ended = await _until(lambda: command_result(run), wait)
     if ended is not None and ended.status:
@@ -173,7 +169,9 @@ def command_result(run: str) -> transient.Ended | None:
 
 
 def _program(module: str, site: Site, arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-P", "-m", module, "--config", str(site.config), *arguments]
+    """A command line of the program, or of a module of ours beside it."""
+    begin = [sys.executable, "-P", "-m", module] if module else site.program
+    return [*begin, "--config", str(site.config), *arguments]
 
 
 # ---- the names of runs -----------------------------------------------------------------------------------------------

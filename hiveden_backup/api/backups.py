@@ -15,9 +15,12 @@ from hiveden_backup.core.errors import NotFoundError, UsageError
 from hiveden_backup.core.model import ArtifactType, Job
 from hiveden_backup.core.names import is_job_name, iso
 from hiveden_backup.core.targets import Wanted
+from hiveden_backup.core.units import service
+from hiveden_backup.host import transient
 from hiveden_backup.host.directory import no_such_backup
 from hiveden_backup.host.records import RunRecord
 from hiveden_backup.jobs import catalog
+from hiveden_backup.jobs.schedule import is_current
 
 router = APIRouter()
 ACCEPTED: dict[int | str, dict[str, Any]] = {
@@ -43,8 +46,6 @@ async def make_backup(body: models.Target, wait: bool = _WAIT, site: Site = Depe
     wanted = wanted_of(body)
     job, new = await job_of(site, wanted)
     said = f"The new job {job.name}" if new else f"The job {job.name}"
-    if new:
-        await apply_schedules(site)
     return await run_and_answer(site, job, wanted, said, wait=wait)
 
 
@@ -104,6 +105,8 @@ async def delete(filename: str, site: Site = Depends(site_of)) -> JSONResponse:
 
 async def run_and_answer(site: Site, job: Job, wanted: Wanted | None, said: str, *, wait: bool) -> JSONResponse:
     """Run a job by its unit: 201 with the backup's id when it ended in time, else 202."""
+    if not await run_in_threadpool(_is_ready, site, job):
+        await apply_schedules(site)
     run, record = await acts.run_job(site, job.name, PATIENCE if wait else 0.0)
     if record is None:
         return accepted(run.id, f"{said} runs.")
@@ -126,6 +129,10 @@ def answer(run: str, message: str | None) -> JSONResponse:
 def accepted(run: str, message: str) -> JSONResponse:
     """202: ask for it later."""
     return JSONResponse({"run": run, "message": f"{message} Ask for it at /runs/{run}"}, 202)
+
+
+def _is_ready(site: Site, job: Job) -> bool:
+    return transient.show(service(job.name)).loaded and is_current(site.setting(site.load()), job)
 
 
 def _find(site: Site, body: models.Restore) -> catalog.Row:

@@ -24,7 +24,7 @@ def list_schedules(site: Site = Depends(site_of)) -> list[models.Schedule]:
 async def set_schedule(body: models.NewSchedule, site: Site = Depends(site_of)) -> models.Schedule:
     """Give the job that the target belongs to this schedule instead of what it had; a new target gets a new job."""
     wanted = wanted_of(body)
-    await run_in_threadpool(timetable.refuse_impossible, body.cron)
+    await run_in_threadpool(timetable.refuse_impossible, body.cron, site.now())
     job, _ = await job_of(site, wanted)
     await _schedule_command(site, "set", job.name, body.cron.strip())
     rows = await run_in_threadpool(lambda: timetable.row(configured(site, job.name), _said(site, job.name, body.cron)))

@@ -25,11 +25,12 @@ _KEPT_ALIVE_SECONDS = 2
 _LAST_CALL_SECONDS = 3.0  # more than that
 
 
-def serve(config: Path, state: Path) -> int:
-    """Serve until idle, or until a signal; the exit status."""
+def serve(config: Path, state: Path, program: str) -> int:
+    """Serve until idle, or until a signal; the exit status. `program` is the command line's path, "" for a module."""
     environment = {name: os.environ[name] for name in _HANDED_ON if os.environ.get(name)}
     environment["STATE_DIRECTORY"] = str(state)
-    site = Site(config, state, lambda: datetime.now(UTC), local_zone(), environment)
+    command = (program,) if program else (sys.executable, "-P", "-m", "hiveden_backup")
+    site = Site(config, state, lambda: datetime.now(UTC), local_zone(), command, environment)
     try:
         sockets = handed_over()
     except BackupError as error:

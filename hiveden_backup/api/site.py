@@ -1,6 +1,6 @@
 """What every request needs around it. Nothing is kept between requests: the configuration is read anew each time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -13,17 +13,19 @@ from hiveden_backup.host import config_files
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.records import Records
 from hiveden_backup.jobs.context import Context
+from hiveden_backup.jobs.schedule import Setting
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The installation that the API speaks for. `environment` is handed on to commands in units of their own."""
+    """The installation that the API speaks for. `program` and `environment` are for commands in units of their own."""
 
     config: Path
     state: Path
     now: Callable[[], datetime]
     zone: tzinfo
-    environment: dict[str, str]
+    program: tuple[str, ...]
+    environment: Mapping[str, str]
 
     def load(self) -> Config:
         """The configuration. ConfigError with all its problems."""
@@ -41,6 +43,10 @@ class Site:
     def context(self, config: Config) -> Context:
         """What jobs need around them."""
         return Context(config, self.state, self.now, self.zone, Silence(), trigger="api")
+
+    def setting(self, config: Config) -> Setting:
+        """What schedules depend on."""
+        return Setting(config, self.config, self.state, self.now)
 
 
 def site_of(request: Request) -> Site:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from hiveden_backup.cli.app import command, options, state_directory
 
@@ -13,4 +14,7 @@ def serve() -> None:
     It ends by itself when it is idle.
     """
     program = [sys.executable, "-P", "-m", "hiveden_backup.api"]
-    os.execv(program[0], [*program, "--config", str(options.config), "--state", str(state_directory())])
+    places = ["--config", str(options.config), "--state", str(state_directory())]
+    started = Path(sys.argv[0])  # as a command, not as a module: units name it by this path
+    named = ["--program", str(started.absolute())] if started.name == "hiveden-backup" else []
+    os.execv(program[0], [*program, *places, *named])

@@ -55,6 +55,7 @@ def start_command(
     `afterwards` is a command that systemd runs when the first has ended, however it did.
     """
     options = [f"--unit={unit}", "--quiet", "--collect", f"--description={description}", "--property=UMask=0077"]
+    options += ["--property=SyslogIdentifier=hiveden-backup"]
     options += ["--property=Type=exec", "--property=KillMode=mixed"]
     options += [f"--setenv={name}={value}" for name, value in environment.items()]
     if afterwards:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from hiveden_backup.core import cron
 from hiveden_backup.core.errors import BackupError, UnfitError
 from hiveden_backup.core.model import ArtifactType, Config, Job
 from hiveden_backup.core.schedule import ScheduleError, to_calendars
-from hiveden_backup.host.calendar import normalized, upcoming
+from hiveden_backup.host.calendar import normalized
+from hiveden_backup.jobs.schedule import problem_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +46,14 @@ def row(job: Job, said: str) -> Row:
     return Row(job.name, said, ArtifactType.DATABASE, target, job.postgres[0].container, ())
 
 
-def refuse_impossible(expression: str) -> None:
-    """UnfitError, with what to write instead, for a schedule that cannot be said or never comes."""
+def refuse_impossible(expression: str, now: datetime) -> None:
+    """UnfitError, with what to write instead, for a schedule that cannot be said or never elapses."""
     try:
-        lines = to_calendars(expression)
-        comes = upcoming(lines, 1)
+        problem = problem_of(expression, now)
     except ScheduleError as error:
         raise UnfitError(error.message, "", error.hint) from error
-    except BackupError as error:
-        raise UnfitError(error.what, error.why, error.hint) from error
-    if not comes:
-        raise UnfitError(f"The schedule {expression} never comes", "", "Write for example `30 2 * * *`")
+    if problem is not None:
+        raise UnfitError(problem.what, problem.why, problem.hint) from problem
 
 
 def _cron(job: Job) -> str | None:

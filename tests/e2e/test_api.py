@@ -273,7 +273,9 @@ def test_settings_are_written_and_the_directory_is_made(home: Home) -> None:
     assert client.call("PUT", "/backups/config", {"retention_count": 4}).ok() == {**wanted, "retention_count": 4}
 
 
-@pytest.mark.parametrize("directory", ["relative", "/", "/srv/../etc", "/srv/tree", "/srv/tree/file", "/srv/tree/sub", "/srv"])
+@pytest.mark.parametrize(
+    "directory", ["relative", "/", "/srv/../etc", "/srv/tree", "/srv/tree/file", "/srv/tree/sub", "/srv"]
+)
 def test_directories_that_cannot_be(home: Home, directory: str) -> None:
     before = home.machine.run("find", "/srv", "/etc/hiveden-backup").stdout
     home.client.call("PUT", "/config/backups", {"directory": directory, "retention_count": 3}).problem(422)
@@ -295,7 +297,12 @@ def test_schedules_come_and_go(home: Home) -> None:
     client, machine = home.client, home.machine
     body = {"type": "application", "target": "files", "cron": "30 2 * * *"}
     row = client.post("/backups/schedules", body).ok(201)
-    assert (row["id"], row["cron"], row["target"], row["source_dirs"]) == ("files", "30 2 * * *", "files", ["/srv/tree"])
+    assert (row["id"], row["cron"], row["target"], row["source_dirs"]) == (
+        "files",
+        "30 2 * * *",
+        "files",
+        ["/srv/tree"],
+    )
     assert schedule_of(home, "files") == [row]
     assert machine.show("hiveden-backup@files.timer", "ActiveState")["ActiveState"] == "active"
     made = client.post("/jobs/files/run").ok(201)

@@ -99,4 +99,3 @@ class Home:
             yield run
         finally:
             self.machine.ok("systemctl", "kill", "--signal=CONT", unit)
-
