@@ -65,8 +65,8 @@ async def run_job(site: Site, job: str, wait: float) -> tuple[JobRun, RunRecord 
     BusyError when it runs already. ActError when the run failed.
     """
     unit = service(job)
-    before = await run_in_threadpool(transient.show, unit)
-    if before.busy:
+    before = await _until(lambda: None if (found := transient.show(unit)).ending else found, _START_SECONDS)
+    if before is None or before.busy:
         raise BusyError(f"The job {job} is busy", "A run of it goes on", "Wait until that is done, then ask again")
     await run_in_threadpool(transient.start, unit)
     run = JobRun(job, await _started(unit, before.invocation))
@@ -135,12 +135,13 @@ async def command(
     wait: float,
     *,
     description: str,
+    job: str = "",
     module: str = "",
     afterwards: Sequence[str] = (),
-) -> tuple[str, bool]:
-    """Run a command line of ours, or of `module`, in a transient unit, and wait; the name of the run, and whether it has ended well.
+) -> tuple[str, str | None]:
+    """Run a command line of ours, or of `module`, in a transient unit, and wait.
 
-    ActError when it failed.
+    The name of the run, and what it said last if it has ended. ActError when it failed.
     """
     run = f"{kind}-{uuid.uuid4().hex[:12]}"
     await run_in_threadpool(
@@ -149,12 +150,13 @@ async def command(
         _program(module, site, arguments),
         description=description,
         environment=site.environment,
+        job=job,
         afterwards=_program("", site, afterwards) if afterwards else (),
     )
     ended = await _until(lambda: command_result(run), wait)
     if ended is not None and ended.status:
         raise ActError(ended.words or f"{description} failed.", ended.status, run)
-    return run, ended is not None
+    return run, ended.words if ended is not None else None
 
 
 def command_result(run: str) -> transient.Ended | None:

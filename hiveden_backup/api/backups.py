@@ -68,10 +68,10 @@ async def restore(body: models.Restore, wait: bool = _WAIT, site: Site = Depends
         arguments = ["restore", backup, f"--database={row.target}", f"--server={row.server}", *how]
         afterwards = ("recover", "--job", row.job)
     what = f"Restore {row.target} from {backup} to {body.target}"
-    run, done = await acts.command(
-        site, "restore", arguments, PATIENCE if wait else 0.0, description=what, afterwards=afterwards
+    run, said = await acts.command(
+        site, "restore", arguments, PATIENCE if wait else 0.0, description=what, job=row.job, afterwards=afterwards
     )
-    return answer(run, f"{what}: done." if done else None)
+    return answer(run, f"{what}: done." if said is not None else None)
 
 
 @router.post("/backups/{job}/{timestamp}/verify", response_model=models.Done, responses=ACCEPTED)
@@ -86,8 +86,8 @@ async def verify(job: str, timestamp: str, wait: bool = _WAIT, site: Site = Depe
 
     await run_in_threadpool(look)
     seconds = PATIENCE if wait else 0.0
-    run, done = await acts.command(site, "verify", ["verify", backup], seconds, description=f"Verify {backup}")
-    return answer(run, f"{backup} is whole." if done else None)
+    run, said = await acts.command(site, "verify", ["verify", backup], seconds, description=f"Verify {backup}", job=job)
+    return answer(run, f"{backup} is whole." if said is not None else None)
 
 
 @router.delete("/backups/{filename:path}", response_model=models.Done, responses=ACCEPTED)
@@ -96,8 +96,8 @@ async def delete(filename: str, site: Site = Depends(site_of)) -> JSONResponse:
     backup, manifest = await run_in_threadpool(lambda: catalog.find_filename(site.directory(), filename))
     what = ", ".join(f"{each.type} {each.target}" for each in manifest.artifacts)
     arguments = ["delete", str(backup), "--yes"]
-    run, done = await acts.command(site, "delete", arguments, PATIENCE, description=f"Delete {backup}")
-    return answer(run, f"Removed the whole backup {backup}: {what}." if done else None)
+    run, said = await acts.command(site, "delete", arguments, PATIENCE, description=f"Delete {backup}", job=backup.job)
+    return answer(run, f"Removed the whole backup {backup}: {what}." if said is not None else None)
 
 
 # ---- shared with the other endpoints ---------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ async def drop_schedule(job: str, site: Site = Depends(site_of)) -> models.Done:
 
 async def _schedule_command(site: Site, verb: str, job: str, *expression: str) -> str:
     arguments = ["schedule", verb, "--", job, *expression]
-    run, _ = await acts.command(site, "schedule", arguments, _SECONDS, description=f"Schedule of {job}: {verb}")
+    what = f"Schedule of {job}: {verb}"
+    run, _ = await acts.command(site, "schedule", arguments, _SECONDS, description=what, job=job)
     return run
 
 

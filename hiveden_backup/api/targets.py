@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from hiveden_backup.api import acts, models
 from hiveden_backup.api.problems import ActError
 from hiveden_backup.api.site import Site
-from hiveden_backup.core.errors import NotFoundError, UnfitError, UsageError
+from hiveden_backup.core.errors import NotFoundError, UnfitError, UnreachableError, UsageError
 from hiveden_backup.core.model import ArtifactType, Job
 from hiveden_backup.core.targets import Wanted
 from hiveden_backup.jobs import targets
@@ -36,24 +36,24 @@ async def job_of(site: Site, wanted: Wanted) -> tuple[Job, bool]:
             "A new one needs to know its directories",
             "Give source_dirs, or an absolute path as the target",
         )
-    await errand(site, "adopt", asdict(wanted), f"Make a job for {wanted.target}")
-    config = await run_in_threadpool(site.load)
-    job = await run_in_threadpool(targets.find, config, wanted)
-    if job is None:  # somebody else has changed the configuration since, or the newest backup does not have it yet
+    name = await errand(site, "adopt", asdict(wanted), f"Make a job for {wanted.target}")
+    jobs = (await run_in_threadpool(site.load)).jobs
+    if name not in jobs:
         raise NotFoundError(f"There is no job for {wanted.target}", "", "Look at the configuration, then ask again")
-    return job, True
+    return jobs[name], name not in config.jobs
 
 
-async def errand(site: Site, what: str, details: Mapping[str, object], description: str) -> None:
-    """Have something done outside of this service. UnfitError when it cannot be done as asked."""
+async def errand(site: Site, what: str, details: Mapping[str, object], description: str) -> str:
+    """Have something done outside of this service; what it said. UnfitError when it cannot be done as asked."""
     kind = {"adopt": "adopt", "configure": "init"}[what]
     arguments = (what, json.dumps(dict(details)))
     module = "hiveden_backup.api.errand"
     try:
-        _, done = await acts.command(site, kind, arguments, _ADOPTION_SECONDS, description=description, module=module)
+        _, said = await acts.command(site, kind, arguments, _ADOPTION_SECONDS, description=description, module=module)
     except ActError as error:
         if error.exit_code in _THEIR_FAULT:
             raise UnfitError(str(error)) from error
         raise
-    if not done:
-        raise UnfitError(f"{description}: no answer within {_ADOPTION_SECONDS:g} seconds", "", "Look at the journal")
+    if said is None:
+        raise UnreachableError(f"{description}: no answer within {_ADOPTION_SECONDS:g} seconds", "", "See the journal")
+    return said.strip()

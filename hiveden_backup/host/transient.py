@@ -33,6 +33,11 @@ class Unit:
         """Whether it runs, or is about to."""
         return self.queued or self.active in {"activating", "active", "deactivating", "reloading"}
 
+    @property
+    def ending(self) -> bool:
+        """Whether its main process has ended, and systemd tidies up behind it."""
+        return self.active == "deactivating"
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -48,15 +53,21 @@ def start_command(
     *,
     description: str,
     environment: Mapping[str, str],
+    job: str = "",
     afterwards: Sequence[str] = (),
 ) -> None:
     """Run a command in the new unit `unit` and return as soon as it was started.
 
-    `afterwards` is a command that systemd runs when the first has ended, however it did.
+    `job` is whose entries in the journal its own are. `afterwards` is a command that systemd runs when the first has
+    ended, however it did.
     """
     options = [f"--unit={unit}", "--quiet", "--collect", f"--description={description}", "--property=UMask=0077"]
     options += ["--property=SyslogIdentifier=hiveden-backup"]
     options += ["--property=Type=exec", "--property=KillMode=mixed"]
+    # Lines on stderr belong to the unit; what a process sends the journal just before its end may be nobody's.
+    options.append("--property=UnsetEnvironment=JOURNAL_STREAM")
+    if job:
+        options.append(f"--property=LogExtraFields=HIVEDEN_JOB={job}")
     options += [f"--setenv={name}={value}" for name, value in environment.items()]
     if afterwards:
         options.append(f"--property=ExecStopPost={' '.join(_quoted(word) for word in afterwards)}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError, UsageError
+from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError, UsageError
 from hiveden_backup.core.globs import covering_matcher
 from hiveden_backup.core.index import Record, parse, split_records
 from hiveden_backup.core.model import ArtifactType, Manifest
@@ -233,6 +233,6 @@ def _refuse_filled(target: Path) -> None:
 
 
 def refuse_inside(target: Path, directory: BackupDirectory) -> None:
-    """BackupError when `target` lies in the backup directory."""
+    """UsageError when `target` lies in the backup directory."""
     if target.resolve().is_relative_to(directory.path.resolve()):
-        raise BackupError(f"{target} lies in the backup directory", "", "Give a directory outside of it")
+        raise UsageError(f"{target} lies in the backup directory", "", "Give a directory outside of it")
