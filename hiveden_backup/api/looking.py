@@ -95,11 +95,11 @@ def show_run(run: str, site: Site = Depends(site_of)) -> models.Run:
     if named is None:
         raise NotFoundError("There is no such run", "", "See what there is at /runs")
     job, name = named
+    if not is_backup_id(name) and acts.goes_on(acts.JobRun(job, name)):  # its unit cannot be started again before
+        return models.Run(id=run, job=job, result=Result.RUNNING)
     found = next((each for path, each in site.records.runs(job) if name in (path.stem, each.invocation)), None)
     if found is not None:
         return _run(run, found)
-    if not is_backup_id(name) and acts.goes_on(acts.JobRun(job, name)):
-        return models.Run(id=run, job=job, result=Result.RUNNING)
     raise NotFoundError("There is no such run", "", "See what there is at /runs")
 
 

@@ -1,0 +1,49 @@
+"""The API does what its OpenAPI document says, and no input that fits or does not fit the document upsets it."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.support.api_home import SERVICE, Home
+from tests.support.machine import Machine, clear
+
+EXAMPLES = 12
+
+
+@pytest.fixture(scope="module")
+def home(booted: Machine) -> Home:
+    clear(booted)
+    made = Home(booted)
+    made.api = {"allow_loopback": True, "idle": "600s"}
+    made.furnish()
+    made.client.post("/jobs/files/run").ok(201)
+    return made
+
+
+def test_document(home: Home) -> None:
+    document = schemathesis.openapi.from_url(f"http://127.0.0.1:{home.listen_on_tcp()}/openapi.json")
+    operations = [result.ok() for result in document.get_all_operations()]
+    assert len(operations) == 18
+    for operation in operations:
+        hold_against(operation)
+        assert home.machine.show(SERVICE, "NRestarts", "Result") == {"NRestarts": "0", "Result": "success"}
+
+
+def hold_against(operation: Any) -> None:
+    """Whatever comes back must be documented: its status, its type, its content."""
+
+    @given(case=operation.as_strategy())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def check(case: Any) -> None:
+        case.call_and_validate(timeout=120)
+
+    check()
