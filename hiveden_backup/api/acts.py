@@ -68,8 +68,9 @@ async def run_job(site: Site, job: str, wait: float) -> tuple[JobRun, RunRecord 
     before = await _until(lambda: None if (found := transient.show(unit)).ending else found, _START_SECONDS)
     if before is None or before.busy:
         raise BusyError(f"The job {job} is busy", "A run of it goes on", "Wait until that is done, then ask again")
-    await run_in_threadpool(transient.start, unit)
-    run = JobRun(job, await _started(unit, before.invocation))
+    with transient.told(site.runtime, job):
+        await run_in_threadpool(transient.start, unit)
+        run = JobRun(job, await _started(unit, before.invocation))
     record = await _until(lambda: job_run_result(site, run), wait)
     if record is None or record.result is Result.RUNNING:
         return run, None

@@ -30,7 +30,8 @@ def serve(config: Path, state: Path, program: str) -> int:
     environment = {name: os.environ[name] for name in _HANDED_ON if os.environ.get(name)}
     environment["STATE_DIRECTORY"] = str(state)
     command = (program,) if program else (sys.executable, "-P", "-m", "hiveden_backup")
-    site = Site(config, state, lambda: datetime.now(UTC), local_zone(), command, environment)
+    runtime = Path(os.environ["RUNTIME_DIRECTORY"]) if os.environ.get("RUNTIME_DIRECTORY") else None
+    site = Site(config, state, lambda: datetime.now(UTC), local_zone(), runtime, command, environment)
     try:
         sockets = handed_over()
     except BackupError as error:

@@ -18,12 +18,17 @@ from hiveden_backup.jobs.schedule import Setting
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The installation that the API speaks for. `program` and `environment` are for commands in units of their own."""
+    """The installation that the API speaks for.
+
+    `runtime` is where the units of jobs look for what they are told. `program` and `environment` are for commands in
+    units of their own.
+    """
 
     config: Path
     state: Path
     now: Callable[[], datetime]
     zone: tzinfo
+    runtime: Path | None
     program: tuple[str, ...]
     environment: Mapping[str, str]
 

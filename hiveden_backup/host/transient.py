@@ -1,11 +1,14 @@
 """Commands that systemd runs for us in units of their own, which outlive whoever asked; the journal has their words."""
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from hiveden_backup.core.errors import UnreachableError
+from hiveden_backup.core.errors import StorageError, UnreachableError
+from hiveden_backup.host.files import translated, write_durably
 from hiveden_backup.host.process import Command, ProcessError, find_program, run
 
 _TIMEOUT_SECONDS = 60.0
@@ -72,6 +75,20 @@ def start_command(
     if afterwards:
         options.append(f"--property=ExecStopPost={' '.join(_quoted(word) for word in afterwards)}")
     _systemd(["systemd-run", *options, "--", *(word.replace("$", "$$") for word in argv)], f"starting {unit}")
+
+
+@contextlib.contextmanager
+def told(runtime: Path | None, job: str) -> Iterator[None]:
+    """Let runs of the job that begin in the block know that the API made them; where nobody looks, nothing is said."""
+    note = runtime / f"{job}.env" if runtime is not None else None
+    if note is not None:
+        with translated(f"writing {note}", unwritable=StorageError):
+            write_durably(note, b"HIVEDEN_BACKUP_TRIGGER=api\n")
+    try:
+        yield
+    finally:
+        if note is not None:
+            note.unlink(missing_ok=True)
 
 
 def start(unit: str) -> None:

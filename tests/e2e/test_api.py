@@ -93,7 +93,7 @@ def test_a_run_is_that_of_the_jobs_unit(home: Home) -> None:
     (row,) = home.client.get("/backups?target=files").ok()
     assert row["id"] == made["id"]
     (run,) = home.client.get("/runs?job=files").ok()
-    assert (run["backup"], run["result"]) == (made["id"], "success")
+    assert (run["backup"], run["result"], run["trigger"]) == (made["id"], "success", "api")
     entries = home.machine.journal("--unit=hiveden-backup@files.service", "--grep=Finished backup")
     assert [made["id"] in entry["MESSAGE"] for entry in entries] == [True]
 
@@ -152,6 +152,7 @@ def test_a_timed_run_and_one_by_the_api_at_once(home: Home) -> None:
     assert set(results) <= {201, 409}
     runs = home.client.get("/runs?job=slow").ok()
     assert {run["result"] for run in runs} == {"success"}
+    assert {run["trigger"] for run in runs} == {"timer", "api"}
     spans = sorted((run["started"], run["finished"]) for run in runs)
     assert all(one[1] <= two[0] for one, two in pairwise(spans))
     assert len({row["id"] for row in home.client.get("/backups?target=slow").ok()}) == len(runs) or len(runs) > 7
