@@ -1,10 +1,12 @@
 """The API does what its OpenAPI document says, and no input that fits or does not fit the document upsets it."""
 
+import contextlib
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -30,7 +32,8 @@ def test_document(home: Home) -> None:
     assert len(operations) == 18
     for operation in operations:
         hold_against(operation.ok(), GenerationMode.POSITIVE)
-        hold_against(operation.ok(), GenerationMode.NEGATIVE)
+        with contextlib.suppress(Unsatisfiable):  # there is nothing in it that could be wrong
+            hold_against(operation.ok(), GenerationMode.NEGATIVE)
         assert home.machine.show(SERVICE, "NRestarts", "Result") == {"NRestarts": "0", "Result": "success"}
 
 

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tests.support.job import Site, until
+from tests.support.job import Site, site, until
 
 SECONDS = 120.0
 
@@ -83,7 +84,11 @@ class Client:
             return socket.create_connection(self.address, SECONDS)
         made = socket.socket(socket.AF_UNIX)
         made.settimeout(SECONDS)
-        made.connect(self.address)
+        try:
+            made.connect(self.address)
+        except BaseException:
+            made.close()
+            raise
         return made
 
     def raw(self, data: bytes, *, more: bool = False) -> bytes:
@@ -142,6 +147,22 @@ def serving(site: Site, tcp: Sequence[str] = (), environment: Mapping[str, str] 
         if process.returncode is None:
             process.kill()
             process.communicate()
+
+
+@contextlib.contextmanager
+def two_jobs(path: Path) -> Iterator[Site]:
+    """An installation with two jobs of files, and a backup of one of them."""
+    with site(path) as made:
+        (made.data / "tree").mkdir()
+        (made.data / "tree/file").write_text("content")
+        jobs: dict[str, dict[str, Any]] = {
+            "files": {"paths": [str(made.data / "tree")], "schedule": "*-*-* 02:30", "max_age": "9000d"},
+            "other": {"paths": [str(made.data)], "schedule": "Mon *-*-01..07 03:00"},
+        }
+        made.configure(jobs, retention={"keep_last": 7}, api={"idle": "600s"})
+        made.init()
+        made.run("run", "files").succeeded()
+        yield made
 
 
 def free_port(host: str) -> int:
