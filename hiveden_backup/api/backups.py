@@ -1,5 +1,6 @@
 """Backups over HTTP: list, make, restore, verify, remove."""
 
+import time
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query
@@ -43,10 +44,11 @@ def list_backups(
 @router.post("/backups", status_code=201, response_model=models.Made, responses=ACCEPTED)
 async def make_backup(body: models.Target, wait: bool = _WAIT, site: Site = Depends(site_of)) -> JSONResponse:
     """Run the whole job that the target belongs to; a target that no job has gets a job of its own, unscheduled."""
+    until = patience(wait=wait)
     wanted = wanted_of(body)
     job, new = await job_of(site, wanted)
     said = f"The new job {job.name}" if new else f"The job {job.name}"
-    return await run_and_answer(site, job, wanted, said, wait=wait)
+    return await run_and_answer(site, job, wanted, said, until)
 
 
 @router.post("/backups/restore", response_model=models.Done, responses=ACCEPTED)
@@ -103,11 +105,16 @@ async def delete(filename: str, site: Site = Depends(site_of)) -> JSONResponse:
 # ---- shared with the other endpoints ---------------------------------------------------------------------------------
 
 
-async def run_and_answer(site: Site, job: Job, wanted: Wanted | None, said: str, *, wait: bool) -> JSONResponse:
+def patience(*, wait: bool) -> float:
+    """Until when (`time.monotonic`) a client waits, from now on."""
+    return time.monotonic() + (PATIENCE if wait else 0.0)
+
+
+async def run_and_answer(site: Site, job: Job, wanted: Wanted | None, said: str, until: float) -> JSONResponse:
     """Run a job by its unit: 201 with the backup's id when it ended in time, else 202."""
     if not await run_in_threadpool(_is_ready, site, job):
         await apply_schedules(site)
-    run, record = await acts.run_job(site, job.name, PATIENCE if wait else 0.0)
+    run, record = await acts.run_job(site, job.name, until - time.monotonic())
     if record is None:
         return accepted(run.id, f"{said} runs.")
     path = await run_in_threadpool(_path, site, record, wanted)

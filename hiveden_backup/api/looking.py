@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 from hiveden_backup import __version__
 from hiveden_backup.api import acts, models
-from hiveden_backup.api.backups import ACCEPTED, configured, run_and_answer
+from hiveden_backup.api.backups import ACCEPTED, configured, patience, run_and_answer
 from hiveden_backup.api.site import Site, site_of
 from hiveden_backup.core.config import retention_table
 from hiveden_backup.core.errors import NotFoundError
@@ -61,8 +61,9 @@ async def run_job(
     job: str, wait: bool = Query(True, description="Wait up to 30 seconds."), site: Site = Depends(site_of)
 ) -> JSONResponse:
     """Run a job."""
+    until = patience(wait=wait)
     found = await run_in_threadpool(configured, site, job)
-    return await run_and_answer(site, found, None, f"The job {found.name}", wait=wait)
+    return await run_and_answer(site, found, None, f"The job {found.name}", until)
 
 
 @router.get("/runs", response_model=list[models.Run])

@@ -161,6 +161,6 @@ def _systemd(argv: Sequence[str], doing: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word of a command line in a unit's setting: quoted, and with nothing in it that systemd would expand."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """A word of a command line in a unit's setting: quoted, and with no variable in it."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{escaped}"'
