@@ -109,7 +109,7 @@ def _text(event: Mapping[str, Any]) -> str:
     facts = ", ".join(
         _FORMATS[key](value) if key in _FORMATS else f"{key} {output.printable(str(value))}"
         for key, value in event.items()
-        if key not in _IN_THE_MESSAGE
+        if key not in _IN_THE_MESSAGE and (key, value) != ("exit_code", 0)
     )
     job = event.get("job")
     return output.printable_lines(f"{f'{job}: ' if job else ''}{event['event']}{f' ({facts})' if facts else ''}")

@@ -76,11 +76,14 @@ def check(jobs: Optional[List[str]] = _JOBS, as_json: bool = _JSON) -> None:  # 
     Nothing is changed. Exit 1 if anything would prevent a run.
     """
     from hiveden_backup.core.model import Status
+    from hiveden_backup.jobs.schedule import Setting, timer_findings
     from hiveden_backup.jobs.validate import validate
 
     config = options.load()
     with context(config) as surroundings:
-        findings = [finding for job in _chosen(config, jobs or []) for finding in validate(surroundings, job)]
+        chosen = _chosen(config, jobs or [])
+        findings = [finding for job in chosen for finding in validate(surroundings, job)]
+    findings += timer_findings(Setting(config, options.config, state_directory(), now), chosen)
     if as_json:
         output.print_json(
             [

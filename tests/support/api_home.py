@@ -92,10 +92,16 @@ class Home:
         """A run of that job that stands still while the block lasts; its name."""
         self.slow_job()
         run: str = self.client.post("/jobs/slow/run?wait=false").ok(202)["run"]
+        with self.stopped_run():
+            yield run
+
+    @contextlib.contextmanager
+    def stopped_run(self) -> Iterator[None]:
+        """The job's run, whoever started it, stands still while the block lasts."""
         unit = "hiveden-backup@slow.service"
         self.machine.until(["sh", "-c", "ls /srv/backups/slow/.incoming-*/*.hot.tar.zst"])
         self.machine.ok("systemctl", "kill", "--signal=STOP", unit)
         try:
-            yield run
+            yield
         finally:
             self.machine.ok("systemctl", "kill", "--signal=CONT", unit)
