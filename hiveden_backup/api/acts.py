@@ -65,7 +65,7 @@ async def run_job(site: Site, job: str, wait: float) -> tuple[JobRun, RunRecord 
     BusyError when it runs already. ActError when the run failed.
     """
     unit = service(job)
-    before = await _until(lambda: None if (found := transient.show(unit)).ending else found, _START_SECONDS)
+    before = await _until(lambda: _settled(site, job), _START_SECONDS)
     if before is None or before.busy:
         raise BusyError(f"The job {job} is busy", "A run of it goes on", "Wait until that is done, then ask again")
     with transient.told(site.runtime, job):
@@ -77,6 +77,16 @@ async def run_job(site: Site, job: str, wait: float) -> tuple[JobRun, RunRecord 
     if record.backup is None:
         raise ActError(record.error, record.exit_code or 1, run.id)
     return run, record
+
+
+def _settled(site: Site, job: str) -> transient.Unit | None:
+    """What systemd says of the job's unit; None when its run is done, and only systemd has something to tidy up."""
+    unit = transient.show(service(job))
+    if not unit.busy or not unit.invocation:
+        return unit
+    record = find_record(site, JobRun(job, unit.invocation))
+    done = record is not None and record.result is not Result.RUNNING
+    return None if unit.ending or done else unit
 
 
 async def _started(unit: str, before: str) -> str:
