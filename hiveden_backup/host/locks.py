@@ -17,6 +17,7 @@ from hiveden_backup.host.files import make_directory, translated
 _POLL_SECONDS = 0.1
 _GLANCES = 6
 _GLANCE_SECONDS = 0.05
+_CONTAINER = "container-"
 
 
 @contextlib.contextmanager
@@ -25,7 +26,8 @@ def job_lock(state: Path, job: str, *, shared: bool = False) -> Iterator[None]:
 
     Who only looks whether a run goes on has the lock for an instant: that makes nobody else busy.
     """
-    path = state / "locks" / f"{job}.lock"
+    dot = "." * job.startswith(_CONTAINER)  # else the job `container-web` and the container `web` would share a file
+    path = state / "locks" / f"{dot}{job}.lock"
     with _opened(path) as descriptor:
         for glance in range(_GLANCES):
             if _try(descriptor, shared=shared):
@@ -69,7 +71,7 @@ def container_locks(state: Path, names: Iterable[str], wait: float) -> Iterator[
     deadline = time.monotonic() + wait
     with contextlib.ExitStack() as held:
         for name in sorted(set(names)):
-            path = state / "locks" / f"container-{name}.lock"
+            path = state / "locks" / f"{_CONTAINER}{name}.lock"
             descriptor = held.enter_context(_opened(path))
             while not _try(descriptor, shared=False):
                 if time.monotonic() >= deadline:

@@ -57,7 +57,7 @@ def executable() -> str:
 class Written:
     """What the last apply wrote: paths below the directory of units, each with the digests that are ours.
 
-    `unfinished` are the timers that were to be started by one that did not come to its end.
+    `unfinished` are those that an apply was about to change which did not come to its end.
     """
 
     digests: Mapping[str, tuple[str, ...]]
@@ -138,7 +138,6 @@ class UnitFiles:
             for path in paths:
                 self._staged(path).rename(self.directory / path)
                 fsync_directory((self.directory / path).parent)
-                failpoint("units-place")
             fsync_directory(self.directory)
 
     def remove(self, paths: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from tests.support.timed import CONFIG, STATE, Timed
 
 UNITS = "/etc/systemd/system"
 SHARED = ["hiveden-backup-recover.service", "hiveden-backup@.service"]
-FAILPOINTS = ["units-stage", "units-place", "units-reload", "units-start"]
+FAILPOINTS = ["units-place", "units-reload", "units-start"]
 NIGHT = "*-*-* 02:30"
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -186,9 +186,8 @@ def test_an_apply_that_dies_is_finished_by_the_next(timed: Timed, point: str) ->
 
 def test_two_applies_at_once_both_succeed(timed: Timed) -> None:
     timed.configure({f"job{number}": {"schedule": NIGHT} for number in range(4)})
-    command = (
-        'for n in 1 2 3; do hiveden-backup schedule apply & pids="$pids $!"; done; for p in $pids; do wait $p; done'
-    )
+    begin = 'pids=; for n in 1 2 3; do hiveden-backup schedule apply & pids="$pids $!"; done'
+    command = f"{begin}; for pid in $pids; do wait $pid; done"
     timed.machine.ok("sh", "-euc", command)
     assert set(drifts(timed).values()) == {None}
     assert len(active(timed)) == 4
@@ -231,13 +230,17 @@ def test_units_of_a_package_are_used_where_they_are(timed: Timed) -> None:
         timed.machine.ok("sh", "-euc", f"cp /checkout/systemd/*.service {packaged}; systemctl daemon-reload")
         assert timed.apply()["removed"] == SHARED
         assert drifts(timed) == {"a": None}
-        assert timed.machine.show("hiveden-backup@a.service", "FragmentPath")["FragmentPath"].startswith("/usr/lib/")
+        assert (
+            timed.machine.show("hiveden-backup@a.service", "FragmentPath")["FragmentPath"]
+            .removeprefix("/usr")
+            .startswith("/lib/")
+        )
         assert timed.machine.ok("systemctl", "is-enabled", SHARED[0]).strip() == "enabled"
     finally:
         timed.machine.ok("sh", "-euc", f"rm -f {packaged}/hiveden-backup*; systemctl daemon-reload")
 
 
-ODD = ["/srv/my backups", "/srv/100%h $HOME", '/srv/it\'s "so"', "/srv/back\\slash\\x", "/srv/Ünï", "/var/tmp/kept"]
+ODD = ["/srv/my Ünï backups", '/srv/it\'s 100%h "$HOME" back\\slash\\x', "/var/tmp/kept"]
 
 
 @pytest.mark.parametrize("directory", ODD)

@@ -25,10 +25,11 @@ def test_timers_run_jobs_and_the_journal_tells(timed: Timed) -> None:
     """One with a container and a database in another, one with files only."""
     timed.app("immich_server")
     timed.docker.postgres(name="immich_postgres")
+    timed.machine.write("/srv/more/file", "more")
     source = {"container": "immich_postgres"}
     jobs: Jobs = {
         "immich": {"schedule": SOON, "containers": ["immich_server"], "postgres": [source]},
-        "files": {"schedule": [SOON, "30 3 1 * mon"]},
+        "files": {"schedule": [SOON, "30 3 1 * mon"], "paths": ["/srv/more"]},
         "broken": {"paths": ["/srv/none"]},
     }
     timed.configure(jobs).init().apply()

@@ -49,10 +49,15 @@ def held_elsewhere(state: Path, *arguments: str) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
-def test_who_only_looks_makes_nobody_busy(tmp_path: Path) -> None:
-    """`status` has the lock for an instant, perhaps just when a run begins; and many may look one after another."""
+def test_who_only_looks_makes_nobody_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`status` has the lock for an instant, perhaps just when a run begins."""
     with held_elsewhere(tmp_path, "shared", "immich") as looker:
-        threading.Timer(0.1, looker.kill).start()
+
+        def meanwhile(_seconds: float) -> None:
+            looker.kill()
+            looker.wait()
+
+        monkeypatch.setattr("hiveden_backup.host.locks.time.sleep", meanwhile)
         with job_lock(tmp_path, "immich"):
             pass
 
@@ -184,3 +189,9 @@ def test_a_lock_works_on_a_full_disk(tmp_path: Path) -> None:
             assert (tmp_path / "locks/immich.lock").read_text() == ""
             with open(tmp_path / "locks/immich.lock") as file, pytest.raises(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_job_may_be_called_as_the_lock_of_its_container_is(tmp_path: Path) -> None:
+    """Else its run would wait for itself, for `lock_wait`."""
+    with job_lock(tmp_path, "container-web"), container_locks(tmp_path, ["web"], 0):
+        assert len(list((tmp_path / "locks").iterdir())) == 2

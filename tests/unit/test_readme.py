@@ -60,6 +60,8 @@ def command_lines() -> Iterator[list[str]]:
     texts = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
     texts += re.findall(rf"`({PROGRAM} [^`]+)`", README)
     for text in texts:
+        if text.startswith("journalctl "):  # which is told our name as one of its own arguments
+            continue
         lexer = shlex.shlex(text, posix=True, punctuation_chars="|;&<>")
         lexer.whitespace_split = True
         words = list(lexer)
