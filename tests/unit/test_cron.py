@@ -99,6 +99,6 @@ def test_back_and_forth(fields: tuple[str, ...]) -> None:
         return  # a day that never comes
     again = cron.from_calendars(normalized(lines))
     if again is not None:
-        assert normalized(to_calendars(again)) == normalized(lines)
+        assert upcoming(to_calendars(again), 12, NOW) == upcoming(lines, 12, NOW)
     elif "*" in (fields[2], fields[4]):
         pytest.fail(f"{fields} is lost")
