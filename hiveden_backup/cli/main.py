@@ -1,6 +1,7 @@
 """The entry point: collects the commands."""
 
 import hiveden_backup.cli.backups
+import hiveden_backup.cli.restoring
 import hiveden_backup.cli.running
 import hiveden_backup.cli.schedule
 import hiveden_backup.cli.serve

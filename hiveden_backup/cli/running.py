@@ -139,6 +139,11 @@ def prune(
             codes.append(error.exit_code)
         else:
             rows.extend((job.name, each) for each in pruned.table())
+    if not dry_run:
+        from hiveden_backup.jobs.run import expire
+
+        with context(config) as surroundings:
+            expire(surroundings)
     if as_json:
         output.print_json([row for _, row in rows])
     else:
@@ -149,29 +154,37 @@ def prune(
 
 @command("recover")
 def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only what this job owes.")) -> None:
-    """Start the containers that a killed run left stopped."""
+    """Put right what a killed run or restore left: finish or take back the restore, start the containers."""
     from hiveden_backup.cli import log
     from hiveden_backup.host import journal
     from hiveden_backup.host.ledger import Ledger
+    from hiveden_backup.jobs.acts import Mover, settle_each
     from hiveden_backup.jobs.recover import recover as pay_all
     from hiveden_backup.jobs.recover import tell
+
+    address = _docker_url()
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
         from hiveden_backup.host.containers import connect as dial
 
-        return dial(_docker_url())
+        return dial(address)
 
     log.configure(verbose=options.verbose, quiet=options.quiet)
-    payments = pay_all(connect, Ledger(state_directory()), job)
+    settled = list(settle_each(Mover(state_directory(), address, now), job))
+    for each in settled:
+        typer.echo(output.printable(f"{each.job}: {each}"))
+    failed = {each.job: each.error for each in settled if each.error is not None}
+    payments = pay_all(connect, Ledger(state_directory()), job, waiting=failed.keys())
     for payment in payments:
         if journal.is_stderr():
             tell(payment)
             continue
         detail = f" ({payment.detail})" if payment.detail else ""
         typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
-    if not payments and not options.quiet:
+    if not payments and not settled and not options.quiet:
         typer.echo("Nothing is owed.")
-    raise typer.Exit(common_exit_code(payment.exit_code for payment in payments))
+    codes = [*(error.exit_code for error in failed.values()), *(payment.exit_code for payment in payments)]
+    raise typer.Exit(common_exit_code(codes))
 
 
 def _docker_url() -> Optional[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from hiveden_backup.core.acts import Act
 from hiveden_backup.core.errors import BackupError, BusyError, CorruptError, Interrupted, StorageError, common_exit_code
 from hiveden_backup.core.model import Job
 from hiveden_backup.host.directory import MARKER, BackupDirectory
@@ -17,6 +18,7 @@ from hiveden_backup.host.files import make_directory, translated
 from hiveden_backup.host.ledger import Ledger
 from hiveden_backup.host.locks import job_lock
 from hiveden_backup.host.records import Result, RunRecord
+from hiveden_backup.jobs.acts import Mover
 from hiveden_backup.jobs.catalog import backup_size
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.execution import Execution, Finished
@@ -110,6 +112,7 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
             _tidy(context, job)
         problems = [*debts, *finished.problems]
         pruned = _prune(context, job, problems)
+        expire(context, held=job.name)
     record = replace(
         record,
         result=Result.PARTIAL if problems else Result.SUCCESS,
@@ -125,22 +128,43 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
 
 
 def heal(context: Context, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:
-    """Pay what the ledger owes for the job and sweep what killed runs left; the debts that could not be paid.
+    """Finish what a killed restore left, pay what is owed, sweep what killed runs left; the debts that stay.
 
-    The caller holds the job's lock. `current` is the record of the run that heals.
+    The caller holds the job's lock. `current` is the record of the run that heals. BackupError when an in-place restore
+    is half done and cannot be finished: a mixture of old and new is not to be backed up.
     """
     context.records.mark_killed(job.name, context.now(), current)
+    settled = settle(context, job.name, start_timeout=job.start_timeout)
+    _sweep(context, job)
+    return settled.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """In-place restores that were finished or taken back, and debts that could not be paid."""
+
+    acts: tuple[Act, ...]
+    problems: tuple[BackupError, ...]
+
+
+def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settled:
+    """Finish the job's in-place restores that were broken off, then pay the ledger. The caller holds the job's lock."""
+    acts: list[Act] = []
+    for act in Mover(context.state, context.config.docker, context.now).settle_all(job):
+        if act.error is not None or act.act is None:
+            raise act.error or BackupError(str(act))
+        log.warning(f"{str(act).capitalize()}", job=job, kind="recovered")
+        acts.append(act.act)
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202
         from hiveden_backup.host.containers import connect  # noqa: PLC0415 - only when something is owed
 
         return connect(context.config.docker)
 
-    payments = pay(connect, Ledger(context.state), job.name, start_timeout=job.start_timeout)
+    payments = pay(connect, Ledger(context.state), job, start_timeout=start_timeout)
     for payment in payments:
         tell(payment)
-    _sweep(context, job)
-    return tuple(payment.error for payment in payments if payment.error is not None)
+    return Settled(tuple(acts), tuple(payment.error for payment in payments if payment.error is not None))
 
 
 def _sweep(context: Context, job: Job) -> None:
@@ -198,6 +222,23 @@ def _prune(context: Context, job: Job, problems: list[BackupError]) -> str:
     if gone or pruned.archives:
         log.info(f"Pruned {gone} backups and {len(pruned.archives)} archives", job=job.name, kind="pruned")
     return "done"
+
+
+def expire(context: Context, held: str | None = None) -> None:
+    """Remove what in-place restores replaced and whose time is over; what cannot be removed now is a warning.
+
+    `held` is the job whose lock the caller has.
+    """
+
+    def keep(job: str) -> float | None:
+        configured = context.config.jobs.get(job)
+        return configured.undo_keep if configured is not None else None
+
+    try:
+        for error in Mover(context.state, context.config.docker, context.now).expire(keep, held):
+            log.warning(str(error))
+    except BackupError as error:
+        log.warning(str(error))
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
