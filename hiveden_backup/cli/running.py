@@ -259,6 +259,7 @@ def _chosen(config: "Config", names: Sequence[str]) -> "list[Job]":
 @contextmanager
 def context(config: "Config") -> "Iterator[Context]":
     """What jobs need around them; while the block lasts, stderr has the log and, on a terminal, the progress line."""
+    import os
     import sys
 
     from hiveden_backup.cli import log
@@ -268,6 +269,7 @@ def context(config: "Config") -> "Iterator[Context]":
     progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Phase()
     log.configure(verbose=options.verbose, quiet=options.quiet, progress=progress)
     try:
-        yield Context(config, state_directory(), now, local_zone(), progress, trigger())
+        invocation = os.environ.get("INVOCATION_ID", "")
+        yield Context(config, state_directory(), now, local_zone(), progress, trigger(), invocation)
     finally:
         progress.clear()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, UsageError
+from hiveden_backup.core.errors import NotFoundError, StorageError, UsageError
 from hiveden_backup.core.globs import covering_matcher
 from hiveden_backup.core.model import ArtifactType, Manifest
 from hiveden_backup.host.directory import BackupDirectory
@@ -80,6 +80,6 @@ def _refuse_filled(target: Path) -> None:
 
 
 def refuse_inside(target: Path, directory: BackupDirectory) -> None:
-    """BackupError when `target` lies in the backup directory."""
+    """UsageError when `target` lies in the backup directory."""
     if target.resolve().is_relative_to(directory.path.resolve()):
-        raise BackupError(f"{target} lies in the backup directory", "", "Give a directory outside of it")
+        raise UsageError(f"{target} lies in the backup directory", "", "Give a directory outside of it")

@@ -52,7 +52,7 @@ def run_jobs(context: Context, jobs: Sequence[Job], *, full: bool = False) -> tu
 def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
     """Run one job. Our errors come back in the outcome; a signal is recorded and raised again."""
     started = context.now()
-    record = RunRecord(job.name, started, trigger=context.trigger)
+    record = RunRecord(job.name, started, trigger=context.trigger, invocation=context.invocation)
     path: Path | None = None
     try:
         with translated(f"running the job {job.name}", unwritable=StorageError):
