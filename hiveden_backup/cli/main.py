@@ -2,7 +2,8 @@
 
 import hiveden_backup.cli.backups
 import hiveden_backup.cli.running
-import hiveden_backup.cli.setup  # noqa: F401 - importing them registers their commands
+import hiveden_backup.cli.setup
+import hiveden_backup.cli.words  # noqa: F401 - importing them registers their commands
 from hiveden_backup.cli.app import run
 
 
