@@ -33,114 +33,28 @@ IGNORE_TERM = ("sh", "-c", "trap '' TERM; while :; do sleep 1; done")
 """A command that only SIGKILL ends."""
 
 
-class Engine:
-    """A dockerd of our own. `url` is its address; `api` is a client of its own for what tests arrange and look at."""
+class Docker:
+    """A dockerd that runs: `url` is its address, `api` a client for what tests arrange and look at."""
 
-    def __init__(self, *, network: bool) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="hb-"))
-        self.socket = self.directory / "docker.sock"
-        if len(os.fsencode(self.socket)) > 100:
-            pytest.fail(f"TMPDIR is too long for unix sockets: {self.socket}")
-        self.url = f"unix://{self.socket}"
-        self.process: subprocess.Popen[bytes] | None = None
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._api: APIClient | None = None
-        self._bridge = _make_bridge() if network else None
 
-    # ---- its life ----------------------------------------------------------------------------------------------------
+    def connect(self) -> None:
+        """Open the client."""
+        self._api = APIClient(base_url=self.url, version="auto", timeout=60)
 
-    def start(self) -> None:
-        """Start it (again) and wait until it answers."""
-        program = shutil.which("dockerd") or pytest.fail("dockerd is not installed: apt-get install docker.io")
-        (self.directory / "daemon.json").write_text("{}")
-        options = {
-            "config-file": self.directory / "daemon.json",
-            "data-root": self.directory / "data",
-            "exec-root": self.directory / "exec",
-            "pidfile": self.directory / "pid",
-            "host": self.url,
-            "bridge": self._bridge or "none",
-            "iptables": "false",
-            "ip-forward": "false",
-            "ip-masq": "false",
-            "shutdown-timeout": "2",
-        }
-        with open(self.directory / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [program, *(f"--{name}={value}" for name, value in options.items())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")},
-            )
-        self._wait_until_it_answers(self.process)
-
-    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            if self._listens():
-                self._api = APIClient(base_url=self.url, version="auto", timeout=60)
-                return
-            time.sleep(0.05)
-        pytest.fail(f"dockerd does not come up (status {process.poll()}). The end of its log:\n{self.log_tail()}")
-
-    def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
+    def disconnect(self) -> None:
+        """Close the client, if it is open."""
+        if self._api is not None:
+            self._api.close()
+            self._api = None
 
     @property
     def api(self) -> APIClient:
         if self._api is None:
-            raise AssertionError("the Engine is not running")
+            raise AssertionError("this dockerd does not run")
         return self._api
-
-    @property
-    def pid(self) -> int:
-        if self.process is None:
-            raise AssertionError("the Engine is not running")
-        return self.process.pid
-
-    def stop(self) -> None:
-        """End it as systemd would: it takes its containers along."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it as a crash would: containers run on until it is started again."""
-        self._end(signal.SIGKILL)
-        # Its containerd dies too, but looks alive to the next dockerd until init has reaped it.
-        (self.directory / "exec/containerd/containerd.pid").unlink(missing_ok=True)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._api is not None:
-            self._api.close()
-            self._api = None
-        if self.process is None:
-            return
-        self.process.send_signal(how)
-        try:
-            self.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            pytest.fail(f"dockerd does not end. The end of its log:\n{self.log_tail()}")
-        finally:
-            self.process = None
-
-    def close(self) -> None:
-        """End it and remove all that it made, even after a crash."""
-        try:
-            if self._api is not None:
-                self.remove_containers()
-            self.stop()
-        finally:
-            _end_processes_of(self.directory)
-            _unmount_below(self.directory)
-            shutil.rmtree(self.directory)
-            if self._bridge is not None:
-                subprocess.run(["ip", "link", "delete", self._bridge], check=True)
-
-    def log_tail(self) -> str:
-        lines = (self.directory / "log").read_text(errors="replace").splitlines()
-        return "\n".join(lines[-LOG_LINES:])
 
     # ---- containers --------------------------------------------------------------------------------------------------
 
@@ -205,13 +119,18 @@ class Engine:
     def wait_postgres(self, name: str) -> None:
         """Wait until the PostgreSQL server in the container accepts connections."""
         deadline = time.monotonic() + START_SECONDS
-        ready = f"{images.postgres_programs('')}/pg_isready"
-        while time.monotonic() < deadline and (state := self.state(name))["Running"]:
-            sockets = f"/proc/{state['Pid']}/root/run/postgresql"
-            if subprocess.run([ready, "--quiet", "--host", sockets], check=False).returncode == 0:
+        ready = [f"{images.postgres_programs('')}/pg_isready", "--quiet", "--host=/run/postgresql"]
+        while time.monotonic() < deadline and self.is_running(name):
+            if self.execute(name, ready) == 0:
                 return
             time.sleep(0.05)
         pytest.fail(f"PostgreSQL in {name} does not come up:\n{self.api.logs(name, tail=LOG_LINES).decode()}")
+
+    def execute(self, name: str, argv: Sequence[str]) -> int:
+        """Run a program in a running container; its exit status."""
+        identifier = self.api.exec_create(name, list(argv))["Id"]
+        self.api.exec_start(identifier)
+        return int(self.api.exec_inspect(identifier)["ExitCode"])
 
     def state(self, name: str) -> Mapping[str, Any]:
         """`docker inspect`'s State."""
@@ -231,6 +150,107 @@ class Engine:
             if summary["Id"] not in but:
                 with contextlib.suppress(docker.errors.NotFound):  # --rm ones go by themselves
                     self.api.remove_container(summary["Id"], force=True, v=True)
+
+
+class Engine(Docker):
+    """A dockerd of our own, to be started and ended by tests."""
+
+    def __init__(self, *, network: bool) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="hb-"))
+        self.socket = self.directory / "docker.sock"
+        if len(os.fsencode(self.socket)) > 100:
+            pytest.fail(f"TMPDIR is too long for unix sockets: {self.socket}")
+        super().__init__(f"unix://{self.socket}")
+        self.process: subprocess.Popen[bytes] | None = None
+        self._bridge = _make_bridge() if network else None
+
+    # ---- its life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it (again) and wait until it answers."""
+        program = shutil.which("dockerd") or pytest.fail("dockerd is not installed: apt-get install docker.io")
+        (self.directory / "daemon.json").write_text("{}")
+        options = {
+            "config-file": self.directory / "daemon.json",
+            "data-root": self.directory / "data",
+            "exec-root": self.directory / "exec",
+            "pidfile": self.directory / "pid",
+            "host": self.url,
+            "bridge": self._bridge or "none",
+            "iptables": "false",
+            "ip-forward": "false",
+            "ip-masq": "false",
+            "shutdown-timeout": "2",
+        }
+        with open(self.directory / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [program, *(f"--{name}={value}" for name, value in options.items())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")},
+            )
+        self._wait_until_it_answers(self.process)
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._listens():
+                self.connect()
+                return
+            time.sleep(0.05)
+        pytest.fail(f"dockerd does not come up (status {process.poll()}). The end of its log:\n{self.log_tail()}")
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    @property
+    def pid(self) -> int:
+        if self.process is None:
+            raise AssertionError("the Engine is not running")
+        return self.process.pid
+
+    def stop(self) -> None:
+        """End it as systemd would: it takes its containers along."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash would: containers run on until it is started again."""
+        self._end(signal.SIGKILL)
+        # Its containerd dies too, but looks alive to the next dockerd until init has reaped it.
+        (self.directory / "exec/containerd/containerd.pid").unlink(missing_ok=True)
+
+    def _end(self, how: signal.Signals) -> None:
+        self.disconnect()
+        if self.process is None:
+            return
+        self.process.send_signal(how)
+        try:
+            self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(f"dockerd does not end. The end of its log:\n{self.log_tail()}")
+        finally:
+            self.process = None
+
+    def close(self) -> None:
+        """End it and remove all that it made, even after a crash."""
+        try:
+            if self._api is not None:
+                self.remove_containers()
+            self.stop()
+        finally:
+            _end_processes_of(self.directory)
+            _unmount_below(self.directory)
+            shutil.rmtree(self.directory)
+            if self._bridge is not None:
+                subprocess.run(["ip", "link", "delete", self._bridge], check=True)
+
+    def log_tail(self) -> str:
+        lines = (self.directory / "log").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:])
 
 
 def unique_name(prefix: str = "c") -> str:
