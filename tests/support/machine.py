@@ -169,7 +169,11 @@ class Machine:
     # ---- what goes on in it
 
     def run(
-        self, *argv: str, environment: Mapping[str, str] | None = None, stdin: str = ""
+        self,
+        *argv: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: str = "",
+        seconds: float = PATIENCE,
     ) -> "subprocess.CompletedProcess[str]":
         """Run a program in it, as root, and wait for its end."""
         clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
@@ -180,12 +184,12 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=seconds,
         )
 
-    def ok(self, *argv: str, stdin: str = "") -> str:
+    def ok(self, *argv: str, stdin: str = "", seconds: float = PATIENCE) -> str:
         """What a program that succeeds prints."""
-        done = self.run(*argv, stdin=stdin)
+        done = self.run(*argv, stdin=stdin, seconds=seconds)
         assert done.returncode == 0, f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
