@@ -74,7 +74,14 @@ def make_base(top: Path, release: str) -> Path:
     root = top / "root"
     mount_overlay(top / "empty", top)
     try:
-        argv = ["debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", RELEASES[release], root, mirror()]
+        argv = [
+            "debootstrap",
+            "--variant=minbase",
+            "--include=systemd,systemd-sysv,dbus",
+            RELEASES[release],
+            root,
+            mirror(),
+        ]
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr
         (root / "etc/apt/apt.conf.d/90test").write_text(f'{apt_settings()}Acquire::Languages "none";\n')
