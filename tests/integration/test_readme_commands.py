@@ -19,25 +19,11 @@ import hiveden_backup
 from hiveden_backup.core.names import encode
 from tests.support.dockerd import Engine
 from tests.support.postgres import Server
+from tests.support.readme import section
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 ID_IN_README = "20261123T023000Z"
 CRON_ENVIRONMENT = {"HOME": "/root", "LOGNAME": "root", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
 ODD_NAME = "-odd *[name]\n\udcff\\"
-
-
-def section(heading: str, language: str = "sh") -> list[str]:
-    """The blocks of one language under one heading of the README, in order."""
-    text = re.split(rf"^#+ {re.escape(heading)}$", README, maxsplit=1, flags=re.MULTILINE)[1]
-    text = re.split(r"^#+ ", text, maxsplit=1, flags=re.MULTILINE)[0] if language == "toml" else until_heading(text)
-    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert found
-    return found
-
-
-def until_heading(text: str) -> str:
-    """The text up to the next heading; comments in blocks begin with a # and more than one blank, or end a line."""
-    return re.split(r"^#+ (?=[A-Z])", text, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 @dataclass(frozen=True)

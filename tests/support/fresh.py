@@ -3,7 +3,6 @@
 Both releases are made at the same time, since most of it is waiting.
 """
 
-import os
 import re
 import secrets
 import shutil
@@ -79,7 +78,7 @@ def make_base(top: Path, release: str) -> Path:
             "--variant=minbase",
             "--include=systemd,systemd-sysv,dbus",
             RELEASES[release],
-            root,
+            str(root),
             mirror(),
         ]
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
