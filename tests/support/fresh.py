@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dockerd import Engine
 from tests.support.machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -22,24 +21,18 @@ INSTALL_SECONDS = 900.0
 
 
 class FreshMachine(Machine):
-    """A booted system of its own, with nothing of this machine but its network. `engine` is the Docker it may use."""
+    """A booted system of its own, with nothing of this machine but its network, and its /usr at /host/usr."""
 
-    def __init__(self, base: Path, engine: Engine) -> None:
+    def __init__(self, base: Path) -> None:
         super().__init__(docker=False, program=False)
         self.base = base
-        self.engine = engine
+        self.binds = ["/usr:/host/usr"]
 
     def _furnish(self) -> None:
         mount_overlay(self.base, self.top)
         (self.root / "checkout").mkdir()
         (self.root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
-
-    def boot(self) -> None:
-        """As any machine; then its Docker is where people expect it."""
-        super().boot()
-        self.write("/srv/engine/daemon", "")
-        (self.srv / "engine/docker.sock").hardlink_to(self.engine.socket)
-        self.ok("ln", "-s", "/srv/engine/docker.sock", "/run/docker.sock")
+        self.furnish_docker()
 
     def shell(self, script: str) -> str:
         """What bash prints when these lines are pasted into it; however long that takes."""
