@@ -2,6 +2,7 @@
 
 import hiveden_backup.cli.backups
 import hiveden_backup.cli.running
+import hiveden_backup.cli.schedule
 import hiveden_backup.cli.setup
 import hiveden_backup.cli.words  # noqa: F401 - importing them registers their commands
 from hiveden_backup.cli.app import run

@@ -1,6 +1,7 @@
 """The machine's time zone."""
 
 import os
+from contextlib import suppress
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,3 +19,11 @@ def local_zone() -> tzinfo:
             return ZoneInfo.from_file(file)
     except FileNotFoundError:
         return UTC
+
+
+def zone_name() -> str:
+    """The name of that zone, such as `Europe/Berlin`; `UTC` when it has none."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    with suppress(OSError):
+        name = name or os.readlink("/etc/localtime").rpartition("/zoneinfo/")[2]
+    return name or "UTC"

@@ -33,6 +33,24 @@ def job_lock(state: Path, job: str, *, shared: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def units_lock(state: Path, wait: float = 60.0) -> Iterator[None]:
+    """Hold off others who change unit files for the block. BusyError after `wait` seconds."""
+    path = state / "locks" / ".units.lock"  # no job's name begins with a dot
+    deadline = time.monotonic() + wait
+    with _opened(path) as descriptor:
+        while not _try(descriptor, shared=False):
+            if time.monotonic() >= deadline:
+                raise BusyError(
+                    "The unit files are being changed by somebody else",
+                    f"{_holder(path)} has held their lock for {wait:g} seconds and more",
+                    "Wait until that is done, then try again",
+                )
+            time.sleep(_POLL_SECONDS)
+        _sign(descriptor)
+        yield
+
+
+@contextlib.contextmanager
 def container_locks(state: Path, names: Iterable[str], wait: float) -> Iterator[None]:
     """Hold the locks of all these containers for the block. BusyError after `wait` seconds in all.
 

@@ -49,7 +49,7 @@ Restart=on-failure
 WantedBy=multi-user.target
 """
 _MASKED = ("docker.socket", "containerd.service", "systemd-firstboot.service", "systemd-timesyncd.service")
-_HIDDEN = ("etc/systemd/system", "etc/hiveden-backup", "var/lib/hiveden-backup", "var/log/journal", "run", "tmp")
+_HIDDEN = ("etc/systemd/system", "etc/hiveden-backup", "var/lib/hiveden-backup", "var/log/journal")
 
 
 class Machine:
@@ -101,7 +101,6 @@ class Machine:
         for path in _HIDDEN:
             shutil.rmtree(self.root / path, ignore_errors=True)
             (self.root / path).mkdir(parents=True)
-        (self.root / "tmp").chmod(0o1777)
         shutil.rmtree(self.root / "etc/postgresql", ignore_errors=True)  # this machine's clusters are not started
         (self.root / "checkout").mkdir(exist_ok=True)
         (self.root / "etc/machine-id").unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""The commands of `schedule`: timers from the configuration."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import app, command, now, options, state_directory
+
+if TYPE_CHECKING:
+    from hiveden_backup.core.units import Changes
+    from hiveden_backup.jobs.schedule import Setting
+
+_JSON = typer.Option(False, "--json", help="Print JSON.")
+_JOB = typer.Argument(..., metavar="JOB")
+_schedule = typer.Typer(
+    name="schedule", help="Start jobs by timers of systemd.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(_schedule)
+
+
+def _setting() -> "Setting":
+    from hiveden_backup.cli import log
+    from hiveden_backup.host.systemd import require
+    from hiveden_backup.jobs.schedule import Setting
+
+    require(change=False)
+    log.configure(verbose=options.verbose, quiet=options.quiet, progress=None)
+    return Setting(options.load(), options.config, state_directory(), now)
+
+
+@command("show", group=_schedule)
+def show(as_json: bool = _JSON) -> None:
+    """Each job's schedule, when it elapses next, and whether the installed timer differs."""
+    from hiveden_backup.jobs import schedule
+
+    rows = schedule.rows(_setting())
+    if as_json:
+        output.print_json([row.table() for row in rows])
+        return
+    head = ("JOB", "SCHEDULE", "CALENDARS", "NEXT", "ZONE", "LAST TRIGGER", "TIMER")
+    cells = []
+    for row in rows:
+        lines = max(len(row.schedule), len(row.calendars), len(row.next), 1)
+        columns = (
+            [row.job],
+            row.schedule or ["-"],
+            row.calendars or ["-"],
+            [output.moment(each) for each in row.next] or ["-"],
+            [row.timezone],
+            [output.moment(row.last_trigger) if row.last_trigger else "-"],
+            [row.drift or "as configured"],
+        )
+        cells += list(zip(*([*column, *[""] * (lines - len(column))] for column in columns), strict=True))
+    output.print_table(head, cells)
+    if any(row.drift for row in rows):
+        typer.echo("Some timers are not as the configuration says. Put them right: hiveden-backup schedule apply")
+
+
+@command("apply", group=_schedule)
+def apply(
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print how the units would change; change nothing."),
+    as_json: bool = _JSON,
+) -> None:
+    """Install the timers that the configuration asks for."""
+    from hiveden_backup.jobs.schedule import survey
+    from hiveden_backup.jobs.schedule_apply import apply as install
+
+    setting = _setting()
+    if not dry_run:
+        _say(install(setting), as_json=as_json)
+        return
+    found = survey(setting)
+    if as_json:
+        _say(found.changes, as_json=True)
+        return
+    typer.echo("\n".join(output.printable(line) for line in found.diff().splitlines()) or "Nothing would change.")
+    for timer in found.idle:
+        typer.echo(f"{timer} would be started.")
+
+
+@command("set", group=_schedule)
+def set_schedule(
+    job: str = _JOB,
+    expression: str = typer.Argument(..., metavar="EXPR", help="A systemd calendar, or five cron fields."),
+    as_json: bool = _JSON,
+) -> None:
+    """Write a job's schedule to the managed drop-in, and apply."""
+    from hiveden_backup.jobs.schedule_apply import set_schedule as reschedule
+
+    _say(reschedule(_setting(), job, expression), as_json=as_json)
+
+
+@command("unset", group=_schedule)
+def unset(job: str = _JOB, as_json: bool = _JSON) -> None:
+    """Let a job run only when told to, and apply."""
+    from hiveden_backup.jobs.schedule_apply import unset_schedule
+
+    _say(unset_schedule(_setting(), job), as_json=as_json)
+
+
+@command("remove", group=_schedule)
+def remove(as_json: bool = _JSON) -> None:
+    """Take all timers and other units away again.
+
+    The configuration stays as it is; `apply` installs them anew.
+    """
+    from hiveden_backup.cli import log
+    from hiveden_backup.host.units import UnitFiles
+    from hiveden_backup.jobs.schedule_apply import remove as uninstall
+
+    log.configure(verbose=options.verbose, quiet=options.quiet, progress=None)
+    _say(uninstall(UnitFiles(state_directory())), as_json=as_json)
+
+
+def _say(changes: "Changes", *, as_json: bool) -> None:
+    groups = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
+    if as_json:
+        output.print_json({name: list(paths) for name, paths in groups.items()})
+        return
+    for name, paths in groups.items():
+        for path in paths:
+            typer.echo(f"{name:8}{path}")
+    if not changes:
+        typer.echo("All units are as the configuration says.")

@@ -1,0 +1,128 @@
+"""The running systemd, through systemctl(1): what it knows of units, and changes to them."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
+from hiveden_backup.host.process import Command, ProcessError, find_program, run
+
+_RUNNING = Path("/run/systemd/system")
+_TIMEOUT_SECONDS = 120.0
+_PROPERTIES = ("Id", "ActiveState", "UnitFileState", "NeedDaemonReload", "LastTriggerUSec")
+_SETTLED = frozenset({"enabled", "enabled-runtime", "static", "alias", "masked"})
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """What systemd knows of a unit; of one that is not there, nothing is true. `last_trigger` is a timer's.
+
+    `settled` means that nothing is to be enabled: it is already, or somebody has masked it.
+    """
+
+    active: bool
+    settled: bool
+    needs_reload: bool
+    last_trigger: datetime | None = None
+
+
+def require(*, change: bool) -> None:
+    """UnreachableError unless systemd runs this machine; DeniedError when a change is meant and we are not root."""
+    if not _RUNNING.is_dir():
+        raise UnreachableError(
+            "systemd does not run on this machine",
+            f"There is no {_RUNNING}; schedules are its timers",
+            "Without it, let cron or the like start: hiveden-backup run --all",
+        )
+    if change and os.geteuid() != 0:
+        raise DeniedError("Schedules cannot be changed", "Only root may install units", "Run it as root (sudo)")
+
+
+def states(units: Sequence[str]) -> Mapping[str, UnitState]:
+    """What systemd knows of each of `units`. What is starting or ending counts as active."""
+    if not units:
+        return {}
+    wanted = f"--property={','.join(_PROPERTIES)}"
+    text = _systemctl("show", "--timestamp=unix", wanted, "--", *units).strip("\n")
+    tables = [dict(line.split("=", 1) for line in block.splitlines()) for block in text.split("\n\n")]
+    return {unit: _state(table) for unit, table in zip(units, tables, strict=True)}
+
+
+def _state(table: Mapping[str, str]) -> UnitState:
+    trigger = table.get("LastTriggerUSec", "").removeprefix("@")
+    return UnitState(
+        active=table["ActiveState"] not in ("inactive", "failed"),
+        settled=table.get("UnitFileState", "") in _SETTLED,
+        needs_reload=table["NeedDaemonReload"] == "yes",
+        last_trigger=datetime.fromtimestamp(int(trigger), UTC) if trigger.isdecimal() and int(trigger) else None,
+    )
+
+
+def active(pattern: str) -> tuple[str, ...]:
+    """The units with a name like `pattern` that run, start or end."""
+    return _named(pattern, "active,activating,deactivating,reloading")
+
+
+def forget_failures(pattern: str) -> None:
+    """Let units with a name like `pattern` that failed, and whose files are gone, be forgotten."""
+    gone = [unit for unit in _named(pattern, "failed") if unit in _named(pattern, "not-found")]
+    if gone:
+        _systemctl("reset-failed", "--", *gone)
+
+
+def _named(pattern: str, states: str) -> tuple[str, ...]:
+    found = _systemctl("list-units", "--all", "--plain", "--no-legend", f"--state={states}", "--", pattern)
+    return tuple(line.split()[0] for line in found.splitlines())
+
+
+def reload() -> None:
+    """Read all unit files anew."""
+    _systemctl("daemon-reload")
+
+
+def stop(units: Iterable[str]) -> None:
+    """Stop units; one that is not there is stopped."""
+    known = [unit for unit, state in states(list(units)).items() if state.active]
+    if known:
+        _systemctl("stop", "--", *known)
+
+
+def disable(units: Iterable[str]) -> None:
+    """Let nothing pull these units in any more. Their files must still be there."""
+    names = list(units)
+    if names:
+        _systemctl("disable", "--", *names)
+
+
+def enable(units: Iterable[str]) -> None:
+    """Let systemd pull these units in as their files say."""
+    names = list(units)
+    if names:
+        _systemctl("enable", "--", *names)
+
+
+def start(units: Iterable[str]) -> None:
+    """Start units."""
+    names = list(units)
+    if names:
+        _systemctl("start", "--", *names)
+
+
+def forget_triggers(timers: Iterable[str]) -> None:
+    """Let persistent timers forget when they last elapsed, so that a changed one does not fire for that at once."""
+    names = list(timers)
+    if names:
+        _systemctl("clean", "--what=state", "--", *names)
+
+
+def _systemctl(*arguments: str) -> str:
+    command = Command((find_program("systemctl"), "--no-ask-password", *arguments))
+    try:
+        return run(command, timeout=_TIMEOUT_SECONDS).stdout.decode("utf-8", "replace")
+    except ProcessError as error:
+        if "connect to bus" in error.stderr:
+            raise UnreachableError("systemd does not answer", error.why, "Look at: systemctl status") from error
+        hint = "Look at: journalctl -b -p warning"
+        raise BackupError(f"systemctl {arguments[0]} failed", error.why, hint) from error

@@ -1,0 +1,218 @@
+"""`schedule show`, and what `apply` starts from: the units that the configuration asks for, and those there are."""
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hiveden_backup.core import units
+from hiveden_backup.core.errors import BackupError, ConfigError, Problem
+from hiveden_backup.core.model import Config, Job
+from hiveden_backup.core.names import iso
+from hiveden_backup.core.schedule import to_calendars
+from hiveden_backup.core.toml_keys import join
+from hiveden_backup.host import systemd
+from hiveden_backup.host.calendar import upcoming
+from hiveden_backup.host.clock import zone_name
+from hiveden_backup.host.units import UnitFiles, Written, digest, shared
+
+DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
+_NEXT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What schedules depend on: the configuration and the file it came from, the state directory, the clock."""
+
+    config: Config
+    config_file: Path
+    state: Path
+    now: Callable[[], datetime]
+
+    @property
+    def files(self) -> UnitFiles:
+        """Our unit files."""
+        return UnitFiles(self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is wanted and what is there.
+
+    `wanted` and `installed` are texts by path, `states` are those of our timers and of the unit that recovers.
+    """
+
+    calendars: Mapping[str, tuple[str, ...]]
+    wanted: Mapping[str, str]
+    installed: Mapping[str, str]
+    written: Written
+    states: Mapping[str, systemd.UnitState]
+
+    @property
+    def changes(self) -> units.Changes:
+        """What an apply has to do to files."""
+        return units.changes(self.wanted, self.installed)
+
+    @property
+    def timers(self) -> tuple[str, ...]:
+        """The timers that are wanted."""
+        return tuple(path for path in self.wanted if path.endswith(".timer"))
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Wanted timers that would not elapse, now or after the next boot, though their files may be right."""
+        return tuple(timer for timer in self.timers if not (self.states[timer].active and self.states[timer].settled))
+
+    def diff(self) -> str:
+        """The changes to files, as `diff -u` shows them."""
+        paths = (path for group in (self.changes.added, self.changes.changed, self.changes.removed) for path in group)
+        return "".join(
+            line if line.endswith("\n") else f"{line}\n"
+            for path in sorted(paths)
+            for line in difflib.unified_diff(
+                self.installed.get(path, "").splitlines(keepends=True),
+                self.wanted.get(path, "").splitlines(keepends=True),
+                path if path in self.installed else "/dev/null",
+                path if path in self.wanted else "/dev/null",
+            )
+        )
+
+    def drift(self, job: str) -> str | None:
+        """How the job's installed units differ from the configuration, None when they do not.
+
+        `missing`: a unit is not there; `edited`: it is not as it was written; `stale`: it is, but the configuration has
+        changed; `stopped`: its timer is not active, or not enabled.
+        """
+        own = {path for path in (*self.wanted, *self.installed) if units.job_of(path) in ("", job)}
+        if any(path not in self.installed for path in own & self.wanted.keys()):
+            return "missing"
+        differing = [path for path in own & self.installed.keys() if self.installed[path] != self.wanted.get(path)]
+        if any(digest(self.installed[path]) not in self.written.digests.get(path, ()) for path in differing):
+            return "edited"
+        if differing:
+            return "stale"
+        return "stopped" if units.timer(job) in self.idle else None
+
+
+def survey(setting: Setting, *, calendars: Mapping[str, tuple[str, ...]] | None = None) -> Survey:
+    """Look at everything. `calendars` of the jobs, where they are known already. ConfigError with all bad schedules.
+
+    UnreachableError without a running systemd.
+    """
+    systemd.require(change=False)
+    if calendars is None:
+        calendars = calendars_of(setting.config, setting.now())
+    place = _place(setting)
+    wanted = dict(shared())
+    for job in setting.config.jobs.values():
+        wanted |= units.unit_files(job, calendars[job.name], place)
+    return compared(setting.files, calendars, wanted)
+
+
+def compared(files: UnitFiles, calendars: Mapping[str, tuple[str, ...]], wanted: Mapping[str, str]) -> Survey:
+    """What there is, beside what is wanted."""
+    written = files.written()
+    installed = files.ours(written)
+    timers = sorted({path for path in (*wanted, *installed) if path.endswith(".timer")})
+    return Survey(calendars, wanted, installed, written, systemd.states([*timers, units.RECOVER]))
+
+
+def _place(setting: Setting) -> units.Place:
+    directory = setting.config.directory
+    config = setting.config_file.absolute()
+    return units.Place(
+        tuple(dict.fromkeys((directory, os.path.realpath(directory)))),
+        None if config == DEFAULT_CONFIG else str(config),
+    )
+
+
+# ---- expressions -----------------------------------------------------------------------------------------------------
+
+
+def calendars_of(config: Config, now: datetime) -> Mapping[str, tuple[str, ...]]:
+    """The calendar lines of each job's schedule; every line elapses some day. ConfigError with all that do not."""
+    found: dict[str, tuple[str, ...]] = {}
+    problems: list[Problem] = []
+    for job in config.jobs.values():
+        lines: list[str] = []
+        for expression in job.schedule:
+            problem = problem_of(expression, now)
+            if problem is None:
+                lines += to_calendars(expression)
+            else:
+                key = join(("jobs", job.name, "schedule"))
+                problems.append(Problem("", key, " ".join(filter(None, (problem.what, problem.why))), problem.hint))
+        found[job.name] = tuple(dict.fromkeys(lines))
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def problem_of(expression: str, now: datetime) -> BackupError | None:
+    """What is wrong with a schedule that the configuration accepted: systemd cannot read it, or a line never elapses.
+
+    UnreachableError without systemd-analyze.
+    """
+    for line in to_calendars(expression):
+        try:
+            if upcoming([line], 1, now):
+                continue
+        except BackupError as error:
+            if error.exit_code != BackupError.exit_code:
+                raise
+            return error
+        why = "" if line == expression else f'That is systemd\'s "{line}"'
+        return BackupError(f'The schedule "{expression}" never elapses', why, "Look at its date")
+    return None
+
+
+# ---- what `show` prints ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One job's schedule. `next` are the moments at which it elapses next, without the jitter."""
+
+    job: str
+    schedule: tuple[str, ...]
+    calendars: tuple[str, ...]
+    timezone: str
+    next: tuple[datetime, ...]
+    last_trigger: datetime | None
+    drift: str | None
+
+    def table(self) -> dict[str, Any]:
+        """The row as `schedule show --json` prints it."""
+        return {
+            "job": self.job,
+            "schedule": list(self.schedule),
+            "calendars": list(self.calendars),
+            "timezone": self.timezone,
+            "next": [iso(moment) for moment in self.next],
+            "last_trigger": iso(self.last_trigger) if self.last_trigger else None,
+            "drift": self.drift,
+        }
+
+
+def rows(setting: Setting) -> Sequence[Row]:
+    """The schedule of every job; and of those that are not configured any more but still have a timer."""
+    found = survey(setting)
+    left = {units.job_of(path): Job(units.job_of(path)) for path in found.installed if units.job_of(path)}
+    return [_row(setting, found, job) for job in ({**left, **setting.config.jobs}).values()]
+
+
+def _row(setting: Setting, found: Survey, job: Job) -> Row:
+    calendars = found.calendars.get(job.name, ())
+    state = found.states.get(units.timer(job.name))
+    return Row(
+        job=job.name,
+        schedule=job.schedule,
+        calendars=calendars,
+        timezone=zone_name(),
+        next=upcoming(calendars, _NEXT, setting.now()),
+        last_trigger=state.last_trigger if state is not None else None,
+        drift=found.drift(job.name),
+    )

@@ -1,0 +1,174 @@
+"""`schedule apply`, `set`, `unset` and `remove`: units made to be what the configuration says, or left as they were."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from hiveden_backup.core import units
+from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError
+from hiveden_backup.host import config_files, systemd
+from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.locks import units_lock
+from hiveden_backup.host.units import UnitFiles, Written, digest
+from hiveden_backup.jobs import configure
+from hiveden_backup.jobs.schedule import Setting, Survey, calendars_of, compared, survey
+
+log = structlog.get_logger()
+
+
+def apply(setting: Setting) -> units.Changes:
+    """Install the units that the configuration asks for; what was changed. Applied twice, nothing is.
+
+    Everything is looked at before anything is touched, and after a failure the old units are back.
+    """
+    systemd.require(change=True)
+    calendars = calendars_of(setting.config, setting.now())
+    with units_lock(setting.state):
+        return _change(setting.files, survey(setting, calendars=calendars))
+
+
+def remove(files: UnitFiles) -> units.Changes:
+    """Take all our units away again, whatever the configuration says."""
+    systemd.require(change=True)
+    with units_lock(files.state):
+        return _change(files, compared(files, {}, {}))
+
+
+def set_schedule(setting: Setting, job: str, expression: str) -> units.Changes:
+    """Write a job's schedule to the managed drop-in, and apply. Refused when systemd could not make sense of it."""
+    return _reschedule(setting, job, expression)
+
+
+def unset_schedule(setting: Setting, job: str) -> units.Changes:
+    """Let a job run only when it is told to, and apply."""
+    return _reschedule(setting, job, [])
+
+
+def _reschedule(setting: Setting, job: str, schedule: str | list[str]) -> units.Changes:
+    systemd.require(change=True)
+    if job not in setting.config.jobs:
+        known = ", ".join(setting.config.jobs) or "none"
+        raise NotFoundError(f"There is no job {job}", f"The configuration has: {known}", "Name one of these")
+    with _reverted_on_failure(setting.config_file):
+        config = configure.merge(setting.config_file, {"jobs": {job: {"schedule": schedule}}})
+        return apply(replace(setting, config=config))
+
+
+@contextmanager
+def _reverted_on_failure(config_file: Path) -> Iterator[None]:
+    """What the block does to the managed drop-in does not outlive its failure."""
+    before: list[Mapping[str, object]] = []
+
+    def keep(table: Mapping[str, object]) -> Mapping[str, object]:
+        before.append(table)
+        return table
+
+    config_files.update_managed(config_file, keep)
+    try:
+        yield
+    except BaseException:
+        config_files.update_managed(config_file, lambda _: before[0])
+        raise
+
+
+# ---- the change itself -----------------------------------------------------------------------------------------------
+
+
+def _change(files: UnitFiles, found: Survey) -> units.Changes:
+    """From what there is to what is wanted. The caller holds the lock."""
+    changes = found.changes
+    _refuse_foreign(files, changes.added)
+    _refuse_running(changes.removed)
+    stale_load = any(found.states[timer].needs_reload for timer in found.timers)
+    recover = units.RECOVER if found.wanted and not found.states[units.RECOVER].settled else ""
+    if not (changes or found.idle or found.written.unfinished or stale_load or recover):
+        return changes
+    touched = [
+        timer
+        for timer in found.timers
+        if timer in (*changes.added, *changes.changed, *found.idle, *found.written.unfinished)
+    ]
+    files.put_written(_both(found, touched))
+    try:
+        _swap(files, found, changes, touched)
+        systemd.enable([*touched, *([units.RECOVER] if found.wanted else [])])
+        failpoint("units-start")
+        systemd.start(touched)
+    except BaseException:
+        _put_back(files, found, changes)
+        raise
+    files.put_written(Written({path: (digest(text),) for path, text in found.wanted.items()}))
+    return changes
+
+
+def _swap(files: UnitFiles, found: Survey, changes: units.Changes, touched: Iterable[str]) -> None:
+    """Files, and what systemd has loaded of them. A timer that changes is stopped meanwhile, and forgets its past."""
+    fresh = [*changes.added, *changes.changed]
+    files.sweep()
+    files.stage({path: found.wanted[path] for path in fresh})
+    systemd.stop([*touched, *_timers(changes.removed)])
+    systemd.disable([*_timers(changes.removed), *(path for path in changes.removed if path == units.RECOVER)])
+    files.place(fresh)
+    files.remove(changes.removed)
+    systemd.reload()
+    systemd.forget_failures("hiveden-backup*")
+    failpoint("units-reload")
+    systemd.forget_triggers(timer for timer in touched if "\nPersistent=yes\n" in found.wanted[timer])
+
+
+def _put_back(files: UnitFiles, found: Survey, changes: units.Changes) -> None:
+    """Have the units again that were there before. What fails on the way is told, and leaves the rest to be tried."""
+    old = {path: found.installed[path] for path in (*changes.changed, *changes.removed)}
+    timers = [path for path in found.installed if path.endswith(".timer")]
+    enabled = [unit for unit in (*timers, units.RECOVER) if found.states[unit].settled and unit in found.installed]
+    steps: tuple[Callable[[], None], ...] = (
+        files.sweep,
+        lambda: systemd.stop(_timers(changes.added)),
+        lambda: systemd.disable(path for path in _timers(changes.added) if files.text(path) is not None),
+        lambda: files.remove(changes.added),
+        lambda: files.stage(old),
+        lambda: files.place(old),
+        systemd.reload,
+        lambda: systemd.enable(enabled),
+        lambda: systemd.start(timer for timer in timers if found.states[timer].active),
+        lambda: files.put_written(found.written),
+    )
+    for step in steps:
+        try:
+            step()
+        except BackupError as failure:
+            log.error(f"While the old units were put back: {failure}")
+
+
+def _both(found: Survey, unfinished: Iterable[str]) -> Written:
+    """What is ours while it changes: the old and the new. It is there, should we be killed."""
+    digests = {path: found.written.digests.get(path, ()) for path in found.installed}
+    for path, text in found.wanted.items():
+        digests[path] = tuple(dict.fromkeys((*digests.get(path, ()), digest(text))))
+    return Written(digests, tuple(unfinished))
+
+
+def _timers(paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if path.endswith(".timer")]
+
+
+def _refuse_foreign(files: UnitFiles, added: Iterable[str]) -> None:
+    for path in added:
+        if files.text(path) is not None:
+            raise BackupError(
+                f"{files.directory / path} is there already and not ours",
+                "It does not begin as what `schedule apply` writes",
+                "Move it away, then apply again",
+            )
+
+
+def _refuse_running(removed: Iterable[str]) -> None:
+    """What a run depends on stays until it is done: with a drop-in away, or the template, it would end otherwise."""
+    lost = {path for path in removed if not path.endswith(".timer")}
+    for unit in systemd.active(units.service("*")) if lost else ():
+        job = unit.removeprefix(units.service("").removesuffix(".service")).removesuffix(".service")
+        if units.drop_in(job) in lost or units.TEMPLATE in lost:
+            raise BusyError(f"The job {job} is running", "Its units stay until that is done", "Wait, then try again")
