@@ -10,12 +10,12 @@ from hiveden_backup.core.config import parse
 from hiveden_backup.core.conninfo import server_names
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, PostgresSource
-from hiveden_backup.core.postgres import Endpoint, choose_restore_tool, major_of
+from hiveden_backup.core.postgres import Endpoint, major_of
 from hiveden_backup.host.containers import connect
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.postgres_inspect import inspect
 from hiveden_backup.host.postgres_restore import restore_new
-from hiveden_backup.host.postgres_tools import find_tools, inside_tools
+from hiveden_backup.host.postgres_tools import restore_tool
 from hiveden_backup.jobs.catalog import Backup
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.databases import endpoint_of
@@ -48,10 +48,8 @@ def restore_as(
     with ExitStack() as stack:
         endpoint = _endpoint(context, manifest, artifact, stack)
         dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
-        tools = list(find_tools())
-        if all(tool.major < dumped for tool in tools) and (inside := inside_tools(endpoint)) is not None:
-            tools = [inside]
-        warnings = restore_new(endpoint, path, artifact.database, new_name, choose_restore_tool(dumped, tools, major))
+        tool = restore_tool(endpoint, dumped, major)
+        warnings = restore_new(endpoint, path, artifact.database, new_name, tool)
     for warning in warnings:
         log.warning(warning, job=backup.job)
     return RestoredDatabase(new_name, endpoint.name)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.dockerd import Engine, running_engine, unique_name
+from tests.support.dockerd import Docker
 from tests.support.fresh import CHECKOUT, RELEASES, FreshMachine
 from tests.support.readme import section
 
@@ -22,38 +22,36 @@ PACKAGE = "hiveden-backup"
 INSTALL = "apt-get -qq install -y --no-install-recommends"
 CONFIG = "/etc/hiveden-backup/config.toml"
 UNIT = f"{PACKAGE}@immich"
-PATIENCE = 180.0
+PATIENCE = 60.0
 NEWER = "99.0"
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'asset'::regclass"
 
 
 @dataclass(frozen=True)
 class System:
-    """A booted release with the package installed. `names` are the containers of the README's first steps."""
+    """A booted release with the package installed."""
 
     machine: FreshMachine
-    engine: Engine
-    names: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def docker(self) -> Docker:
+        assert self.machine.docker
+        return self.machine.docker
 
     def make_application(self) -> None:
         """The containers of the README's first steps, with a file and a table."""
-        self.names.update({name: unique_name(name) for name in ("immich_server", "immich_postgres")})
         library = self.machine.srv / "immich/library"
         library.mkdir(parents=True)
         (library / "IMG_7.jpg").write_bytes(b"photo")
-        self.engine.run(name=self.names["immich_server"], binds=[f"{library}:/data"])
-        self.engine.postgres(name=self.names["immich_postgres"], database="immich")
+        self.docker.run(name="immich_server", binds=["/srv/immich/library:/data"])
+        self.docker.postgres(name="immich_postgres", database="immich", programs="/host/usr")
         self.sql("CREATE TABLE asset AS SELECT generate_series(1, 100) AS id")
-
-    def placed(self, text: str) -> str:
-        """A text of the README with our containers."""
-        return re.sub("|".join(self.names), lambda match: self.names[match[0]], text)
 
     def set_up(self, **settings: str) -> None:
         """The README's first steps up to the configuration, with these settings instead of, or beside, its own."""
         self.make_application()
         self.machine.shell(section("First steps")[0])
-        job = self.placed(section("First steps", "toml")[0])
+        job = section("First steps", "toml")[0]
         for key, value in settings.items():
             job = re.sub(rf"^{key} = .*\n", "", job, flags=re.MULTILINE)
             job = job.replace("[jobs.immich]\n", f'[jobs.immich]\n{key} = "{value}"\n')
@@ -61,13 +59,12 @@ class System:
         config.write_text(f"{config.read_text()}\n{job}")
 
     def psql(self, database: str) -> list[str]:
-        server = self.names["immich_postgres"]
         return [
             "docker",
-            f"--host={self.engine.url}",
+            f"--host={self.docker.url}",
             "exec",
             "-i",
-            server,
+            "immich_postgres",
             "psql",
             "-U",
             "postgres",
@@ -96,7 +93,7 @@ class System:
             session.stdin.close()
 
     def server_runs(self) -> bool:
-        return self.engine.is_running(self.names["immich_server"])
+        return self.docker.is_running("immich_server")
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -110,13 +107,13 @@ class System:
 
     def clear(self, package: Path) -> None:
         """As it was when the package was just installed."""
-        self.engine.remove_containers()
+        self.docker.remove_containers()
         self.machine.shell(
             f"""
             systemctl stop '{PACKAGE}@*'
             ! command -v {PACKAGE} || {PACKAGE} schedule remove
             rm -rf {CONFIG} /etc/hiveden-backup/config.d /var/lib/hiveden-backup /srv/backups /srv/immich /var/tmp/*
-            {INSTALL} --reinstall --allow-downgrades /srv/packages/{package.name} postgresql-client >/dev/null
+            {INSTALL} --reinstall --allow-downgrades /srv/packages/{package.name} >/dev/null
             """
         )
 
@@ -169,20 +166,21 @@ def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def systems(package: Path, fresh_bases: dict[str, Path]) -> Iterator[dict[str, System]]:
     """Both releases, with the package installed."""
-    with running_engine() as engine:
-        systems = {release: System(FreshMachine(base, engine), engine) for release, base in fresh_bases.items()}
-        try:
-            for system in systems.values():
-                system.machine.boot()
-                (system.machine.srv / "packages").mkdir()
-                shutil.copy(package, system.machine.srv / "packages")
-            install = f"{INSTALL} /srv/packages/{package.name} postgresql-client >/dev/null"
-            with ThreadPoolExecutor() as pool:
-                list(pool.map(lambda system: system.machine.shell(install), systems.values()))
-            yield systems
-        finally:
-            for system in systems.values():
-                system.machine.close()
+    systems = {release: System(FreshMachine(base)) for release, base in fresh_bases.items()}
+
+    def prepare(system: System) -> None:
+        system.machine.boot()
+        (system.machine.srv / "packages").mkdir()
+        shutil.copy(package, system.machine.srv / "packages")
+        system.machine.install(f"/srv/packages/{package.name}", "postgresql-client")
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(prepare, systems.values()))
+        yield systems
+    finally:
+        for system in systems.values():
+            system.machine.close()
 
 
 @pytest.fixture(params=RELEASES)
@@ -219,8 +217,7 @@ def test_first_steps(system: System) -> None:
     """Installed, configured, checked, scheduled; the timer fires; all comes back."""
     machine = system.machine
     system.set_up(schedule="*-*-* *:*:0/5")
-    server = system.names["immich_server"]
-    started = system.engine.state(server)["StartedAt"]
+    started = system.docker.state("immich_server")["StartedAt"]
     _, check_and_apply, start_and_list = section("First steps")
     assert "FAIL" not in machine.shell(check_and_apply)
 
@@ -228,7 +225,7 @@ def test_first_steps(system: System) -> None:
     machine.ok("systemctl", "stop", f"{UNIT}.timer")
     assert machine.show(f"{UNIT}.timer", "LastTriggerUSec") != {"LastTriggerUSec": ""}
     system.until("the run ended", lambda: machine.show(f"{UNIT}.service", "ActiveState")["ActiveState"] != "activating")
-    assert system.engine.state(server)["StartedAt"] != started
+    assert system.docker.state("immich_server")["StartedAt"] != started
     assert system.server_runs()
     listing = system.listing()
     assert {(row["type"], row["target"]) for row in listing} == {("application", "immich"), ("database", "immich")}
@@ -247,6 +244,7 @@ def test_first_steps(system: System) -> None:
 def test_upgrade_leaves_a_run_alone(system: System, newer: Path) -> None:
     """It goes on with the code that it began with, though none of that is there any more."""
     system.set_up(dump_lock_timeout="10min")
+    system.machine.ok(PACKAGE, "schedule", "apply")
     shutil.copy(newer, system.machine.srv / "packages")
     with system.held_run():
         before = system.machine.show(f"{UNIT}.service", "InvocationID", "MainPID")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.machine import Machine
+from tests.support.dockerd import Docker
+from tests.support.machine import DOCKER_UNIT, MASKED, Machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 RELEASES = {"12": "bookworm", "13": "trixie"}
@@ -21,18 +22,28 @@ INSTALL_SECONDS = 900.0
 
 
 class FreshMachine(Machine):
-    """A booted system of its own, with nothing of this machine but its network, and its /usr at /host/usr."""
+    """A booted system of its own, with nothing of this machine but its network, and its programs at /host/usr."""
+
+    shown = ("/usr:/host/usr", f"{CHECKOUT}:/checkout")
 
     def __init__(self, base: Path) -> None:
         super().__init__(docker=False, program=False)
         self.base = base
-        self.binds = ["/usr:/host/usr"]
 
     def _furnish(self) -> None:
         mount_overlay(self.base, self.top)
-        (self.root / "checkout").mkdir()
         (self.root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
-        self.furnish_docker()
+        units = self.root / "etc/systemd/system"
+        for unit in MASKED:
+            (units / unit).symlink_to("/dev/null")
+        (units / "docker.service").write_text(DOCKER_UNIT.format(name=self.name))
+
+    def install(self, *packages: str) -> None:
+        """Install packages and docker.io, as apt does it for people who need no more than they ask for."""
+        named = " ".join(packages)
+        self.shell(f"apt-get -qq install -y --no-install-recommends docker.io {named} >/dev/null")
+        self.docker = Docker(f"unix://{self.path('/run/docker.sock')}")
+        self.docker.connect()
 
     def shell(self, script: str) -> str:
         """What bash prints when these lines are pasted into it; however long that takes."""

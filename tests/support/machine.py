@@ -33,7 +33,7 @@ export PYTHONPATH=/checkout PYTHONDONTWRITEBYTECODE=1
 exec {sys.executable} -m hiveden_backup "$@"
 """
 # Containers get control groups of their own beside the machine's; where these are mounted read-only, that is undone.
-_DOCKER = """[Unit]
+DOCKER_UNIT = """[Unit]
 Description=Docker, as the tests run it
 
 [Service]
@@ -48,12 +48,15 @@ Restart=on-failure
 [Install]
 WantedBy=multi-user.target
 """
-_MASKED = ("docker.socket", "containerd.service", "systemd-firstboot.service", "systemd-timesyncd.service")
+MASKED = ("docker.socket", "containerd.service", "systemd-firstboot.service", "systemd-timesyncd.service")
 _HIDDEN = ("etc/systemd/system", "etc/hiveden-backup", "var/lib/hiveden-backup", "var/log/journal")
 
 
 class Machine:
     """A booted systemd with the program in /usr/local/bin. `docker` is its Engine; None when made without."""
+
+    shown: Sequence[str] = (f"{CHECKOUT}:/checkout",)
+    """What of this machine is to be seen in it, and where."""
 
     def __init__(self, *, docker: bool = True, program: bool = True) -> None:
         self.name = f"hb-{secrets.token_hex(4)}"
@@ -77,9 +80,10 @@ class Machine:
         binds = [f"{self.srv}:/srv", f"{self.top / 'docker'}:/var/lib/docker"]
         argv = [
             *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe"),
-            *(f"--directory={self.root}", f"--machine={self.name}", f"--bind-ro={CHECKOUT}:/checkout"),
+            *(f"--directory={self.root}", f"--machine={self.name}"),
             *("--capability=all", "--system-call-filter=add_key keyctl bpf"),  # what an Engine needs
             *(f"--bind={bind}" for bind in binds),
+            *(f"--bind-ro={bind}" for bind in self.shown),
         ]
         enter = "".join(f'echo $$ >"{group}/cgroup.procs"\n' for group in self._make_groups())
         with open(self.top / "console", "ab") as console:
@@ -106,10 +110,10 @@ class Machine:
         (self.root / "etc/machine-id").unlink(missing_ok=True)
         (self.root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
         units = self.root / "etc/systemd/system"
-        for unit in _MASKED:
+        for unit in MASKED:
             (units / unit).symlink_to("/dev/null")
         if self.docker is not None:
-            (units / "docker.service").write_text(_DOCKER.format(name=self.name))
+            (units / "docker.service").write_text(DOCKER_UNIT.format(name=self.name))
             (units / "multi-user.target.wants").mkdir()
             (units / "multi-user.target.wants/docker.service").symlink_to("../docker.service")
         else:
