@@ -130,7 +130,7 @@ def test_leaves_containers_out_when_they_cannot_be_had(system: System) -> None:
     system.engine.execute(application, ["dd", "if=/dev/urandom", "of=/data/photo", "bs=1M", "count=120"])
     small = f"mount -t tmpfs -o size=100m tmpfs /mnt; {QUICKSTART} --directory /mnt/backups; hiveden-backup list --json"
     done = system.do("sh", "-euc", small)
-    assert "The data of containers is left out, for now." in done.stdout
+    assert "So the data of containers is left out, for now." in done.stdout
     assert [row["target"] for row in json.loads(done.stdout[done.stdout.rindex("\n[") :])] == ["quickstart"]
     assert "photos_data" not in system.written(CONFIG)
 
