@@ -77,6 +77,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def trigger() -> str:
+    """What made this run: `api` when told so, `timer` when systemd started us for one, else `manual`."""
+    told = os.environ.get("HIVEDEN_BACKUP_TRIGGER", "")
+    if told in ("api", "timer", "manual"):
+        return told
+    return "timer" if os.environ.get("TRIGGER_UNIT", "").endswith(".timer") else "manual"
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"hiveden-backup {__version__}")
@@ -119,12 +127,22 @@ def command(
 
 
 def report(error: BackupError) -> None:
-    """An error for a person: on stderr, with a traceback only when asked for."""
+    """An error for a person: on stderr or in the journal, with a traceback only when asked for."""
     if options.verbose:
         traceback.print_exception(error)
+    _complain(str(error), error.exit_code)
+
+
+def _complain(text: str, exit_code: int) -> None:
+    from hiveden_backup.core.events import journal_fields
+    from hiveden_backup.host import journal
+
+    facts = {"kind": "failed", "exit_code": exit_code}
+    if journal.is_stderr() and journal.send(journal_fields("error", text, facts)):
+        return
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     label = "\x1b[31merror:\x1b[0m" if colour else "error:"
-    print(f"{label} {printable_lines(str(error))}", file=sys.stderr)
+    print(f"{label} {printable_lines(text)}", file=sys.stderr)
 
 
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -136,11 +154,12 @@ def _defect(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         "Nothing half-done is visible as a backup",
         "Run again with --verbose before the command, and report what it prints",
     )
-    print(f"error: {printable_lines(str(what))}", file=sys.stderr)
+    _complain(str(what), what.exit_code)
 
 
 def run() -> None:
     """Run the command line: the process ends here, with 128 + n after a signal."""
+    from hiveden_backup.host.journal import is_stderr
     from hiveden_backup.host.signals import raise_on_signals
 
     raise_on_signals()
@@ -148,5 +167,6 @@ def run() -> None:
     try:
         typer.main.get_command(app)(prog_name="hiveden-backup")  # not app(): it replaces the excepthook
     except Interrupted as interrupted:
-        print(f"Interrupted by signal {interrupted.signal_number}.", file=sys.stderr)
+        if not is_stderr():  # the journal knows: systemd told it, and so did the run
+            print(f"Interrupted by signal {interrupted.signal_number}.", file=sys.stderr)
         sys.exit(interrupted.exit_code)

@@ -1,14 +1,19 @@
-"""The log on stderr: short coloured lines on a terminal, plain ones elsewhere; and the progress line below them."""
+"""The log: fields in the journal where stderr leads there, else lines on stderr, coloured on a terminal.
+
+And the progress line below them, on a terminal.
+"""
 
 import os
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
 from hiveden_backup.cli import output
+from hiveden_backup.core.events import journal_fields
+from hiveden_backup.host import journal
 
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _RESET = "\x1b[0m"
@@ -16,6 +21,7 @@ _CLEAR = "\r\x1b[2K"
 _LEVELS = {"debug": 10, "info": 20, "warning": 30}
 _QUIET_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
+_IN_THE_MESSAGE = ("event", "job", "kind", "backup", "phase", "container", "artifact", "result")
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "bytes": output.size,
     "seconds": output.span,
@@ -24,11 +30,28 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
 }
 
 
-class ProgressLine:
+class Phase:
+    """Progress that nobody watches; the log says which phase an event belongs to."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+
+    def begin(self, phase: str) -> None:
+        """A new phase begins."""
+        self.name = phase
+
+    def advance(self, count: int) -> None:
+        """`count` more bytes are done."""
+
+    def clear(self) -> None:
+        """There is nothing to take away."""
+
+
+class ProgressLine(Phase):
     """One line that is rewritten: phase, bytes, rate. Shown once a phase takes longer than a second."""
 
     def __init__(self) -> None:
-        self._phase = ""
+        super().__init__()
         self._bytes = 0
         self._began = 0.0
         self._drawn = 0.0
@@ -36,7 +59,8 @@ class ProgressLine:
     def begin(self, phase: str) -> None:
         """A new phase begins."""
         self.clear()
-        self._phase, self._bytes, self._began = phase, 0, time.monotonic()
+        super().begin(phase)
+        self._bytes, self._began = 0, time.monotonic()
 
     def advance(self, count: int) -> None:
         """`count` more bytes are done."""
@@ -46,7 +70,7 @@ class ProgressLine:
             return
         self._drawn = now
         rate = output.size(int(self._bytes / (now - self._began)))
-        sys.stderr.write(f"{_CLEAR}  {self._phase}  {output.size(self._bytes)}  {rate}/s")
+        sys.stderr.write(f"{_CLEAR}  {self.name}  {output.size(self._bytes)}  {rate}/s")
         sys.stderr.flush()
 
     def clear(self) -> None:
@@ -57,15 +81,20 @@ class ProgressLine:
             self._drawn = 0.0
 
 
-def configure(*, verbose: bool, quiet: bool, progress: ProgressLine | None) -> None:
-    """Send structlog's events to stderr, as lines."""
+def configure(*, verbose: bool, quiet: bool, progress: Phase | None = None) -> None:
+    """Send structlog's events to the journal where stderr leads there, else to stderr as lines; never to both."""
     level = "warning" if quiet else "debug" if verbose else "info"
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    to_journal = journal.is_stderr()
 
     def render(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
         if progress is not None:
             progress.clear()
-        return _line(method, event, colour=colour)
+        if to_journal:
+            phase = {"phase": progress.name} if progress is not None else {}
+            if journal.send(journal_fields(method, _text(event), phase | dict(event))):
+                raise structlog.DropEvent
+        return _line(method, _text(event), colour=colour)
 
     structlog.configure(
         processors=[render],
@@ -75,16 +104,18 @@ def configure(*, verbose: bool, quiet: bool, progress: ProgressLine | None) -> N
     )
 
 
-def _line(method: str, event: MutableMapping[str, Any], *, colour: bool) -> str:
-    message = str(event.pop("event"))
-    job = event.pop("job", None)
-    event.pop("kind", None)
-    shown = ", ".join(
+def _text(event: Mapping[str, Any]) -> str:
+    """An event in words: `job: message (facts)`, safe for a terminal."""
+    facts = ", ".join(
         _FORMATS[key](value) if key in _FORMATS else f"{key} {output.printable(str(value))}"
         for key, value in event.items()
+        if key not in _IN_THE_MESSAGE and (key, value) != ("exit_code", 0)
     )
-    text = f"{f'{job}: ' if job else ''}{message}{f' ({shown})' if shown else ''}"
-    text = "\n".join(output.printable(line) for line in text.splitlines())
+    job = event.get("job")
+    return output.printable_lines(f"{f'{job}: ' if job else ''}{event['event']}{f' ({facts})' if facts else ''}")
+
+
+def _line(method: str, text: str, *, colour: bool) -> str:
     if method in _COLOURS:
         label = f"{_COLOURS[method]}{method}{_RESET}" if colour else method
         return f"{label}: {text}"

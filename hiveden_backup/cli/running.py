@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - typer 0.7
 import typer
 
 from hiveden_backup.cli import output
-from hiveden_backup.cli.app import command, now, options, report, state_directory
+from hiveden_backup.cli.app import command, now, options, report, state_directory, trigger
 from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, UsageError, common_exit_code
 
 if TYPE_CHECKING:
@@ -76,11 +76,14 @@ def check(jobs: Optional[List[str]] = _JOBS, as_json: bool = _JSON) -> None:  # 
     Nothing is changed. Exit 1 if anything would prevent a run.
     """
     from hiveden_backup.core.model import Status
+    from hiveden_backup.jobs.schedule import Setting, timer_findings
     from hiveden_backup.jobs.validate import validate
 
     config = options.load()
     with context(config) as surroundings:
-        findings = [finding for job in _chosen(config, jobs or []) for finding in validate(surroundings, job)]
+        chosen = _chosen(config, jobs or [])
+        findings = [finding for job in chosen for finding in validate(surroundings, job)]
+    findings += timer_findings(Setting(config, options.config, state_directory(), now), chosen)
     if as_json:
         output.print_json(
             [
@@ -147,16 +150,23 @@ def prune(
 @command("recover")
 def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only what this job owes.")) -> None:
     """Start the containers that a killed run left stopped."""
+    from hiveden_backup.cli import log
+    from hiveden_backup.host import journal
     from hiveden_backup.host.ledger import Ledger
     from hiveden_backup.jobs.recover import recover as pay_all
+    from hiveden_backup.jobs.recover import tell
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
         from hiveden_backup.host.containers import connect as dial
 
         return dial(_docker_url())
 
+    log.configure(verbose=options.verbose, quiet=options.quiet)
     payments = pay_all(connect, Ledger(state_directory()), job)
     for payment in payments:
+        if journal.is_stderr():
+            tell(payment)
+            continue
         detail = f" ({payment.detail})" if payment.detail else ""
         typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
     if not payments and not options.quiet:
@@ -227,14 +237,12 @@ def context(config: "Config") -> "Iterator[Context]":
     import sys
 
     from hiveden_backup.cli import log
-    from hiveden_backup.core.progress import Silence
     from hiveden_backup.host.clock import local_zone
     from hiveden_backup.jobs.context import Context
 
-    line = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else None
-    log.configure(verbose=options.verbose, quiet=options.quiet, progress=line)
+    progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Phase()
+    log.configure(verbose=options.verbose, quiet=options.quiet, progress=progress)
     try:
-        yield Context(config, state_directory(), now, local_zone(), line or Silence())
+        yield Context(config, state_directory(), now, local_zone(), progress, trigger())
     finally:
-        if line is not None:
-            line.clear()
+        progress.clear()

@@ -25,7 +25,7 @@ def _setting() -> "Setting":
     from hiveden_backup.jobs.schedule import Setting
 
     require(change=False)
-    log.configure(verbose=options.verbose, quiet=options.quiet, progress=None)
+    log.configure(verbose=options.verbose, quiet=options.quiet)
     return Setting(options.load(), options.config, state_directory(), now)
 
 
@@ -109,7 +109,7 @@ def remove(as_json: bool = _JSON) -> None:
     from hiveden_backup.host.units import UnitFiles
     from hiveden_backup.jobs.schedule_apply import remove as uninstall
 
-    log.configure(verbose=options.verbose, quiet=options.quiet, progress=None)
+    log.configure(verbose=options.verbose, quiet=options.quiet)
     _say(uninstall(UnitFiles(state_directory())), as_json=as_json)
 
 

@@ -28,9 +28,14 @@ class UnitState:
     last_trigger: datetime | None = None
 
 
+def running() -> bool:
+    """Whether systemd runs this machine."""
+    return _RUNNING.is_dir()
+
+
 def require(*, change: bool) -> None:
     """UnreachableError unless systemd runs this machine; DeniedError when a change is meant and we are not root."""
-    if not _RUNNING.is_dir():
+    if not running():
         raise UnreachableError(
             "systemd does not run on this machine",
             f"There is no {_RUNNING}; schedules are its timers",

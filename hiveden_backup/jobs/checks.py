@@ -11,7 +11,7 @@ from hiveden_backup.core.conninfo import server_names
 from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.globs import literal
-from hiveden_backup.core.model import Source
+from hiveden_backup.core.model import Source, Status
 from hiveden_backup.core.order import stop_order
 from hiveden_backup.core.schedule import to_calendars
 from hiveden_backup.host import mounts, process
@@ -23,6 +23,7 @@ from hiveden_backup.jobs.catalog import newest_manifest
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.passes import Trees, look
 from hiveden_backup.jobs.plan import Plan
+from hiveden_backup.jobs.schedule import skipped
 from hiveden_backup.jobs.space import check_room
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
@@ -296,3 +297,16 @@ def check_schedule(plan: Plan, now: datetime) -> None:
                 plan.findings.fail("schedule", never)
             else:
                 plan.findings.ok("schedule", f'"{expression}" elapses next at {min(moments)[0]:%Y-%m-%d %H:%M} UTC')
+    _check_clock_changes(plan, now)
+
+
+def _check_clock_changes(plan: Plan, now: datetime) -> None:
+    """Warn of a day on which the schedule names an hour that the clocks skip: systemd leaves that time out."""
+    if any(finding.name == "schedule" and finding.status is not Status.OK for finding in plan.findings.all):
+        return
+    for line, gap in skipped(plan.job, now):
+        plan.findings.warn(
+            "schedule",
+            f'"{line}" is left out on {gap.start:%Y-%m-%d}, when clocks go from {gap.start:%H:%M} to {gap.end:%H:%M}',
+            f"Choose a time before {gap.start:%H:%M} or from {gap.end:%H:%M} on, or end it with UTC",
+        )

@@ -166,6 +166,7 @@ class Dumps:
         log.info(
             f"Dumped database {name} of {server}",
             job=self.job.name,
+            artifact=name,
             bytes=written.bytes,
             seconds=time.monotonic() - began,
         )

@@ -66,7 +66,9 @@ class Downtime:
                 self._stop(container)
             else:
                 log.info(
-                    f"Container {container.name} is {container.status} and stays so", job=self.job.name, kind="skipped"
+                    f"Container {container.name} is {container.status} and stays so",
+                    job=self.job.name,
+                    container=container.name,
                 )
                 self._idle.append(container)
 
@@ -87,7 +89,12 @@ class Downtime:
         with translated(f"stopping the container {container.name}", unwritable=StorageError):
             failpoint("owe")
             down.stopped = self.docker.stop(container, self.job.stop_timeout)
-            log.info(f"Stopped container {container.name}", job=self.job.name, kind="container-stopped")
+            log.info(
+                f"Stopped container {container.name}",
+                job=self.job.name,
+                kind="container-stopped",
+                container=container.name,
+            )
             failpoint("stop")
 
     def check_undisturbed(self) -> None:
@@ -144,12 +151,15 @@ class Downtime:
             self.problems.append(payment.error)
             return
         if payment.detail:
-            log.warning(f"Container {payment.container}: {payment.detail}", job=self.job.name)
+            log.warning(
+                f"Container {payment.container}: {payment.detail}", job=self.job.name, container=payment.container
+            )
         if payment.outcome is not Outcome.GONE:
             log.info(
                 f"Started container {payment.container}",
                 job=self.job.name,
                 kind="container-started",
+                container=payment.container,
                 downtime_seconds=down.until - down.since,
             )
 

@@ -24,7 +24,7 @@ from hiveden_backup.host.ledger import Ledger
 from hiveden_backup.host.locks import container_locks
 from hiveden_backup.host.signals import time_limit
 from hiveden_backup.jobs import base as bases
-from hiveden_backup.jobs.catalog import backup_size, show_path
+from hiveden_backup.jobs.catalog import show_path
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.downtime import Downtime
 from hiveden_backup.jobs.finish import artifact_file, publish
@@ -282,7 +282,6 @@ class Execution:
                 self._directory.drop_checkpoint(self._job.name)
         except BackupError as error:  # the backup is there all the same, and newer than that checkpoint
             self._late.append(error)
-        log.info(f"Finished backup {self._id}", job=self._job.name, kind="finished", bytes=backup_size(manifest))
         return manifest
 
     def _application(self) -> tuple[Artifact, ...]:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import structlog
+
 from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.order import stop_order
@@ -20,6 +22,8 @@ from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.files import translated
 from hiveden_backup.host.ledger import Debt, Ledger, boot_id
 from hiveden_backup.host.locks import container_locks, job_lock
+
+log = structlog.get_logger()
 
 if TYPE_CHECKING:
     from hiveden_backup.host.containers import Docker  # its SDK is slow to import, and mostly nothing is owed
@@ -63,6 +67,17 @@ class Payment:
     def exit_code(self) -> int:
         """What a command ends with for this one."""
         return self.error.exit_code if self.error is not None else 0
+
+
+def tell(payment: Payment) -> None:
+    """Put into the log what became of a debt."""
+    facts = {"job": payment.job, "container": payment.container, "result": payment.outcome.value}
+    detail = f". {payment.detail}" if payment.detail else ""
+    message = f"Container {payment.container} was left stopped by an earlier run: {payment.outcome}{detail}"
+    if payment.error is None:
+        log.warning(message, kind="recovered", **facts)
+    else:
+        log.error(message, kind="failed", exit_code=payment.exit_code, **facts)
 
 
 Connect = Callable[[], "AbstractContextManager[Docker]"]

@@ -22,7 +22,7 @@ from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.execution import Execution, Finished
 from hiveden_backup.jobs.plan import ValidationError
 from hiveden_backup.jobs.prune import prune
-from hiveden_backup.jobs.recover import pay
+from hiveden_backup.jobs.recover import pay, tell
 from hiveden_backup.jobs.validate import planned
 
 log = structlog.get_logger()
@@ -54,14 +54,14 @@ def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
     try:
         with translated(f"running the job {job.name}", unwritable=StorageError):
             path = context.records.begin(record)
-            log.info("Started", job=job.name, kind="started")
+            log.info("Started", job=job.name, kind="started", result=Result.RUNNING)
             outcome = _locked(context, job, record, path, full=full)
     except BackupError as error:
         outcome = Outcome(_failed(record, error), (error,))
     except Interrupted as interrupted:
         ended = f"The run was ended by signal {interrupted.signal_number}."
         _close(context, path, replace(record, result=Result.INTERRUPTED, exit_code=interrupted.exit_code, error=ended))
-        log.error(ended, job=job.name, kind="failed")
+        log.error(ended, job=job.name, kind="failed", result=Result.INTERRUPTED, exit_code=interrupted.exit_code)
         raise
     except BaseException as error:  # a defect of ours: record it, then let it show itself
         _close(
@@ -69,9 +69,17 @@ def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
         )
         raise
     _close(context, path, outcome.record)
-    for each in outcome.errors:
-        log.error(str(each), job=job.name, kind="failed", exit_code=outcome.exit_code)
+    _tell(outcome, (context.now() - started).total_seconds())
     return outcome
+
+
+def _tell(outcome: Outcome, seconds: float) -> None:
+    record = outcome.record
+    facts = {"job": record.job, "backup": record.backup, "result": record.result, "exit_code": outcome.exit_code}
+    if record.backup is not None:
+        log.info(f"Finished backup {record.backup}", kind="finished", bytes=record.bytes, seconds=seconds, **facts)
+    for error in outcome.errors:
+        log.error(str(error), kind="failed", **facts)
 
 
 def _failed(record: RunRecord, error: BackupError) -> RunRecord:
@@ -130,8 +138,7 @@ def heal(context: Context, job: Job, current: Path | None = None) -> tuple[Backu
 
     payments = pay(connect, Ledger(context.state), job.name, start_timeout=job.start_timeout)
     for payment in payments:
-        message = f"Container {payment.container} was left stopped by an earlier run: {payment.outcome}"
-        log.warning(message, job=job.name, kind="recovered")
+        tell(payment)
     _sweep(context, job)
     return tuple(payment.error for payment in payments if payment.error is not None)
 

@@ -2,25 +2,30 @@
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hiveden_backup.core import units
+from hiveden_backup.core.dst import Gap, gaps
 from hiveden_backup.core.errors import BackupError, ConfigError, Problem
-from hiveden_backup.core.model import Config, Job
+from hiveden_backup.core.model import Config, Finding, Job, Status
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.schedule import to_calendars
 from hiveden_backup.core.toml_keys import join
 from hiveden_backup.host import systemd
 from hiveden_backup.host.calendar import upcoming
-from hiveden_backup.host.clock import zone_name
+from hiveden_backup.host.clock import local_zone, zone_name
 from hiveden_backup.host.units import UnitFiles, Written, digest, shared
 
 DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
 _NEXT = 3
+_YEAR_DAYS = 370
+_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,56 @@ def problem_of(expression: str, now: datetime) -> BackupError | None:
         why = "" if line == expression else f'That is systemd\'s "{line}"'
         return BackupError(f'The schedule "{expression}" never elapses', why, "Look at its date")
     return None
+
+
+def skipped(job: Job, now: datetime) -> Iterator[tuple[str, Gap]]:
+    """The calendar lines that fall into an hour that clocks skip in the year to come, with the first such hour.
+
+    A schedule that elapses again before as much time has passed as was skipped loses nothing.
+    """
+    lines = [line for expression in job.schedule for line in to_calendars(expression) if not line.startswith("@")]
+    for line in lines:
+        bare, zone = _zone_of(line)
+        for gap in gaps(zone, now, _YEAR_DAYS):
+            wall = upcoming([f"{bare} UTC"], 1, gap.start.replace(tzinfo=UTC) - _SECOND)
+            if not wall or wall[0].replace(tzinfo=None) >= gap.end:
+                continue
+            real = upcoming(lines, 1, gap.moment - _SECOND)
+            if not real or real[0] - gap.moment >= gap.length:
+                yield line, gap
+                break
+
+
+def _zone_of(line: str) -> tuple[str, tzinfo]:
+    """A calendar line without its zone, and the zone it is for."""
+    bare, _, last = line.rpartition(" ")
+    if bare and (last == "UTC" or "/" in last) and ":" not in last and "*" not in last:
+        with suppress(ZoneInfoNotFoundError, ValueError):
+            return bare, ZoneInfo(last)
+    return line, local_zone()
+
+
+def timer_findings(setting: Setting, jobs: Sequence[Job]) -> Sequence[Finding]:
+    """What `check` says of the installed timers; nothing on a machine that systemd does not run."""
+    try:
+        found = survey(setting) if systemd.running() else None
+    except BackupError:  # what is wrong with a schedule is said where it is checked
+        found = None
+    if found is None:
+        return ()
+    return [_timer_finding(job, found.drift(job.name)) for job in jobs if job.schedule or found.drift(job.name)]
+
+
+def _timer_finding(job: Job, drift: str | None) -> Finding:
+    if drift is None:
+        return Finding(job.name, "timer", Status.OK, f"{units.timer(job.name)} is as configured")
+    message = {
+        "missing": "its units are not installed, so systemd does not start it as configured",
+        "edited": "its units were edited since they were installed",
+        "stale": "its units are those of an older configuration",
+        "stopped": "its timer is stopped or disabled, so nothing starts the job",
+    }[drift]
+    return Finding(job.name, "timer", Status.WARN, message, "Install them: hiveden-backup schedule apply")
 
 
 # ---- what `show` prints ----------------------------------------------------------------------------------------------

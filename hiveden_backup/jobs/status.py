@@ -6,10 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hiveden_backup.core import units
 from hiveden_backup.core.errors import BackupError, BusyError
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.schedule import ScheduleError, to_calendars
+from hiveden_backup.host import systemd
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.locks import job_lock
 from hiveden_backup.host.records import Result, RunRecord, Verification
@@ -17,6 +19,7 @@ from hiveden_backup.jobs.catalog import backup_size, verified_table
 from hiveden_backup.jobs.context import Context
 
 _ELAPSES = 8
+_NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ def job_status(context: Context, job: Job) -> JobStatus:
     except BackupError as error:
         newest, trouble = None, str(error)
     next_run, interval = _next_run(context, job)
+    if idle := _idle(job):
+        next_run = None
     success = newest.finished if newest is not None else None
     age = (context.now() - success).total_seconds() if success is not None else None
     status = JobStatus(
@@ -81,7 +86,7 @@ def job_status(context: Context, job: Job) -> JobStatus:
         downtime_seconds=newest.downtime_seconds if newest is not None else None,
         next_run=next_run,
         verified=context.records.verification(job.name, newest.id) if newest is not None else None,
-        error=trouble or (last.error if last is not None else ""),
+        error=trouble or (last.error if last is not None else "") or (_NO_TIMER if idle else ""),
     )
     return replace(status, state=_state(context, job, status, last, interval, trouble=bool(trouble)))
 
@@ -132,3 +137,11 @@ def _next_run(context: Context, job: Job) -> tuple[datetime | None, float | None
         return None, None  # `check` says what is wrong with it
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
     return (moments[0] if moments else None), (max(gaps) if gaps else None)
+
+
+def _idle(job: Job) -> bool:
+    """Whether nothing starts a job that has a schedule, although systemd runs this machine."""
+    if not job.schedule or not systemd.running():
+        return False
+    timer = units.timer(job.name)
+    return not systemd.states([timer])[timer].active

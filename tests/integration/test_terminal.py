@@ -72,7 +72,7 @@ def test_results_go_to_stdout_and_the_log_to_stderr(program: Program) -> None:
     assert re.fullmatch(r"\d{8}T\d{6}Z\n", done.stdout)
     lines = done.stderr.splitlines()
     assert lines[0].startswith("one: ")
-    assert re.fullmatch(r"one: Finished backup \d{8}T\d{6}Z \(.*B\)", lines[-1])
+    assert re.fullmatch(r"one: Finished backup \d{8}T\d{6}Z \(.*B, .* s\)", lines[-1])
 
 
 def slow_phase(program: Program) -> None:
