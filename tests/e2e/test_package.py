@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.checkout import clone
 from tests.support.dockerd import Docker
-from tests.support.fresh import CHECKOUT, RELEASES, FreshMachine
+from tests.support.fresh import RELEASES, FreshMachine
 from tests.support.readme import section
 
 PACKAGE = "hiveden-backup"
@@ -133,18 +134,6 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert not (top / "checkout/dist").exists()
     return Path(done.stdout.strip())
-
-
-def clone(to: Path) -> None:
-    """A clean checkout: what git has, and what it would take."""
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
-    names = subprocess.run(listing, cwd=CHECKOUT, capture_output=True, check=True).stdout
-    to.mkdir(parents=True)
-    present = b"".join(name + b"\0" for name in names.split(b"\0") if name and (CHECKOUT / name.decode()).exists())
-    pack = subprocess.run(
-        ["tar", "-c", "--null", "-T", "-"], cwd=CHECKOUT, input=present, capture_output=True, check=True
-    )
-    subprocess.run(["tar", "-x", "-C", to], input=pack.stdout, check=True)
 
 
 @pytest.fixture(scope="module")
