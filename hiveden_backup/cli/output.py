@@ -9,23 +9,15 @@ from typing import Any
 
 import typer
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_STEP = 1024
+from hiveden_backup.core import sizes
+
 _TEN = 10
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
 
-
-def size(count: int) -> str:
-    """Bytes for people: `1.2 GiB`."""
-    value = float(count)
-    for unit in _UNITS:
-        if value < _STEP or unit == _UNITS[-1]:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= _TEN * _TEN else f"{value:.1f} {unit}"
-        value /= _STEP
-    raise AssertionError
+size = sizes.text
 
 
 def count(number: int, singular: str, plural: str = "") -> str:

@@ -3,7 +3,7 @@
 import json
 
 _TEMPLATE = """\
-# hiveden-backup: see the README for every key. After a change: hiveden-backup check
+# hiveden-backup: see the README for every key. After a change: hiveden-backup check, hiveden-backup schedule apply
 
 directory = {directory}
 

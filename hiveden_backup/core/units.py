@@ -91,7 +91,7 @@ def drop_in_text(job: Job, place: Place) -> str:
     stopping = job.stop_timeout + job.start_timeout + _MARGIN_SECONDS
     lines = [
         "[Unit]",
-        *(f"RequiresMountsFor={_word(path, backslash=True)}" for path in place.directories),
+        *(f"RequiresMountsFor={_word(path)}" for path in place.directories),
         "",
         "[Service]",
         f"TimeoutStartSec={spans.text(job.timeout)}",
@@ -101,7 +101,7 @@ def drop_in_text(job: Job, place: Place) -> str:
         *(f"ReadWritePaths={_word(f'-{path}')}" for path in place.directories),
     ]
     if place.config is not None:
-        lines.append(f"Environment={_word(f'HIVEDEN_BACKUP_CONFIG={place.config}', backslash=True)}")
+        lines.append(f"Environment={_word(f'HIVEDEN_BACKUP_CONFIG={place.config}')}")
     if _needs_temporary(job, place):
         lines += [
             "# The job names something in /tmp or /var/tmp: the machine's own, not the unit's.",
@@ -151,10 +151,10 @@ def escaped(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _word(text: str, *, backslash: bool = False) -> str:
-    """One word of a list, whatever is in it. `backslash` where systemd gives that a meaning inside of quotes."""
-    doubled = escaped(text.replace("\\", "\\\\") if backslash else text)
-    return '"' + doubled.replace('"', '"\'"\'"') + '"'
+def _word(text: str) -> str:
+    """One word of a list, whatever is in it."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped(quoted)}"'
 
 
 def _command(executable: str) -> str:

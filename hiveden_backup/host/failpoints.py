@@ -1,4 +1,4 @@
-"""Where tests make the program fail: `HIVEDEN_BACKUP_FAILPOINT=PHASE:error|kill|enospc|eio`."""
+"""Where tests make the program fail, or hold it: `HIVEDEN_BACKUP_FAILPOINT=PHASE:error|kill|hold|enospc|eio`."""
 
 import errno
 import os
@@ -10,13 +10,15 @@ VARIABLE = "HIVEDEN_BACKUP_FAILPOINT"
 
 
 def failpoint(phase: str) -> None:
-    """Fail here if the environment names this phase: raise, or die by SIGKILL."""
+    """Fail here if the environment names this phase: raise, die by SIGKILL, or stand still until SIGCONT."""
     wanted, _, how = os.environ.get(VARIABLE, "").partition(":")
     if wanted != phase:
         return
     match how:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "hold":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "enospc":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         case "eio":

@@ -28,13 +28,15 @@ class Command:
     """A program to start.
 
     `environment` is added to a small clean one (LC_ALL=C); secrets go there or in files, never in `argv`.
-    `accept` are the exit statuses that are no failure. `user` is a system account to become first.
+    `accept` are the exit statuses that are no failure. `user` is a system account to become first. `descriptors` are
+    those of ours that the program gets, under their numbers.
     """
 
     argv: Sequence[str | bytes]
     environment: Mapping[str, str] = field(default_factory=dict)
     accept: frozenset[int] = frozenset({0})
     user: str | None = None
+    descriptors: tuple[int, ...] = ()
 
     @property
     def program(self) -> str:
@@ -101,6 +103,7 @@ class Pipeline:
                 env=_environment(command),
                 cwd="/",
                 pipesize=1 << 20,
+                pass_fds=command.descriptors,
             )
         )
         if len(self._processes) > 1 and (pipe := self._processes[-2].stdout) is not None:

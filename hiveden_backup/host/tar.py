@@ -61,18 +61,19 @@ def copy(source: Path, target: Path) -> Written:
 
 
 def create(
-    names: Path, listing: str, target: Path, *, roots: Collection[bytes], level: int, progress: Callable[[int], None]
+    names: Path, listing: int, target: Path, *, roots: Collection[bytes], level: int, progress: Callable[[int], None]
 ) -> tuple[Written, tuple[str, ...]]:
     """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
 
-    tar writes its listing to `listing`; see `received`. Returns what was written, which is left to the caller to fsync
-    (the containers may be down), and the diagnostics of a tree in use.
+    tar writes its listing to the descriptor `listing`; see `received`. Returns what was written, which is left to the
+    caller to fsync (the containers may be down), and the diagnostics of a tree in use.
     OSError from writing `target`; BackupError when tar met anything else than such a tree (an unreadable file, a read
     error, a root that is gone).
     """
     tar = Command(
-        ("tar", "-c", "-f", "-", "-C", "/", *_CREATE, f"--index-file={listing}", "-T", str(names)),
+        ("tar", "-c", "-f", "-", "-C", "/", *_CREATE, f"--index-file=/proc/self/fd/{listing}", "-T", str(names)),
         accept=_CREATE_STATUSES,
+        descriptors=(listing,),
     )
     with Pipeline(tar, zstd(level)) as pipeline:
         written = store(pipeline.stdout, target, progress, durable=False)
@@ -87,8 +88,8 @@ def create(
 
 
 @contextmanager
-def received(path: Path) -> Iterator[str]:
-    """A place to write to whose content arrives in the new file `path`; OSError at the block's end when it did not.
+def received(path: Path) -> Iterator[int]:
+    """A descriptor whose content arrives in the new file `path`; OSError at the block's end when it did not.
 
     GNU tar says nothing and ends well when its listing does not fit on the disk (tried), and then a cold pass would
     take every name in the missing part for one that vanished.
@@ -113,7 +114,7 @@ def received(path: Path) -> Iterator[str]:
     thread = threading.Thread(target=receive, name="listing receiver", daemon=True)
     thread.start()
     try:
-        yield f"/proc/{os.getpid()}/fd/{writer}"
+        yield writer
     finally:
         os.close(writer)
         thread.join()

@@ -138,7 +138,6 @@ class UnitFiles:
             for path in paths:
                 self._staged(path).rename(self.directory / path)
                 fsync_directory((self.directory / path).parent)
-                failpoint("units-place")
             fsync_directory(self.directory)
 
     def remove(self, paths: Iterable[str]) -> None:

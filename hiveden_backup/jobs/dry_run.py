@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hiveden_backup.core.model import Job
+from hiveden_backup.core.sizes import text as size
 from hiveden_backup.jobs import prune
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.passes import compacting
@@ -29,11 +30,11 @@ def _steps(context: Context, plan: Plan) -> Iterator[str]:
         comparison = plan.looked.comparison
         selection, rewritten = compacting(plan.looked, plan.job, adding=2 if plan.containers else 1)
         yield (
-            f"archive {comparison.taken} of {comparison.entries} paths, {comparison.taken_weight >> 20} MiB"
+            f"archive {comparison.taken} of {comparison.entries} paths, {size(comparison.taken_weight)}"
             f" before compression, below {', '.join(plan.looked.views)}"
         )
         if selection.compacted:
-            yield f"compact {len(selection.compacted)} old archives along with that, {rewritten >> 20} MiB"
+            yield f"compact {len(selection.compacted)} old archives along with that, {size(rewritten)}"
     running = [container.name for container in plan.containers if container.running and not container.paused]
     if running:
         yield f"stop {', '.join(running)}"

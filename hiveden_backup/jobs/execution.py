@@ -190,12 +190,14 @@ class Execution:
                 "Look at what changed so much meanwhile, or raise max_downtime",
             )
             try:
+                self._context.progress.begin("stop")
                 with time_limit(job.max_downtime, too_long):
                     downtime.stop(self._plan.containers)
                     taken = self._cold_pass(synced)
                     self._hold(dumps)
             finally:
                 try:
+                    self._context.progress.begin("start")
                     downtime.start()
                 except Interrupted:  # before it held signals back, or after; there is only one
                     downtime.start()

@@ -111,7 +111,9 @@ def _swap(files: UnitFiles, found: Survey, changes: units.Changes, touched: Iter
     files.stage({path: found.wanted[path] for path in fresh})
     systemd.stop([*touched, *_timers(changes.removed)])
     systemd.disable([*_timers(changes.removed), *(path for path in changes.removed if path == units.RECOVER)])
-    files.place(fresh)
+    for path in fresh:
+        files.place([path])
+        failpoint("units-place")
     files.remove(changes.removed)
     systemd.reload()
     systemd.forget_failures("hiveden-backup*")

@@ -7,6 +7,7 @@ import stat
 from hiveden_backup.core.errors import DirectoryError
 from hiveden_backup.core.index import path_of, split_records
 from hiveden_backup.core.model import ArtifactType
+from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host import tar
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.files import translated
@@ -33,14 +34,14 @@ def check_room(plan: Plan, directory: BackupDirectory) -> None:
     likely = dumps + int(files)
     if not free or dumps * _LEAST_DUMPS + files * _LEAST_FILES > free:
         raise DirectoryError(
-            f"The backup directory has {_shown(free)} free, and the run needs about {_shown(likely)}",
+            f"The backup directory has {size(free)} free, and the run needs about {size(likely)}",
             "",
             "Free some space, prune, or exclude something",
         )
     if likely + _SPARE > free:
-        plan.findings.warn("space", f"{_shown(free)} free, and the run may need {_shown(likely)}")
+        plan.findings.warn("space", f"{size(free)} free, and the run may need {size(likely)}")
     else:
-        plan.findings.ok("space", f"{_shown(free)} free, about {_shown(likely)} needed")
+        plan.findings.ok("space", f"{size(free)} free, about {size(likely)} needed")
 
 
 def _ratio(plan: Plan) -> float:
@@ -48,10 +49,6 @@ def _ratio(plan: Plan) -> float:
     written = [archive for archive in plan.base.archives if archive.content_bytes]
     content = sum(archive.content_bytes for archive in written)
     return min(sum(archive.bytes for archive in written) / content, 1.0) if content else 1.0
-
-
-def _shown(count: int) -> str:
-    return f"{count >> 20} MiB" if count >= 10 << 20 else f"{count >> 10} KiB"
 
 
 def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> bool:

@@ -1,7 +1,6 @@
 """Validation: every problem is found before anything is touched, all of them are told at once, and no run begins."""
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from tests.support.disks import small_disk
 from tests.support.dockerd import Engine, unique_name
 from tests.support.job import App, Site, counting, site
 from tests.support.postgres import Server
+from tests.support.sockets import listening
 from tests.support.validation import check, ours, refused, said
 
 
@@ -61,10 +61,7 @@ def test_all_is_well(docked: Site, engine: Engine, postgres: Server) -> None:
 
 
 def test_sockets_are_counted(bed: Site) -> None:
-    with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(bed.data)
-        server.bind("s")
-        os.chdir("/")
+    with listening(bed.data / "s"):
         assert "1 socket" in " ".join(said(bed, "OK"))
         bed.run("run", "app").succeeded()
         assert bed.manifest()["artifacts"][0]["entries"] == 2
@@ -123,7 +120,7 @@ def test_too_little_space(bed: Site) -> None:
         bed.init()
         with (bed.data / "large").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 30 << 20)
-        refused(bed, 73, "KiB free", "needs about 30 MiB")
+        refused(bed, 73, "KiB free", "needs about 30.0 MiB")
 
 
 def test_schedule_that_never_elapses(bed: Site) -> None:

@@ -19,6 +19,7 @@ from hiveden_backup.host.locks import container_locks, job_lock
 from hiveden_backup.host.signals import raise_on_signals
 from tests.support.disks import fill, small_disk
 
+ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -38,7 +39,8 @@ with lock:
 def held_elsewhere(state: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds locks for the block."""
     argv = [sys.executable, "-c", HOLDER, str(state), *arguments]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "held\n"

@@ -22,7 +22,6 @@ from tests.support.postgres import Server
 from tests.support.readme import section
 
 ID_IN_README = "20261123T023000Z"
-CRON_ENVIRONMENT = {"HOME": "/root", "LOGNAME": "root", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
 ODD_NAME = "-odd *[name]\n\udcff\\"
 
 
@@ -309,30 +308,6 @@ def test_nextcloud_with_postgres(world: World, tmp_path: Path) -> None:
     said = world.shell("hiveden-backup check; hiveden-backup run nextcloud", HIVEDEN_BACKUP_CONFIG=str(config))
     assert "WARN" not in said
     assert "paperless-db-1" in world.shell("hiveden-backup list --job nextcloud --target nextcloud --type database")
-
-
-def test_cron(world: World, tmp_path: Path) -> None:
-    """What cron is given works with cron's few variables, and is silent."""
-    config = tmp_path / "config.toml"
-    config.write_text(f'directory = "{world.srv}/backups"\n{world.placed(example("vaultwarden"), tmp_path)}')
-    state, docker = world.environment()["STATE_DIRECTORY"], world.engine.url
-    before = set((world.srv / "backups/vaultwarden").iterdir())
-    for line in section("Every night", "cron")[0].splitlines():
-        command = re.split(r"\broot ", line, maxsplit=1)[1].replace("sleep 60", "sleep 0")
-        done = subprocess.run(
-            ["/bin/sh", "-c", world.placed(command, tmp_path)],
-            env={
-                **CRON_ENVIRONMENT,
-                "DOCKER_HOST": docker,
-                "HIVEDEN_BACKUP_CONFIG": str(config),
-                "STATE_DIRECTORY": state,
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=True,
-        )
-        assert (done.stdout, done.stderr) == (b"", b"")
-    assert len(set((world.srv / "backups/vaultwarden").iterdir()) - before) == 1
 
 
 def test_configuration_commands(world: World, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from hiveden_backup.core.recipe import TEXT
 from tests.support.program import Program
+from tests.support.sockets import listening
 from tests.support.storm import describe
 
 ODD_NAMES = (
@@ -85,13 +85,8 @@ def program(tmp_path: Path) -> Program:
 
 def test_every_kind_of_file_survives(program: Program) -> None:
     make_every_kind(program.tree)
-    listening = socket.socket(socket.AF_UNIX)
-    here = os.getcwd()
-    os.chdir(program.tree)  # the path of a socket must be short
-    listening.bind("socket")
-    os.chdir(here)
-    wanted = describe(program.tree)
-    listening.close()
+    with listening(program.tree / "socket"):
+        wanted = describe(program.tree)
     del wanted["socket"]
     backup = program.run()
     restored = program.restore(backup)

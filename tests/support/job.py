@@ -296,7 +296,9 @@ def reach(installation: Site, process: "subprocess.Popen[str]", what: str, job: 
 
     def reached() -> bool:
         assert process.poll() is None, f"The run ended before {what}: {process.communicate()}"
-        return any(installation.job(job).glob(f".incoming-*/{what}"))
+        with contextlib.suppress(FileNotFoundError):  # what it has just renamed is no match
+            return any(installation.job(job).glob(f".incoming-*/{what}"))
+        return False
 
     until(reached, what)
 
