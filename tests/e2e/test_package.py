@@ -108,12 +108,12 @@ class System:
         return rows
 
     def clear(self, package: Path) -> None:
-        """As it was when the package was just installed."""
+        """As it is when the package was just installed."""
         self.docker.remove_containers()
         self.machine.shell(
             f"""
+            if command -v {PACKAGE} && [ -e {CONFIG} ]; then {PACKAGE} schedule remove; fi
             systemctl stop '{PACKAGE}@*'
-            ! command -v {PACKAGE} || {PACKAGE} schedule remove
             rm -rf {CONFIG} /etc/hiveden-backup/config.d /var/lib/hiveden-backup /srv/backups /srv/immich /var/tmp/*
             {INSTALL} --allow-downgrades /srv/packages/{package.name} >/dev/null
             """
@@ -174,10 +174,10 @@ def systems(package: Path, fresh_bases: dict[str, Path]) -> Iterator[dict[str, S
 
 
 @pytest.fixture(params=RELEASES)
-def system(request: pytest.FixtureRequest, systems: dict[str, System], package: Path) -> Iterator[System]:
-    release: str = request.param
-    yield systems[release]
-    systems[release].clear(package)
+def system(request: pytest.FixtureRequest, systems: dict[str, System], package: Path) -> System:
+    system: System = systems[request.param]
+    system.clear(package)
+    return system
 
 
 def test_lintian_has_no_errors(package: Path) -> None:

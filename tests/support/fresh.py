@@ -3,12 +3,13 @@
 Both releases are made at the same time, since most of it is waiting.
 """
 
+import os
 import re
 import secrets
-import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,10 @@ class FreshMachine(Machine):
     def __init__(self, base: Path) -> None:
         super().__init__(docker=False, program=False)
         self.base = base
+        self._memory = ExitStack()
 
     def _furnish(self) -> None:
-        mount_overlay(self.base, self.top)
+        mount_overlay(self.base, self._memory.enter_context(in_memory(self.top / "layers")), self.root)
         (self.root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
         units = self.root / "etc/systemd/system"
         for unit in MASKED:
@@ -45,15 +47,38 @@ class FreshMachine(Machine):
         self.docker = Docker(f"unix://{self.path('/run/docker.sock')}")
         self.docker.connect()
 
+    def close(self) -> None:
+        """As any machine."""
+        try:
+            self.power_cut()
+            if os.path.ismount(self.root):
+                subprocess.run(["umount", self.root], check=True)
+        finally:
+            self._memory.close()
+            super().close()
+
     def shell(self, script: str) -> str:
         """What bash prints when these lines are pasted into it; however long that takes."""
         return self.ok("bash", "-euc", script, seconds=INSTALL_SECONDS)
 
 
-def mount_overlay(lower: Path, top: Path) -> None:
-    """Mount `lower` at `top`/root, with what is written there in `top`/upper. It need not survive a power cut."""
-    layers = f"volatile,lowerdir={lower},upperdir={top / 'upper'},workdir={top / 'work'}"
-    subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", top / "root"], check=True)
+@contextmanager
+def in_memory(folder: Path) -> Iterator[Path]:
+    """A file system at `folder` for the block: what is thrown away soon need not go to a disk."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def mount_overlay(lower: Path, layers: Path, root: Path) -> None:
+    """Mount `lower` at `root`; what is written there is in `layers`/upper. It need not survive a power cut."""
+    for folder in ("upper", "work"):
+        (layers / folder).mkdir()
+    options = f"volatile,lowerdir={lower},upperdir={layers / 'upper'},workdir={layers / 'work'}"
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", root], check=True)
 
 
 def mirror() -> str:
@@ -70,35 +95,20 @@ def apt_settings() -> str:
     return "".join(line for line in dump.splitlines(keepends=True) if re.match(r'Acquire::[^"]+ "[^"]+";', line))
 
 
-def make_base(top: Path, release: str) -> Path:
-    """A minimal system with systemd; the directory is a layer for machines."""
-    for folder in ("empty", "upper", "work", "root"):
-        (top / folder).mkdir(parents=True)
-    root = top / "root"
-    mount_overlay(top / "empty", top)
-    try:
-        argv = [
-            "debootstrap",
-            "--variant=minbase",
-            "--include=systemd,systemd-sysv,dbus",
-            RELEASES[release],
-            str(root),
-            mirror(),
-        ]
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-        (root / "etc/apt/apt.conf.d/90test").write_text(f'{apt_settings()}Acquire::Languages "none";\n')
-        subprocess.run(["chroot", root, "apt-get", "-qq", "update"], check=True)
-    finally:
-        subprocess.run(["umount", root], check=True)
-    return top / "upper"
+def make_base(top: Path, release: str) -> None:
+    """Make a minimal system with systemd in the directory."""
+    options = ["--variant=minbase", "--include=systemd,systemd-sysv,dbus"]
+    argv = ["debootstrap", *options, RELEASES[release], str(top), mirror()]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    (top / "etc/apt/apt.conf.d/90test").write_text(f'{apt_settings()}Acquire::Languages "none";\n')
+    subprocess.run(["chroot", top, "apt-get", "-qq", "update"], check=True)
 
 
 @pytest.fixture(scope="session")
 def fresh_bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """The layers for machines, by release."""
-    top = tmp_path_factory.mktemp("fresh")
-    with ThreadPoolExecutor() as pool:
-        made = {release: pool.submit(make_base, top / release, release) for release in RELEASES}
-    yield {release: each.result() for release, each in made.items()}
-    shutil.rmtree(top)
+    with in_memory(tmp_path_factory.mktemp("fresh") / "bases") as top, ThreadPoolExecutor() as pool:
+        bases = {release: top / release for release in RELEASES}
+        list(pool.map(make_base, bases.values(), bases))
+        yield bases
