@@ -12,6 +12,8 @@ from hiveden_backup.core.model import Job
 
 TEMPLATE = "hiveden-backup@.service"
 RECOVER = "hiveden-backup-recover.service"
+SETTLE = "hiveden-backup-settle.service"
+SHIPPED = (TEMPLATE, RECOVER, SETTLE)
 PROGRAM = "hiveden-backup"
 HEADER = (
     "# Written by hiveden-backup schedule apply, which replaces it. Your own settings belong in a file beside it.\n"
