@@ -11,7 +11,7 @@ from tests.support.machine import Machine
 from tests.support.timed import CONFIG, STATE, Timed
 
 UNITS = "/etc/systemd/system"
-SHARED = ["hiveden-backup-recover.service", "hiveden-backup@.service"]
+SHARED = ["hiveden-backup-recover.service", "hiveden-backup-settle.service", "hiveden-backup@.service"]
 FAILPOINTS = ["units-place", "units-reload", "units-start"]
 NIGHT = "*-*-* 02:30"
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
