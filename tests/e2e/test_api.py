@@ -281,7 +281,16 @@ def test_settings_are_written_and_the_directory_is_made(home: Home) -> None:
 
 def test_directories_that_cannot_be(home: Home) -> None:
     before = home.machine.run("find", "/srv", "/etc/hiveden-backup").stdout
-    for directory in ("relative", "/", "/srv/../etc", "/srv/tree", "/srv/tree/file", "/srv/tree/sub", "/srv"):
+    for directory in (
+        "relative",
+        "/",
+        "/srv/../etc",
+        "/srv/tree",
+        "/srv/tree/file",
+        "/srv/tree/sub",
+        "/srv",
+        "/etc/apt",
+    ):
         home.client.call("PUT", "/config/backups", {"directory": directory, "retention_count": 3}).problem(422)
     assert home.machine.run("find", "/srv", "/etc/hiveden-backup").stdout == before
 
