@@ -106,7 +106,9 @@ def _global_options(
     options.quiet = quiet
 
 
-def command(name: str, *, group: typer.Typer = app) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
+def command(
+    name: str, *, group: typer.Typer = app, hidden: bool = False
+) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
     """Register a function as a command whose errors end it as text on stderr and the error's exit code."""
 
     def register(function: Callable[_P, None]) -> Callable[_P, None]:
@@ -118,7 +120,7 @@ def command(name: str, *, group: typer.Typer = app) -> Callable[[Callable[_P, No
                 report(error)
                 raise typer.Exit(error.exit_code) from error
 
-        group.command(name)(handled)
+        group.command(name, hidden=hidden)(handled)
         return function
 
     return register

@@ -140,10 +140,10 @@ def prune(
         else:
             rows.extend((job.name, each) for each in pruned.table())
     if not dry_run:
-        from hiveden_backup.jobs.run import expire
+        from hiveden_backup.jobs.acts import Mover, expire
 
         with context(config) as surroundings:
-            expire(surroundings)
+            expire(Mover(surroundings.state, config.docker, now), config.jobs)
     if as_json:
         output.print_json([row for _, row in rows])
     else:
@@ -154,15 +154,21 @@ def prune(
 
 @command("recover")
 def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only what this job owes.")) -> None:
-    """Put right what a killed run or restore left: finish or take back the restore, start the containers."""
+    """Put right what a killed run or restore left: finish or take back the restore, start the containers.
+
+    What in-place restores replaced is removed when its time is over.
+    """
     from hiveden_backup.cli import log
     from hiveden_backup.host import journal
     from hiveden_backup.host.ledger import Ledger
-    from hiveden_backup.jobs.acts import Mover, settle_each
+    from hiveden_backup.jobs.acts import Mover, expire, settle_each
+    from hiveden_backup.jobs.acts import tell as tell_act
     from hiveden_backup.jobs.recover import recover as pay_all
     from hiveden_backup.jobs.recover import tell
 
-    address = _docker_url()
+    config = _configuration()
+    address = config.docker if config is not None else None
+    mover = Mover(state_directory(), address, now)
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
         from hiveden_backup.host.containers import connect as dial
@@ -170,9 +176,12 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
         return dial(address)
 
     log.configure(verbose=options.verbose, quiet=options.quiet)
-    settled = list(settle_each(Mover(state_directory(), address, now), job))
+    settled = list(settle_each(mover, job))
     for each in settled:
-        typer.echo(output.printable(f"{each.job}: {each}"))
+        if journal.is_stderr():
+            tell_act(each)
+        else:
+            typer.echo(output.printable(f"{each.job}: {each}"))
     failed = {each.job: each.error for each in settled if each.error is not None}
     payments = pay_all(connect, Ledger(state_directory()), job, waiting=failed.keys())
     for payment in payments:
@@ -181,16 +190,17 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
             continue
         detail = f" ({payment.detail})" if payment.detail else ""
         typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
+    expire(mover, config.jobs if config is not None else {})
     if not payments and not settled and not options.quiet:
         typer.echo("Nothing is owed.")
     codes = [*(error.exit_code for error in failed.values()), *(payment.exit_code for payment in payments)]
     raise typer.Exit(common_exit_code(codes))
 
 
-def _docker_url() -> Optional[str]:
-    """Where Docker is. Debts must be paid even when the configuration is broken: then the default place."""
+def _configuration() -> "Optional[Config]":
+    """Debts must be paid even when the configuration is broken: then Docker is sought at its default place."""
     try:
-        return options.load().docker
+        return options.load()
     except BackupError as error:
         report(error)
         return None

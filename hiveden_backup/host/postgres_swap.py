@@ -113,6 +113,15 @@ def unswap(endpoint: Endpoint, staged: Staged) -> None:
 
     One that was never swapped is only dropped. When nothing was replaced, the restored one goes and nothing comes.
     """
+    put_back(endpoint, staged)
+    discard(endpoint, staged)
+
+
+def put_back(endpoint: Endpoint, staged: Staged) -> None:
+    """As `unswap`, but the restored database stays, without connections, under the name that it was staged by.
+
+    What was written since the swap is in it; `discard` drops it one day.
+    """
     with _at(endpoint, staged, f"putting back the database {staged.live}") as connection:
         names = _names(connection)
         live, kept = names.get(staged.live), names.get(staged.kept)
@@ -131,7 +140,8 @@ def unswap(endpoint: Endpoint, staged: Staged) -> None:
             if live is not None or kept != staged.replaced:
                 raise _changed(staged)
             _rename(connection, [(staged.kept, staged.live)], opened=staged.live)
-    discard(endpoint, staged)
+        elif staged.replaced and live == staged.replaced:
+            _allow(connection, staged.live, connections=True)
 
 
 def discard(endpoint: Endpoint, staged: Staged) -> None:

@@ -179,13 +179,15 @@ def _gone(root: bytes, error: OSError) -> BackupError:
 class Survey:
     """What lies at a path: how many paths, bytes of regular files, the newest time of change (ns).
 
-    `left_out` are the topmost paths below it, relative to it, that a backup leaves out; they are not counted.
+    `left_out` are the topmost paths below it, relative to it, that a backup leaves out; they are not counted. `hidden`
+    are directories in it that must never move, relative to it.
     """
 
     paths: int = 0
     bytes: int = 0
     newest_ns: int = 0
     left_out: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
 
     def count(self, status: os.stat_result) -> None:
         """One more path."""
@@ -195,9 +197,10 @@ class Survey:
             self.bytes += status.st_size // max(status.st_nlink, 1)
 
 
-def survey(path: str, excluded: Callable[[str], bool]) -> Survey | None:
+def survey(path: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]] = ()) -> Survey | None:
     """Look at a path and all below it; None when there is nothing. `excluded` gets paths relative to it.
 
+    `hidden` are device and inode of directories that must never move, by whatever name a bind mount gives them.
     Directories in it that hold what earlier restores replaced are passed over.
     """
     found = Survey()
@@ -206,11 +209,13 @@ def survey(path: str, excluded: Callable[[str], bool]) -> Survey | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     found.count(status)
+    if (status.st_dev, status.st_ino) in hidden:
+        found.hidden.append(".")
     ahead = [""] if stat.S_ISDIR(status.st_mode) else []
     while ahead:
         below = ahead.pop()
         try:
-            ahead.extend(_survey_directory(path, below, excluded, found))
+            ahead.extend(_survey_directory(path, below, excluded, hidden, found))
         except OSError as error:
             if error.errno not in _GONE:  # else it went meanwhile
                 raise
@@ -218,7 +223,9 @@ def survey(path: str, excluded: Callable[[str], bool]) -> Survey | None:
     return found
 
 
-def _survey_directory(path: str, below: str, excluded: Callable[[str], bool], found: Survey) -> list[str]:
+def _survey_directory(
+    path: str, below: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]], found: Survey
+) -> list[str]:
     """Count what is in the directory `below`; the directories among it."""
     directories = []
     with _opened(os.fsencode(f"{path}/{below}" if below else path)) as descriptor, os.scandir(descriptor) as listing:
@@ -236,4 +243,6 @@ def _survey_directory(path: str, below: str, excluded: Callable[[str], bool], fo
             found.count(status)
             if stat.S_ISDIR(status.st_mode):
                 directories.append(name)
+                if (status.st_dev, status.st_ino) in hidden:
+                    found.hidden.append(name)
     return directories

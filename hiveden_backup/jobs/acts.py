@@ -4,7 +4,7 @@ The record says which way; every step can be done again. Nobody starts the conta
 they would write into a mixture of old and new cannot be told apart later.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -54,6 +54,16 @@ class Settled:
         return f"{what} that was broken off {told.get(self.act.phase, 'was taken back: nothing had been replaced')}"
 
 
+def tell(settled: Settled) -> None:
+    """Put into the log what became of an act that was broken off."""
+    text = str(settled)
+    message = f"{text[:1].upper()}{text[1:]}"
+    if settled.error is None:
+        log.warning(message, job=settled.job, kind="recovered")
+    else:
+        log.error(message, job=settled.job, kind="failed", exit_code=settled.error.exit_code)
+
+
 @dataclass(frozen=True, slots=True)
 class Mover:
     """Carries acts out. `docker` is the Engine's address."""
@@ -98,7 +108,7 @@ class Mover:
             for database in act.databases:
                 _reach(point)
                 with servers(database) as (postgres, endpoint):
-                    postgres.unswap(endpoint, _staged(database))
+                    postgres.put_back(endpoint, _staged(database))
             _reach(point)
         return replace(act, phase=Phase.UNDONE, finished=self.now())
 
@@ -110,10 +120,12 @@ class Mover:
         self.acts.remove(act)
 
     def forget(self, act: Act) -> None:
-        """Remove for good what an act replaced, and its record."""
+        """Remove for good what an act replaced, or what its undo took away, and its record."""
         self._clear(act)
         if act.phase is Phase.DONE:
             self._each_database(act, lambda postgres, endpoint, swap: postgres.drop_kept(endpoint, _staged(swap)))
+        else:
+            self._each_database(act, lambda postgres, endpoint, swap: postgres.discard(endpoint, _staged(swap)))
         self.acts.remove(act)
 
     def _clear(self, act: Act) -> None:
@@ -228,6 +240,22 @@ def settle_each(mover: Mover, job: str | None = None) -> Iterator[Settled]:
             yield Settled(name, None, busy=True)
         except BackupError as error:
             yield Settled(name, None, error)
+
+
+def expire(mover: Mover, jobs: Mapping[str, Job], held: str | None = None) -> None:
+    """Remove what in-place restores replaced and whose time is over; what cannot be removed now is a warning.
+
+    `jobs` are those of the configuration, which say how long; `held` is the job whose lock the caller has.
+    """
+
+    def keep(job: str) -> float | None:
+        return jobs[job].undo_keep if job in jobs else None
+
+    try:
+        for error in mover.expire(keep, held):
+            log.warning(str(error))
+    except BackupError as error:
+        log.warning(str(error))
 
 
 def existing(docker: "Docker", names: Sequence[str]) -> tuple[list[Container], list[str]]:

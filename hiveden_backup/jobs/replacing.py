@@ -11,6 +11,7 @@ from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError,
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import ArtifactType, Manifest, Source
 from hiveden_backup.core.selection import checked
+from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host import mounts
 from hiveden_backup.host.directory import INDEX, BackupDirectory
 from hiveden_backup.host.files import translated
@@ -68,17 +69,33 @@ class Coming:
 
 @dataclass(slots=True)
 class Files:
-    """The files of a backup, and the places they go to. `absent` are volumes that are not on this machine yet."""
+    """The files of a backup, and the places they go to.
+
+    `kept_out` are the backup and the state directory, `absent` are volumes that are not on this machine yet.
+    """
 
     exclude: tuple[str, ...]
+    kept_out: tuple[str, ...] = ()
     places: list[Place] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     coming: Mapping[str, Coming] = field(default_factory=dict)
 
     def survey(self, place: Place) -> Survey | None:
-        """What is at a place now, and what of it the backup leaves out."""
-        with translated(f"looking at {place.live}", unwritable=StorageError):
-            return survey(place.live, excluded_below(place.source, self.exclude))
+        """What is at a place now, and what of it the backup leaves out. BackupError when it must not move."""
+        return survey_place(place.live, excluded_below(place.source, self.exclude), self.kept_out)
+
+
+def survey_place(live: str, excluded: Callable[[str], bool], kept_out: Sequence[str]) -> Survey | None:
+    """What is at a path now. BackupError when one of the directories `kept_out` is in it, be it under another name.
+
+    They would go with what is replaced, and be removed with that one day.
+    """
+    known = [os.stat(path) for path in kept_out if os.path.exists(path)]
+    with translated(f"looking at {live}", unwritable=StorageError):
+        found = survey(live, excluded, {(status.st_dev, status.st_ino) for status in known})
+    if found is not None and found.hidden:
+        raise _works_with(live, f"{live}/{found.hidden[0]}")
+    return found
 
 
 def excluded_below(source: str, patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -109,13 +126,13 @@ def sources_of(manifest: Manifest) -> tuple[Source, ...]:
 
 
 def find_places(
-    manifest: Manifest, exclude: tuple[str, ...], docker: "Docker | None", kept_out: Sequence[str]
+    manifest: Manifest, exclude: tuple[str, ...], docker: "Docker | None", kept_out: tuple[str, ...]
 ) -> Files:
     """The places of a backup's files on this machine. BackupError for one that cannot be replaced.
 
     `kept_out` are the backup and the state directory.
     """
-    files = Files(exclude)
+    files = Files(exclude, kept_out)
     volumes = {source.path: source.name for source in sources_of(manifest) if source.kind == "volume"}
     for root in manifest.roots:
         if absolute_path(root.path) is not None:
@@ -181,11 +198,15 @@ def _path_place(path: str, kept_out: Sequence[str]) -> Place:
 def _refuse_our_own(path: str, kept_out: Sequence[str]) -> None:
     for outside in kept_out:
         if mounts.is_below(outside, path) or mounts.is_below(path, outside):
-            raise BackupError(
-                f"{path} cannot be replaced",
-                f"{outside}, which this program works with, lies on the same way",
-                "Restore with --to DIR, and copy from there",
-            )
+            raise _works_with(path, outside)
+
+
+def _works_with(path: str, directory: str) -> BackupError:
+    return BackupError(
+        f"{path} cannot be replaced",
+        f"{directory}, which this program works with, lies on the same way",
+        "Restore with --to DIR, and copy from there",
+    )
 
 
 def refuse_mounts(path: str, table: Iterable[mounts.Mount], *, own: bool) -> None:
@@ -269,7 +290,7 @@ def check_room(backup: Backup, files: Files) -> None:
         if room + _SPARE > free:
             raise StorageError(
                 f"{backup} does not fit beside what it replaces",
-                f"It needs about {room >> 20} MiB on {device[0]}, where {free >> 20} MiB are free",
+                f"It needs about {size(room)} on {device[0]}, where {size(free)} are free",
                 "Free some space; or restore with --to DIR to another disk, and copy from there",
             )
 

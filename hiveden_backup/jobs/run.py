@@ -18,7 +18,8 @@ from hiveden_backup.host.files import make_directory, translated
 from hiveden_backup.host.ledger import Ledger
 from hiveden_backup.host.locks import job_lock
 from hiveden_backup.host.records import Result, RunRecord
-from hiveden_backup.jobs.acts import Mover
+from hiveden_backup.jobs.acts import Mover, expire
+from hiveden_backup.jobs.acts import tell as tell_act
 from hiveden_backup.jobs.catalog import backup_size
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.execution import Execution, Finished
@@ -112,7 +113,6 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
             _tidy(context, job)
         problems = [*debts, *finished.problems]
         pruned = _prune(context, job, problems)
-        expire(context, held=job.name)
     record = replace(
         record,
         result=Result.PARTIAL if problems else Result.SUCCESS,
@@ -135,6 +135,7 @@ def heal(context: Context, job: Job, current: Path | None = None) -> tuple[Backu
     """
     context.records.mark_killed(job.name, context.now(), current)
     settled = settle(context, job.name, start_timeout=job.start_timeout)
+    expire(Mover(context.state, context.config.docker, context.now), context.config.jobs, held=job.name)
     _sweep(context, job)
     return settled.problems
 
@@ -153,7 +154,7 @@ def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settle
     for act in Mover(context.state, context.config.docker, context.now).settle_all(job):
         if act.error is not None or act.act is None:
             raise act.error or BackupError(str(act))
-        log.warning(f"{str(act).capitalize()}", job=job, kind="recovered")
+        tell_act(act)
         acts.append(act.act)
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202
@@ -222,23 +223,6 @@ def _prune(context: Context, job: Job, problems: list[BackupError]) -> str:
     if gone or pruned.archives:
         log.info(f"Pruned {gone} backups and {len(pruned.archives)} archives", job=job.name, kind="pruned")
     return "done"
-
-
-def expire(context: Context, held: str | None = None) -> None:
-    """Remove what in-place restores replaced and whose time is over; what cannot be removed now is a warning.
-
-    `held` is the job whose lock the caller has.
-    """
-
-    def keep(job: str) -> float | None:
-        configured = context.config.jobs.get(job)
-        return configured.undo_keep if configured is not None else None
-
-    try:
-        for error in Mover(context.state, context.config.docker, context.now).expire(keep, held):
-            log.warning(str(error))
-    except BackupError as error:
-        log.warning(str(error))
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

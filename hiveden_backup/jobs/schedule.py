@@ -116,7 +116,7 @@ def survey(setting: Setting, *, calendars: Mapping[str, tuple[str, ...]] | None 
     if calendars is None:
         calendars = calendars_of(setting.config, setting.now())
     place = _place(setting)
-    wanted = dict(shared())
+    wanted = {**shared(), **units.common_files(place)}
     for job in setting.config.jobs.values():
         wanted |= units.unit_files(job, calendars[job.name], place)
     return compared(setting.files, calendars, wanted)

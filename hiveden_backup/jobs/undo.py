@@ -74,7 +74,7 @@ def planned(context: Context, job: str) -> Iterator[UndoPlan]:
     with ExitStack() as stack:
         if settings.containers or act.places:
             _find_containers(context, plan, stack)
-        _check(plan)
+        _check(context, plan)
         yield plan
 
 
@@ -88,10 +88,12 @@ def _find_containers(context: Context, plan: UndoPlan, stack: ExitStack) -> None
     plan.containers = tuple(existing(plan.docker, plan.job.containers)[0])
 
 
-def _check(plan: UndoPlan) -> None:
+def _check(context: Context, plan: UndoPlan) -> None:
     table = mounts.mounts()
+    kept_out = (context.config.directory, str(context.state))
     for place in plan.act.places:
         replacing.refuse_mounts(place.live, table, own=not place.volume)
+        replacing.survey_place(place.live, replacing.excluded_below(place.source, plan.act.exclude), kept_out)
     if plan.docker is not None:
         stopped = {container.id for container in plan.containers if container.running and not container.paused}
         _check_unused(plan, stopped)
@@ -104,7 +106,8 @@ def _check_unused(plan: UndoPlan, stopped: set[str]) -> None:
         return
     for place in act.places:
         old = bool(place.volume) or swaps.there(place.old)
-        files = Files(act.exclude if old else (), [Place(place.source, place.live, "", place.volume)])
+        place_now = Place(place.source, place.live, "", place.volume)
+        files = Files(act.exclude if old else (), places=[place_now])
         replacing.check_unused(docker, stopped, files)
 
 

@@ -122,7 +122,7 @@ class Selected:
 
     def _listed(self, number: int, name: str, chosen: Callable[[bytes], bool]) -> Path:
         place = self._place(number, name)
-        with place.open("wb") as file:
+        with translated(f"writing the list {place}", unwritable=StorageError), place.open("wb") as file:
             file.writelines(path + b"\0" for kind, _, path in self._paths(number) if chosen(kind))
         return place
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,24 @@ def test_the_backup_directory_is_never_swapped(program: Program) -> None:
     program.backups.rename(program.tree / "backups")
     program.config.write_text(f'directory = "{program.tree}/backups"\n')
     refused(program, backup, 1, f"{program.tree}/backups", "--to DIR")
+
+
+def test_the_backup_directory_is_not_swapped_under_another_name(program: Program) -> None:
+    """Where the program knows it by a bind mount, no mount point below the path tells."""
+    (program.tree / "file").write_text("then")
+    backup = program.run()
+    inside = program.tree / "disk/backups"
+    inside.parent.mkdir()
+    program.backups.rename(inside)
+    program.backups.mkdir()
+    subprocess.run(["mount", "--bind", inside, program.backups], check=True)
+    try:
+        refused(program, backup, 1, str(inside), "--to DIR")
+    finally:
+        subprocess.run(["umount", program.backups], check=True)
+    program.backups.rmdir()
+    inside.rename(program.backups)
+    restore(program, backup)
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -218,9 +218,17 @@ def test_a_database_alone(made: Site, engine: Engine, postgres: Server) -> None:
         assert app.started_at() != started
         kept = [name for name in postgres.databases() if name.startswith(f"{database}_before_")]
         assert len(kept) == 1
+        postgres.sql("UPDATE item SET word = 'since'", dbname=database)
         made.run("undo", "app", "--yes").succeeded()
         assert postgres.sql("SELECT word FROM item", dbname=database) == [("now",)]
         assert postgres.databases() & set(kept) == set()
+        (aside,) = (name for name in postgres.databases() if name.startswith("hiveden_staged_"))
+        postgres.sql(f'ALTER DATABASE "{aside}" ALLOW_CONNECTIONS true')
+        assert postgres.sql("SELECT word FROM item", dbname=aside) == [("since",)]
+        made.change(undo_keep="1us")
+        made.run("prune", "app").succeeded()
+        assert aside not in postgres.databases()
+        assert postgres.sql("SELECT word FROM item", dbname=database) == [("now",)]
 
 
 def test_a_database_in_a_container_with_its_raw_files_below_the_path(made: Site, engine: Engine) -> None:

@@ -94,12 +94,14 @@ class Docker:
         database: str = "",
         major: str = "",
         settings: Mapping[str, str] | None = None,
+        programs: str = "/usr",
         **options: Any,
     ) -> str:
         """Start a PostgreSQL server (the machine's own programs) as the official image does; wait until it accepts.
 
         The data directory is /var/lib/postgresql/data inside. Its sockets are in /var/run/postgresql, where /var/run is
-        an absolute link to /run. `settings` are server settings, `options` those of `create`.
+        an absolute link to /run. `settings` are server settings, `programs` is where
+        the dockerd sees this machine's /usr, `options` are those of `create`.
         """
         config = dict(options.pop("config", {}))
         config["environment"] = {
@@ -111,7 +113,7 @@ class Docker:
         }
         config.setdefault("stop_signal", "SIGINT")
         argv = ["/start.sh", *(f"--{key}={value}" for key, value in (settings or {}).items())]
-        binds = ["/usr:/usr:ro", *options.pop("binds", ())]
+        binds = [f"{programs}:/usr:ro", *options.pop("binds", ())]
         name = self.run(argv, image=images.POSTGRES, binds=binds, config=config, **options)
         self.wait_postgres(name)
         return name

@@ -33,7 +33,7 @@ export PYTHONPATH=/checkout PYTHONDONTWRITEBYTECODE=1
 exec {sys.executable} -m hiveden_backup "$@"
 """
 # Containers get control groups of their own beside the machine's; where these are mounted read-only, that is undone.
-_DOCKER = """[Unit]
+DOCKER_UNIT = """[Unit]
 Description=Docker, as the tests run it
 
 [Service]
@@ -48,12 +48,15 @@ Restart=on-failure
 [Install]
 WantedBy=multi-user.target
 """
-_MASKED = ("docker.socket", "containerd.service", "systemd-firstboot.service", "systemd-timesyncd.service")
+MASKED = ("docker.socket", "containerd.service", "systemd-firstboot.service", "systemd-timesyncd.service")
 _HIDDEN = ("etc/systemd/system", "etc/hiveden-backup", "var/lib/hiveden-backup", "var/log/journal")
 
 
 class Machine:
     """A booted systemd with the program in /usr/local/bin. `docker` is its Engine; None when made without."""
+
+    shown: Sequence[str] = (f"{CHECKOUT}:/checkout",)
+    """What of this machine is to be seen in it, and where."""
 
     def __init__(self, *, docker: bool = True, program: bool = True) -> None:
         self.name = f"hb-{secrets.token_hex(4)}"
@@ -77,9 +80,10 @@ class Machine:
         binds = [f"{self.srv}:/srv", f"{self.top / 'docker'}:/var/lib/docker"]
         argv = [
             *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe"),
-            *(f"--directory={self.root}", f"--machine={self.name}", f"--bind-ro={CHECKOUT}:/checkout"),
+            *(f"--directory={self.root}", f"--machine={self.name}"),
             *("--capability=all", "--system-call-filter=add_key keyctl bpf"),  # what an Engine needs
             *(f"--bind={bind}" for bind in binds),
+            *(f"--bind-ro={bind}" for bind in self.shown),
         ]
         enter = "".join(f'echo $$ >"{group}/cgroup.procs"\n' for group in self._make_groups())
         with open(self.top / "console", "ab") as console:
@@ -106,10 +110,10 @@ class Machine:
         (self.root / "etc/machine-id").unlink(missing_ok=True)
         (self.root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
         units = self.root / "etc/systemd/system"
-        for unit in _MASKED:
+        for unit in MASKED:
             (units / unit).symlink_to("/dev/null")
         if self.docker is not None:
-            (units / "docker.service").write_text(_DOCKER.format(name=self.name))
+            (units / "docker.service").write_text(DOCKER_UNIT.format(name=self.name))
             (units / "multi-user.target.wants").mkdir()
             (units / "multi-user.target.wants/docker.service").symlink_to("../docker.service")
         else:
@@ -168,7 +172,11 @@ class Machine:
     # ---- what goes on in it
 
     def run(
-        self, *argv: str, environment: Mapping[str, str] | None = None, stdin: str = ""
+        self,
+        *argv: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: str = "",
+        seconds: float = PATIENCE,
     ) -> "subprocess.CompletedProcess[str]":
         """Run a program in it, as root, and wait for its end."""
         clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
@@ -179,12 +187,12 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=seconds,
         )
 
-    def ok(self, *argv: str, stdin: str = "") -> str:
+    def ok(self, *argv: str, stdin: str = "", seconds: float = PATIENCE) -> str:
         """What a program that succeeds prints."""
-        done = self.run(*argv, stdin=stdin)
+        done = self.run(*argv, stdin=stdin, seconds=seconds)
         assert done.returncode == 0, f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
