@@ -186,11 +186,13 @@ def _docker_url() -> Optional[str]:
 @command("status")
 def status(as_json: bool = _JSON) -> None:
     """How each job is doing; exit 1 if anything failed or is overdue."""
+    from hiveden_backup.jobs.schedule import Setting, idle_jobs
     from hiveden_backup.jobs.status import job_status
 
     config = options.load()
+    idle = idle_jobs(Setting(config, options.config, state_directory(), now))
     with context(config) as surroundings:
-        rows = [job_status(surroundings, job) for job in config.jobs.values()]
+        rows = [job_status(surroundings, job, idle=job.name in idle) for job in config.jobs.values()]
     if as_json:
         output.print_json([row.table() for row in rows])
     else:

@@ -89,7 +89,7 @@ class Comparison:
     """What a comparison learned besides the draft it wrote.
 
     `live` weighs, per archive number of the older index, what is still live in it. `dirty` are the inodes of hard links
-    of which a name is new, changed or gone. `loose_links` tells that hard links lie where inode numbers mean little.
+    of which a name is new, changed or gone.
     """
 
     entries: int = 0
@@ -97,7 +97,6 @@ class Comparison:
     taken_weight: int = 0
     live: Counter[bytes] = field(default_factory=Counter)
     dirty: set[int] = field(default_factory=set)
-    loose_links: bool = False
 
 
 class Sink(NamedTuple):
@@ -131,6 +130,7 @@ def compare(
         sink.draft(draft)
         sink.candidates(candidates)
     cursor.pass_over()
+    result.dirty.update([new for old, new in cursor.renumbered if old in result.dirty])
     result.live.update({number[:-1]: weight for number, weight in trusted.items() if weight})
     return result
 
@@ -165,7 +165,6 @@ def _compare(
                 result.dirty.add(inode)
         if inode or number not in live:
             candidates.append(draft[-1])
-            result.loose_links |= loose and inode > 0
     cursor.line = line
     return draft, candidates
 
@@ -178,6 +177,7 @@ class _Older:
         self.line = next(lines, b"")
         self.horizon = taken_ns - MARGIN_NS
         self._loose_horizon = taken_ns - LOOSE_MARGIN_NS
+        self.renumbered: list[tuple[int, int]] = []  # of hard links that stay: the inode then and now, on loose ones
         self._dirty = dirty
 
     def archive_of(self, path: bytes, record: bytes, newest: int, trusted: Collection[bytes], *, loose: bool) -> bytes:
@@ -193,6 +193,8 @@ class _Older:
         number += b"\t"
         same = rest == record or (loose and _without_inode(rest) == _without_inode(record))
         if same and newest < (self._loose_horizon if loose else self.horizon) and number in trusted:
+            if rest != record and _hard_link(rest):
+                self.renumbered.append((_inode_of(rest), _inode_of(record)))
             self.line = next(self.lines, b"")
             return number
         self._drop()
@@ -211,6 +213,14 @@ class _Older:
         self.line = next(self.lines, b"")
 
 
+def _hard_link(rest: bytes) -> bool:
+    return rest.split(b"\t", 5)[4] not in {b"0", b"1"}
+
+
+def _inode_of(rest: bytes) -> int:
+    return int(rest.split(b"\t", _FIELDS - 1)[8])
+
+
 def _without_inode(rest: bytes) -> tuple[bytes, ...]:
     fields = rest.split(b"\t", _FIELDS - 1)
     return (*fields[:8], fields[9])
@@ -222,7 +232,6 @@ class Selection:
 
     dirty: frozenset[int]
     compacted: frozenset[bytes] = frozenset()
-    all_links: bool = False
 
     def takes(self, line: bytes) -> bool:
         """Whether this draft line's path is archived again."""
@@ -233,7 +242,7 @@ class Selection:
         number, _, _, _, _, nlink, _, _, _, inode, _ = line.split(b"\t", _FIELDS)
         if number in self.compacted:
             return True
-        return nlink not in {b"0", b"1"} and (self.all_links or int(inode) in self.dirty)
+        return nlink not in {b"0", b"1"} and int(inode) in self.dirty
 
 
 @dataclass(slots=True)

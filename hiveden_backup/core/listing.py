@@ -191,8 +191,9 @@ class Settlement:
     another type, and a hard-link member whose record has one link only or whose target is struck, absent or another
     inode (with `-T`, tar links even single files when a rename shows it the same inode twice).
 
-    `unsure` are paths that tar read as something else than the scan saw: another size or mtime. The file changed in
-    between, or a directory above it changed places with another one for a moment, which leaves no trace in the file.
+    `torn` are the names, as messages quote them, of files that changed under tar's hands. `unsure` are those, and paths
+    that tar read as something else than the scan saw: another size or mtime. The file changed in between, or a
+    directory above it changed places with another one for a moment, which leaves no trace in the file.
     The index says of them what the archive holds, with a ctime of 0, so that the next pass takes them again; so it does
     of paths with other owners or permissions, and of directories, whose entries are paths of their own.
     """
@@ -202,6 +203,7 @@ class Settlement:
     listing: Iterable[bytes]
     numbers: Mapping[bytes, bytes]
     new_number: bytes
+    torn: Collection[bytes] = ()
     entries: int = 0
     struck: list[bytes] = field(default_factory=list)
     struck_weight: int = 0
@@ -245,9 +247,10 @@ class Settlement:
         found = self._contents.held(member, expected, kind=kind, linked=nlink not in {b"0", b"1"}, inode=int(inode))
         if found is None:
             return None
-        if found == expected:
+        torn = bool(self.torn) and kind == b"f" and _quoted(path) in self.torn
+        if found == expected and not torn:
             return record
-        if kind != b"d" and (found.size, found.mtime) != (size, mtime):
+        if kind != b"d" and (torn or (found.size, found.mtime) != (size, mtime)):
             self.unsure.append(path)
         return b"\t".join((kind, *found[:3], nlink, *found[3:], b"0", inode, path))
 
@@ -260,11 +263,24 @@ class Diagnostics:
     fatal: tuple[str, ...]
 
 
+def torn(diagnostics: Iterable[str]) -> frozenset[bytes]:
+    """The names, as quoted there, of which the diagnostics say that the content changed while it was read."""
+    told = (line.partition(": ") for line in diagnostics)
+    return frozenset(
+        name.encode("ascii") for name, _, message in told if message == _CHANGED[0] or _SHRANK.fullmatch(message)
+    )
+
+
+def _quoted(path: bytes) -> bytes:
+    """`path` as tar's messages have it: they quote colons too."""
+    return escape(path).replace(b":", rb"\:")
+
+
 def classify(stderr: str, roots: Collection[bytes]) -> Diagnostics:
     """Read what tar said. A top path (`roots`, relative to `/`) that vanished is fatal."""
     changed: list[str] = []
     fatal: list[str] = []
-    tops = {escape(root).replace(b":", rb"\:").decode("ascii") for root in roots}  # messages quote colons too
+    tops = {_quoted(root).decode("ascii") for root in roots}
     for raw in stderr.splitlines():
         line = _PROGRAM.sub("", raw)
         if not line or line == _CLOSING:

@@ -1,6 +1,7 @@
 """Names: jobs, backup ids, and the encoding of odd names in file names."""
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 JOB_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
@@ -42,6 +43,15 @@ def is_backup_id(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def newest_first(ids: Iterable[str], now: datetime) -> list[str]:
+    """Ids in the order in which their backups or runs were made, as far as ids tell: newest first.
+
+    Those dated in the future come last. The clock was wrong when they were made, or is now; then all of them are.
+    """
+    mark = backup_id(now)
+    return sorted(ids, key=lambda each: (each <= mark, each), reverse=True)
 
 
 def iso(moment: datetime) -> str:

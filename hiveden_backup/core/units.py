@@ -18,6 +18,7 @@ HEADER = (
 )
 
 _DROP_IN = "50-hiveden-backup.conf"
+RECOVER_DROP_IN = f"{RECOVER}.d/{_DROP_IN}"
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - where a unit with PrivateTmp sees something else
 _MARGIN_SECONDS = 60.0
 _UNSAFE_IN_COMMAND = frozenset("\"'\\$")
@@ -68,6 +69,13 @@ def unit_files(job: Job, calendars: Sequence[str], place: Place) -> Mapping[str,
     return files
 
 
+def common_files(place: Place) -> Mapping[str, str]:
+    """What is generated for no single job: which configuration tells where Docker is, if it is not the usual one."""
+    if place.config is None:
+        return {}
+    return {RECOVER_DROP_IN: f"{HEADER}[Service]\n{_configuration(place.config)}\n"}
+
+
 def timer_text(job: Job, calendars: Sequence[str]) -> str:
     """The timer that starts a job at `calendars`."""
     lines = [
@@ -101,7 +109,7 @@ def drop_in_text(job: Job, place: Place) -> str:
         *(f"ReadWritePaths={_word(f'-{path}')}" for path in place.directories),
     ]
     if place.config is not None:
-        lines.append(f"Environment={_word(f'HIVEDEN_BACKUP_CONFIG={place.config}')}")
+        lines.append(_configuration(place.config))
     if _needs_temporary(job, place):
         lines += [
             "# The job names something in /tmp or /var/tmp: the machine's own, not the unit's.",
@@ -120,6 +128,10 @@ def drop_in_text(job: Job, place: Place) -> str:
             "SystemCallFilter=@setuid",
         ]
     return HEADER + "".join(f"{line}\n" for line in lines)
+
+
+def _configuration(file: str) -> str:
+    return f"Environment={_word(f'HIVEDEN_BACKUP_CONFIG={file}')}"
 
 
 def _needs_temporary(job: Job, place: Place) -> bool:

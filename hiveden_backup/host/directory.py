@@ -4,22 +4,23 @@ A visible directory is a finished backup, always: everything in progress and eve
 begins with a dot. Callers hold the job's lock for whatever changes something.
 """
 
+import errno
 import json
 import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hiveden_backup.core import manifest as manifests
-from hiveden_backup.core.errors import CorruptError, DirectoryError, NotFoundError
+from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
 from hiveden_backup.core.model import FORMAT, Manifest
-from hiveden_backup.core.names import is_archive_name, is_backup_id, is_job_name, iso
+from hiveden_backup.core.names import is_archive_name, is_backup_id, is_job_name, iso, newest_first
 from hiveden_backup.core.recipe import TEXT
 from hiveden_backup.host.failpoints import failpoint
-from hiveden_backup.host.files import fsync_directory, make_directory, remove, translated, write_durably
+from hiveden_backup.host.files import fsync_directory, make_directory, remove, translate, translated, write_durably
 
 MARKER = ".hiveden-backup.json"
 RECIPE = "HOW-TO-RESTORE.txt"
@@ -86,10 +87,16 @@ class BackupDirectory:
             return tuple(sorted(entry.name for entry in os.scandir(self.path) if _is_job(entry)))
 
     def backups(self, job: str) -> tuple[str, ...]:
-        """The ids of the job's finished backups, newest first."""
+        """The ids of the job's finished backups, newest first; those dated in the future last."""
         with translated(f"reading the backups of {job}"), suppress(FileNotFoundError):
-            return tuple(sorted((name for name in os.listdir(self.path / job) if is_backup_id(name)), reverse=True))
+            found = [name for name in os.listdir(self.path / job) if is_backup_id(name)]
+            return tuple(newest_first(found, datetime.now(UTC)))
         return ()
+
+    def outdates(self, job: str, identifier: str) -> bool:
+        """Whether this id would be the job's newest backup."""
+        backups = self.backups(job)
+        return identifier not in backups and newest_first((*backups, identifier), datetime.now(UTC))[0] == identifier
 
     def manifest(self, job: str, backup: str) -> Manifest:
         """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read."""
@@ -103,6 +110,8 @@ class BackupDirectory:
             raise no_such_backup(f"{job}/{backup}") from error
         except ValueError as error:
             raise CorruptError(f"{path} is damaged", str(error), "Verify the other backups of the job") from error
+        except OSError as error:
+            raise unread(path, error) from error
         return manifests.from_table(table, str(path))
 
     def archive_names(self, job: str, backup: str) -> tuple[str, ...]:
@@ -230,6 +239,8 @@ def read_archive_names(holder: Path) -> tuple[str, ...]:
         if (holder / INDEX).exists():
             raise CorruptError(f"{holder / ARCHIVE_NAMES} is missing", "", "Verify the backups of the job") from error
         return ()
+    except OSError as error:
+        raise unread(holder / ARCHIVE_NAMES, error) from error
     _check_names(names, holder)
     return names
 
@@ -243,6 +254,13 @@ def _check_names(names: Iterable[str], holder: Path) -> None:
             )
 
 
+def unread(path: Path, error: OSError) -> BackupError:
+    """Why a file of a backup could not be read. What the disk has lost is damage to this backup only."""
+    if error.errno == errno.EIO:
+        return CorruptError(f"{path} cannot be read", os.strerror(errno.EIO), "Verify the other backups of the job")
+    return translate(error, f"reading {path}")
+
+
 def no_such_backup(what: str) -> NotFoundError:
     """The error for a backup that is not there."""
     return NotFoundError(f"There is no backup {what}", "", "See what there is: hiveden-backup list")
@@ -253,12 +271,12 @@ def _is_job(entry: os.DirEntry[str]) -> bool:
 
 
 def missing_archives(directory: BackupDirectory, job: str, sizes: Collection[tuple[str, int]]) -> frozenset[str]:
-    """Those of the named archives that are not there in the size they were written with."""
+    """Those of the named archives that are not there (or cannot be looked at) in the size they were written with."""
     broken = set()
     for name, size in sizes:
         try:
             found = os.stat(directory.job_path(job) / name).st_size
-        except FileNotFoundError:
+        except OSError:
             found = -1
         if found != size:
             broken.add(name)

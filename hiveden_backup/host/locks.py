@@ -15,12 +15,14 @@ from hiveden_backup.core.errors import BusyError, StorageError
 from hiveden_backup.host.files import make_directory, translated
 
 _POLL_SECONDS = 0.1
+_CONTAINER = "container-"
 
 
 @contextlib.contextmanager
 def job_lock(state: Path, job: str, *, shared: bool = False) -> Iterator[None]:
     """Hold the job's lock for the block: alone, or `shared` with others of that kind. BusyError at once if taken."""
-    path = state / "locks" / f"{job}.lock"
+    dot = "." * job.startswith(_CONTAINER)  # else the job `container-web` and the container `web` would share a file
+    path = state / "locks" / f"{dot}{job}.lock"
     with _opened(path) as descriptor:
         if not _try(descriptor, shared=shared):
             raise BusyError(
@@ -59,7 +61,7 @@ def container_locks(state: Path, names: Iterable[str], wait: float) -> Iterator[
     deadline = time.monotonic() + wait
     with contextlib.ExitStack() as held:
         for name in sorted(set(names)):
-            path = state / "locks" / f"container-{name}.lock"
+            path = state / "locks" / f"{_CONTAINER}{name}.lock"
             descriptor = held.enter_context(_opened(path))
             while not _try(descriptor, shared=False):
                 if time.monotonic() >= deadline:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from hiveden_backup.core.errors import NotFoundError
 
-_LOOSE = re.compile(r"nfs\d?|cifs|smb3?|smbfs|9p|afs|ceph|glusterfs|ncpfs|virtiofs|vboxsf|davfs|fuse(\..*)?|fuseblk")
+_LOOSE = re.compile(
+    r"nfs\d?|cifs|smb3?|smbfs|9p|afs|ceph|glusterfs|ncpfs|virtiofs|vboxsf|davfs|fuse(\..*)?|fuseblk"
+    r"|vfat|msdos|exfat"  # Linux numbers their inodes as it meets them, and they keep times by two seconds
+)
 _OCTAL = re.compile(r"\\(\d{3})")
 _MODELESS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3"})
 
@@ -21,7 +24,7 @@ class Mount:
 
     @property
     def loose(self) -> bool:
-        """Whether inode numbers and clocks there are not to be trusted (network and FUSE)."""
+        """Whether inode numbers and clocks there are not to be trusted (network, FUSE and FAT)."""
         return _LOOSE.fullmatch(self.filesystem) is not None
 
     @property

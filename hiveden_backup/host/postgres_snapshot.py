@@ -1,6 +1,7 @@
 """A moment of a database, held still until it is dumped: its tables locked against TRUNCATE, its snapshot exported."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from hiveden_backup.core.postgres import Endpoint
 from hiveden_backup.host.postgres_connect import APPLICATION, connect, translated, type_connection
 from hiveden_backup.host.postgres_inspect import USER_SCHEMA, database_facts, row_counts
 
-_ATTEMPTS = 10
+_TRYING_SECONDS = 5.0
 
 # What pg_dump itself locks. What we may not lock it refuses, with a better reason than ours. It passes over most tables
 # that belong to an extension.
@@ -137,7 +138,8 @@ def hold(endpoint: Endpoint, dbname: str, *, lock_timeout: float, application: s
 def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> Snapshot:
     connection.execute("SET row_security = off")  # to fail rather than to count too little
     connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{max(1, round(lock_timeout * 1000))}ms")))
-    for _ in range(_ATTEMPTS):
+    deadline = time.monotonic() + _TRYING_SECONDS
+    while time.monotonic() < deadline:
         tables = _lockable(connection)
         try:
             found = _locked_snapshot(connection, tables)
@@ -161,7 +163,7 @@ def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock
         )
     raise BackupError(
         f"The tables of {dbname} on {endpoint.name} would not stand still",
-        f"In {_ATTEMPTS} attempts, tables came or went between listing and locking them",
+        f"For {_TRYING_SECONDS:g} seconds, tables came or went each time between listing and locking them",
         "Run again when less is created and dropped, or stop the container that does it (`containers`)",
     )
 

@@ -5,6 +5,7 @@ The kernel ties that to the thread that forked: start children from a thread tha
 """
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -19,6 +20,7 @@ from hiveden_backup.core.errors import BackupError, UnreachableError
 
 _TAIL_LINES = 5
 _GRACE_SECONDS = 5.0
+_PIPE_BYTES = 1 << 20
 _SIGPIPE_STATUS = -signal.SIGPIPE
 _KEPT_VARIABLES = ("PATH", "HOME", "TZ", "TMPDIR")
 
@@ -102,10 +104,10 @@ class Pipeline:
                 stderr=errors,
                 env=_environment(command),
                 cwd="/",
-                pipesize=1 << 20,
                 pass_fds=command.descriptors,
             )
         )
+        _widen(self._processes[-1].stdin, self._processes[-1].stdout)
         if len(self._processes) > 1 and (pipe := self._processes[-2].stdout) is not None:
             pipe.close()  # so that a member sees SIGPIPE when its reader is gone
 
@@ -210,6 +212,17 @@ def find_program(name: str) -> str:
     if path is None:
         raise UnreachableError(f"The program {name} is not installed", "", f"Install it: apt-get install {name}")
     return path
+
+
+def _widen(*pipes: IO[bytes] | None) -> None:
+    """Let more bytes wait in these pipes, where the user still has room for that.
+
+    It is limited for root too without CAP_SYS_RESOURCE, as in the hardened unit.
+    """
+    for pipe in pipes:
+        if pipe is not None:
+            with contextlib.suppress(PermissionError):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _argv(command: Command) -> list[str | bytes]:

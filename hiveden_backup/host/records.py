@@ -2,19 +2,20 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from hiveden_backup.core.errors import StorageError
-from hiveden_backup.core.names import backup_id, backup_time, from_iso, is_backup_id, iso
+from hiveden_backup.core.names import backup_id, backup_time, from_iso, is_backup_id, iso, newest_first
 from hiveden_backup.host.files import make_directory, translated, write_durably
 
 _KEPT_RUNS = 500
+_AHEAD = timedelta(minutes=1)  # records of runs within one second are named by the seconds after it
 
 
 class Result(StrEnum):
@@ -83,11 +84,16 @@ class Records:
             write_durably(path, json.dumps(table, indent=1).encode() + b"\n")
 
     def runs(self, job: str) -> Iterator[tuple[Path, RunRecord]]:
-        """The job's records, newest first. One that cannot be read (a torn disk) is passed over: it decides nothing."""
+        """The job's records, newest first; those dated in the future last.
+
+        One that cannot be read (a torn disk) is passed over: it decides nothing.
+        """
+        folder = self.state / "runs" / job
         with suppress(FileNotFoundError):
-            for name in sorted(os.listdir(self.state / "runs" / job), reverse=True):
-                path = self.state / "runs" / job / name
-                if is_backup_id(path.stem) and (record := _run_record(path)) is not None:
+            ids = [stem for name in os.listdir(folder) if is_backup_id(stem := name.removesuffix(".json"))]
+            for stem in newest_first(ids, datetime.now(UTC) + _AHEAD):
+                path = folder / f"{stem}.json"
+                if (record := _run_record(path)) is not None:
                     yield path, record
 
     def jobs(self) -> tuple[str, ...]:
@@ -137,9 +143,14 @@ class Records:
         """Archives whose digest failed in the last verify of some backup of the job."""
         return frozenset(name for found in self.verifications(job).values() for name in found.failed)
 
-    def forget(self, job: str, backup: str) -> None:
-        """Drop what is remembered of a backup that was removed."""
-        (self.state / "verified" / job / f"{backup}.json").unlink(missing_ok=True)
+    def forget(self, job: str, backups: Collection[str], archives: Collection[str]) -> None:
+        """Drop what is remembered of others than these `backups`; but what is damaged of `archives`, which are there.
+
+        Backups that were not verified may name them, too.
+        """
+        for backup, found in self.verifications(job).items():
+            if backup not in backups and not set(found.failed).intersection(archives):
+                (self.state / "verified" / job / f"{backup}.json").unlink(missing_ok=True)
 
 
 def _claimed(folder: Path, moment: datetime) -> Path:

@@ -14,7 +14,8 @@ _RAISING = (*_ENDING, signal.SIGALRM)
 def raise_on_signals() -> None:
     """From now on the first ending signal raises Interrupted in the main thread; later ones do nothing.
 
-    A second signal must not break off the cleanup that the first one began.
+    A second signal must not break off the cleanup that the first one began. What whoever started us wants ignored
+    (nohup the end of the session, a shell Ctrl-C for what is in the background) stays ignored.
     """
     raised = False
 
@@ -25,7 +26,8 @@ def raise_on_signals() -> None:
             raise Interrupted(number)
 
     for ending in _ENDING:
-        signal.signal(ending, interrupt)
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, interrupt)
 
 
 @contextmanager

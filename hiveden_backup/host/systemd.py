@@ -1,6 +1,7 @@
 """The running systemd, through systemctl(1): what it knows of units, and changes to them."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from hiveden_backup.host.process import Command, ProcessError, find_program, run
 _RUNNING = Path("/run/systemd/system")
 _TIMEOUT_SECONDS = 120.0
 _PROPERTIES = ("Id", "ActiveState", "UnitFileState", "NeedDaemonReload", "LastTriggerUSec")
+_MOMENT = re.compile(r"\w+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 _SETTLED = frozenset({"enabled", "enabled-runtime", "static", "alias", "masked"})
 
 
@@ -50,18 +52,18 @@ def states(units: Sequence[str]) -> Mapping[str, UnitState]:
     if not units:
         return {}
     wanted = f"--property={','.join(_PROPERTIES)}"
-    text = _systemctl("show", "--timestamp=unix", wanted, "--", *units).strip("\n")
+    text = _systemctl("show", wanted, "--", *units).strip("\n")
     tables = [dict(line.split("=", 1) for line in block.splitlines()) for block in text.split("\n\n")]
     return {unit: _state(table) for unit, table in zip(units, tables, strict=True)}
 
 
 def _state(table: Mapping[str, str]) -> UnitState:
-    trigger = table.get("LastTriggerUSec", "").removeprefix("@")
+    trigger = _MOMENT.fullmatch(table.get("LastTriggerUSec", ""))
     return UnitState(
         active=table["ActiveState"] not in ("inactive", "failed"),
         settled=table.get("UnitFileState", "") in _SETTLED,
         needs_reload=table["NeedDaemonReload"] == "yes",
-        last_trigger=datetime.fromtimestamp(int(trigger), UTC) if trigger.isdecimal() and int(trigger) else None,
+        last_trigger=datetime.fromisoformat(trigger[1]).replace(tzinfo=UTC) if trigger is not None else None,
     )
 
 
@@ -123,7 +125,7 @@ def forget_triggers(timers: Iterable[str]) -> None:
 
 
 def _systemctl(*arguments: str) -> str:
-    command = Command((find_program("systemctl"), "--no-ask-password", *arguments))
+    command = Command((find_program("systemctl"), "--no-ask-password", *arguments), environment={"TZ": "UTC"})
     try:
         return run(command, timeout=_TIMEOUT_SECONDS).stdout.decode("utf-8", "replace")
     except ProcessError as error:

@@ -35,6 +35,7 @@ class Scan:
     """The trees to scan, and what the scan counted.
 
     `roots` are bytes relative to `/`, none below another. `skip` are paths relative to `/` left out with all below;
+    so are directories whose device and inode are in `hidden`, under whatever name: a bind mount gives them another one.
     `excluded` decides further ones. `loose_devices` are the device numbers of network and FUSE file systems.
     Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects` are files by whose names a
     database seems to be in use there.
@@ -42,6 +43,7 @@ class Scan:
 
     roots: tuple[bytes, ...]
     skip: Collection[bytes] = ()
+    hidden: Collection[tuple[int, int]] = ()
     excluded: Callable[[bytes], bool] | None = None
     one_file_system: bool = False
     loose_devices: Collection[int] = ()
@@ -90,12 +92,12 @@ class Scan:
                 return []
             raise translate(error, f"reading the directory /{os.fsdecode(directory)}") from error
 
-    def _children(self, directory: bytes, device: int) -> list[Scanned]:
+    def _children(self, parent: bytes, device: int) -> list[Scanned]:
         """The sorted entries of one directory. An empty record marks where those below a subdirectory belong."""
         found: list[Scanned] = []
         append, skip, excluded, scanned = found.append, self.skip, self.excluded, self._scanned
-        prefix = directory + b"/" if directory else b""
-        with _opened(b"/" + directory) as descriptor, os.scandir(descriptor) as listing:
+        prefix = parent + b"/" if parent else b""
+        with _opened(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
             for entry in listing:
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
                 if path in skip or (excluded is not None and excluded(path)):
@@ -110,8 +112,11 @@ class Scan:
                 if item is None:
                     self.sockets += 1
                     continue
+                directory = status.st_mode & _FORMAT == stat.S_IFDIR
+                if directory and (status.st_dev, status.st_ino) in self.hidden:
+                    continue
                 append(item)
-                if status.st_mode & _FORMAT == stat.S_IFDIR:
+                if directory:
                     if not (self.one_file_system and status.st_dev != device):
                         append((path + b"/", b"", 0, 0, 0, False))
                 elif path.endswith(_SUSPECT_ENDINGS) and _suspect(path, status):

@@ -57,7 +57,7 @@ def executable() -> str:
 class Written:
     """What the last apply wrote: paths below the directory of units, each with the digests that are ours.
 
-    `unfinished` are the timers that were to be started by one that did not come to its end.
+    `unfinished` are those that an apply was about to change which did not come to its end.
     """
 
     digests: Mapping[str, tuple[str, ...]]
@@ -108,7 +108,7 @@ class UnitFiles:
             return None
 
     def _alike(self) -> Iterable[Path]:
-        for pattern in (units.TEMPLATE, units.RECOVER, units.timer("*"), units.drop_in("*")):
+        for pattern in (units.TEMPLATE, units.RECOVER, units.RECOVER_DROP_IN, units.timer("*"), units.drop_in("*")):
             yield from self.directory.glob(pattern)
 
     @property
@@ -155,7 +155,7 @@ class UnitFiles:
     def sweep(self) -> None:
         """Remove what an apply that was killed had staged."""
         with translated(f"writing {self.directory}", unwritable=StorageError):
-            for pattern in (f".hiveden-backup*{_STAGED}", f"hiveden-backup@*.service.d/.*{_STAGED}"):
+            for pattern in (f".hiveden-backup*{_STAGED}", f"hiveden-backup*.service.d/.*{_STAGED}"):
                 for path in self.directory.glob(pattern):
                     path.unlink(missing_ok=True)
                     if path.parent != self.directory:

@@ -64,7 +64,7 @@ def _checkpoint(directory: BackupDirectory, job: str, warnings: list[str]) -> St
     home = directory.job_path(job) / CHECKPOINT
     try:
         facts = json.loads((home / _CHECKPOINT_FACTS).read_bytes())
-        if facts["id"] <= max(directory.backups(job), default=""):
+        if not directory.outdates(job, facts["id"]):
             return None
         if digest(home / INDEX)[1] != facts["sha256"]:
             warnings.append(f"The checkpoint of {job} is damaged and not built upon")

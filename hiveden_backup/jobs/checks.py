@@ -27,6 +27,7 @@ from hiveden_backup.jobs.schedule import skipped
 from hiveden_backup.jobs.space import check_room
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
+_PID_FILE = "postmaster.pid"
 _DEVICE_OPTION = "device"
 _DEFAULT_DOCKER = "unix:///var/run/docker.sock"
 
@@ -138,11 +139,15 @@ def check_trees(plan: Plan, context: Context) -> None:
     roots = _outermost(source.path for source in sources)
     kept_out = {os.path.realpath(context.config.directory), os.path.realpath(context.state)}
     for root in roots:
-        if any(mounts.is_below(root, outside) for outside in kept_out):
+        if any(mounts.is_below(root, outside) or _same(root, outside) for outside in kept_out):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
             plan.findings.fail("path", error)
     exclude = tuple(dict.fromkeys(_real_patterns(job.exclude, sources)))
     plan.trees = Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.exists(other) and os.path.samefile(one, other)
 
 
 def _real_patterns(patterns: Sequence[str], sources: Sequence[Source]) -> Iterator[str]:
@@ -260,6 +265,29 @@ def _check_live_databases(plan: Plan, writers: Sequence[tuple[str, Container]]) 
             f'Add "{owners[0].name}" to `containers`; or exclude its files, and dump it if it is PostgreSQL',
         )
         plan.findings.fail("live database", error)
+
+
+def check_host_servers(plan: Plan) -> None:
+    """No PostgreSQL of this machine itself works in what is archived: nothing stops it."""
+    for path in plan.looked.suspects if plan.looked is not None else ():
+        stopped = any(mounts.is_below(path, source) for each in plan.containers for source in _written(each))
+        if os.path.basename(path) == _PID_FILE and not stopped and _works_there(path):
+            error = BackupError(
+                f"{path} belongs to a PostgreSQL server that runs on this machine",
+                "A copy of its files while it runs does not restore",
+                "Exclude its files, and dump its databases: a [[postgres]] table with a `dsn`",
+            )
+            plan.findings.fail("live database", error)
+
+
+def _works_there(pid_file: str) -> bool:
+    """Whether the process of a server's pid file is that server; a file that a crash left names some other, or none."""
+    try:
+        with open(pid_file, encoding="ascii") as file:
+            pid = int(file.readline())
+        return os.path.samefile(f"/proc/{pid}/cwd", os.path.dirname(pid_file))
+    except (OSError, ValueError):
+        return False
 
 
 def _written(container: Container) -> Iterator[str]:

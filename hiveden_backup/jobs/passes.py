@@ -26,7 +26,7 @@ from hiveden_backup.core.index import (
     select,
     split_records,
 )
-from hiveden_backup.core.listing import Settlement
+from hiveden_backup.core.listing import Settlement, torn
 from hiveden_backup.core.model import Archive, Job
 from hiveden_backup.host import mounts, process, tar
 from hiveden_backup.host.directory import ARCHIVES
@@ -55,6 +55,11 @@ class Trees:
             except FileNotFoundError as error:
                 raise NotFoundError(f"The job's path {root} is gone", "", "Mount it, or correct the job") from error
         return found
+
+    def hidden(self) -> frozenset[tuple[int, int]]:
+        """Device and inode of the directories that are never archived: a bind mount shows them elsewhere, too."""
+        found = [os.stat(path) for path in self.skip if os.path.exists(path)]
+        return frozenset((status.st_dev, status.st_ino) for status in found)
 
     def ignores(self, point: str) -> bool:
         """Whether what is mounted at `point` is no concern of the job."""
@@ -102,7 +107,7 @@ class Look:
     @property
     def selection(self) -> Selection:
         """What must be archived, before compaction adds to it."""
-        return Selection(frozenset(self.comparison.dirty), all_links=self.comparison.loose_links)
+        return Selection(frozenset(self.comparison.dirty))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ class Passed:
     """A settled pass.
 
     `struck` are the paths that the new index leaves out because no archive holds them, `unsure` those that changed
-    between the scan and their reading.
+    between the scan and the end of their reading.
     """
 
     state: State
@@ -153,6 +158,7 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
     scan = Scan(
         roots=tuple(os.fsencode(root.lstrip("/")) for root in trees.roots),
         skip=frozenset(os.fsencode(path.lstrip("/")) for path in trees.skip),
+        hidden=trees.hidden(),
         excluded=matcher(trees.exclude) if trees.exclude else None,
         one_file_system=trees.one_file_system,
         loose_devices=frozenset(device for view in views.values() for device in view.loose_devices),
@@ -238,6 +244,7 @@ def settle(taken: Take, index: Path, level: int) -> Passed:
         listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
         numbers=numbers,
         new_number=b"%d" % len(kept),
+        torn=torn(taken.diagnostics),
     )
     with translated(f"writing {index}"), tar.compressing(index, level) as stream:
         lines = settlement.records()

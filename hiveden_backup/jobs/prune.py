@@ -62,13 +62,17 @@ def prune(
         for decision in planned.decisions:
             if not decision.keep:
                 directory.delete(job, decision.id)
-                records.forget(job, decision.id)
-        return Pruned(planned.decisions, directory.collect_garbage(job))
+        return Pruned(planned.decisions, _collect_garbage(directory, records, job))
 
 
 def delete(directory: BackupDirectory, records: Records, job: str, backup: str) -> tuple[str, ...]:
     """Remove one backup and the archives that nothing names any more; their names. The caller holds the job's lock."""
     with translated(f"deleting {job}/{backup}"):
         directory.delete(job, backup)
-        records.forget(job, backup)
-        return directory.collect_garbage(job)
+        return _collect_garbage(directory, records, job)
+
+
+def _collect_garbage(directory: BackupDirectory, records: Records, job: str) -> tuple[str, ...]:
+    removed = directory.collect_garbage(job)
+    records.forget(job, directory.backups(job), tuple(directory.archives(job)))
+    return removed

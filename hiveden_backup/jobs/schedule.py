@@ -15,7 +15,7 @@ from hiveden_backup.core.dst import Gap, gaps
 from hiveden_backup.core.errors import BackupError, ConfigError, Problem
 from hiveden_backup.core.model import Config, Finding, Job, Status
 from hiveden_backup.core.names import iso
-from hiveden_backup.core.schedule import to_calendars
+from hiveden_backup.core.schedule import ScheduleError, to_calendars
 from hiveden_backup.core.toml_keys import join
 from hiveden_backup.host import systemd
 from hiveden_backup.host.calendar import upcoming
@@ -71,6 +71,11 @@ class Survey:
         """Wanted timers that would not elapse, now or after the next boot, though their files may be right."""
         return tuple(timer for timer in self.timers if not (self.states[timer].active and self.states[timer].settled))
 
+    @property
+    def outdated(self) -> tuple[str, ...]:
+        """Wanted timers of which systemd has loaded something else than what their files say."""
+        return tuple(timer for timer in self.timers if self.states[timer].needs_reload)
+
     def diff(self) -> str:
         """The changes to files, as `diff -u` shows them."""
         paths = (path for group in (self.changes.added, self.changes.changed, self.changes.removed) for path in group)
@@ -111,7 +116,7 @@ def survey(setting: Setting, *, calendars: Mapping[str, tuple[str, ...]] | None 
     if calendars is None:
         calendars = calendars_of(setting.config, setting.now())
     place = _place(setting)
-    wanted = dict(shared())
+    wanted = {**shared(), **units.common_files(place)}
     for job in setting.config.jobs.values():
         wanted |= units.unit_files(job, calendars[job.name], place)
     return compared(setting.files, calendars, wanted)
@@ -148,20 +153,28 @@ def calendars_of(config: Config, now: datetime) -> Mapping[str, tuple[str, ...]]
             if problem is None:
                 lines += to_calendars(expression)
             else:
-                key = join(("jobs", job.name, "schedule"))
-                problems.append(Problem("", key, " ".join(filter(None, (problem.what, problem.why))), problem.hint))
+                problems.append(as_problem(job.name, problem))
         found[job.name] = tuple(dict.fromkeys(lines))
     if problems:
         raise ConfigError(problems)
     return found
 
 
+def as_problem(job: str, error: BackupError) -> Problem:
+    """What is wrong with a job's schedule, as a problem of the configuration."""
+    return Problem("", join(("jobs", job, "schedule")), ". ".join(filter(None, (error.what, error.why))), error.hint)
+
+
 def problem_of(expression: str, now: datetime) -> BackupError | None:
-    """What is wrong with a schedule that the configuration accepted: systemd cannot read it, or a line never elapses.
+    """What is wrong with a schedule: it means nothing, systemd cannot read it, or a line never elapses.
 
     UnreachableError without systemd-analyze.
     """
-    for line in to_calendars(expression):
+    try:
+        lines = to_calendars(expression)
+    except ScheduleError as error:
+        return BackupError(error.message, "", error.hint)
+    for line in lines:
         try:
             if upcoming([line], 1, now):
                 continue
@@ -202,14 +215,28 @@ def _zone_of(line: str) -> tuple[str, tzinfo]:
 
 
 def timer_findings(setting: Setting, jobs: Sequence[Job]) -> Sequence[Finding]:
-    """What `check` says of the installed timers; nothing on a machine that systemd does not run."""
+    """What `check` says of the installed timers, where there should be any."""
     try:
-        found = survey(setting) if systemd.running() else None
+        found = survey(setting) if _has_timers(setting) else None
     except BackupError:  # what is wrong with a schedule is said where it is checked
         found = None
     if found is None:
         return ()
     return [_timer_finding(job, found.drift(job.name)) for job in jobs if job.schedule or found.drift(job.name)]
+
+
+def idle_jobs(setting: Setting) -> frozenset[str]:
+    """The jobs that have a schedule, but no timer that starts them, where there should be one."""
+    timers = {units.timer(job.name): job.name for job in setting.config.jobs.values() if job.schedule}
+    if not timers or not _has_timers(setting):
+        return frozenset()
+    return frozenset(timers[timer] for timer, state in systemd.states(list(timers)).items() if not state.active)
+
+
+def _has_timers(setting: Setting) -> bool:
+    """Whether this machine has timers for the configuration: for its own, and for any other that was applied."""
+    own = setting.config_file.absolute() == DEFAULT_CONFIG
+    return systemd.running() and (own or bool(setting.files.written().digests))
 
 
 def _timer_finding(job: Job, drift: str | None) -> Finding:

@@ -1,20 +1,18 @@
 """`schedule apply`, `set`, `unset` and `remove`: units made to be what the configuration says, or left as they were."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import structlog
 
 from hiveden_backup.core import units
-from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError
-from hiveden_backup.host import config_files, systemd
+from hiveden_backup.core.errors import BackupError, BusyError, ConfigError, NotFoundError
+from hiveden_backup.host import systemd
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.locks import units_lock
 from hiveden_backup.host.units import UnitFiles, Written, digest
 from hiveden_backup.jobs import configure
-from hiveden_backup.jobs.schedule import Setting, Survey, calendars_of, compared, survey
+from hiveden_backup.jobs.schedule import Setting, Survey, as_problem, calendars_of, compared, problem_of, survey
 
 log = structlog.get_logger()
 
@@ -39,39 +37,29 @@ def remove(files: UnitFiles) -> units.Changes:
 
 def set_schedule(setting: Setting, job: str, expression: str) -> units.Changes:
     """Write a job's schedule to the managed drop-in, and apply. Refused when systemd could not make sense of it."""
+    _check_job(setting, job)
+    problem = problem_of(expression, setting.now())
+    if problem is not None:
+        raise ConfigError([as_problem(job, problem)])
     return _reschedule(setting, job, expression)
 
 
 def unset_schedule(setting: Setting, job: str) -> units.Changes:
     """Let a job run only when it is told to, and apply."""
+    _check_job(setting, job)
     return _reschedule(setting, job, [])
 
 
-def _reschedule(setting: Setting, job: str, schedule: str | list[str]) -> units.Changes:
+def _check_job(setting: Setting, job: str) -> None:
     systemd.require(change=True)
     if job not in setting.config.jobs:
         known = ", ".join(setting.config.jobs) or "none"
         raise NotFoundError(f"There is no job {job}", f"The configuration has: {known}", "Name one of these")
-    with _reverted_on_failure(setting.config_file):
-        config = configure.merge(setting.config_file, {"jobs": {job: {"schedule": schedule}}})
-        return apply(replace(setting, config=config))
 
 
-@contextmanager
-def _reverted_on_failure(config_file: Path) -> Iterator[None]:
-    """What the block does to the managed drop-in does not outlive its failure."""
-    before: list[Mapping[str, object]] = []
-
-    def keep(table: Mapping[str, object]) -> Mapping[str, object]:
-        before.append(table)
-        return table
-
-    config_files.update_managed(config_file, keep)
-    try:
-        yield
-    except BaseException:
-        config_files.update_managed(config_file, lambda _: before[0])
-        raise
+def _reschedule(setting: Setting, job: str, schedule: str | list[str]) -> units.Changes:
+    config = configure.merge(setting.config_file, {"jobs": {job: {"schedule": schedule}}})
+    return apply(replace(setting, config=config))
 
 
 # ---- the change itself -----------------------------------------------------------------------------------------------
@@ -82,16 +70,12 @@ def _change(files: UnitFiles, found: Survey) -> units.Changes:
     changes = found.changes
     _refuse_foreign(files, changes.added)
     _refuse_running(changes.removed)
-    stale_load = any(found.states[timer].needs_reload for timer in found.timers)
-    recover = units.RECOVER if found.wanted and not found.states[units.RECOVER].settled else ""
-    if not (changes or found.idle or found.written.unfinished or stale_load or recover):
+    restarted = {*changes.added, *changes.changed, *found.idle, *found.written.unfinished, *found.outdated}
+    touched = [timer for timer in found.timers if timer in restarted]
+    recovers = not found.wanted or found.states[units.RECOVER].settled
+    if not (changes or touched or found.written.unfinished) and recovers:
         return changes
-    touched = [
-        timer
-        for timer in found.timers
-        if timer in (*changes.added, *changes.changed, *found.idle, *found.written.unfinished)
-    ]
-    files.put_written(_both(found, touched))
+    files.put_written(_both(found, changes, touched))
     try:
         _swap(files, found, changes, touched)
         systemd.enable([*touched, *([units.RECOVER] if found.wanted else [])])
@@ -145,12 +129,12 @@ def _put_back(files: UnitFiles, found: Survey, changes: units.Changes) -> None:
             log.error(f"While the old units were put back: {failure}")
 
 
-def _both(found: Survey, unfinished: Iterable[str]) -> Written:
-    """What is ours while it changes: the old and the new. It is there, should we be killed."""
+def _both(found: Survey, changes: units.Changes, touched: Iterable[str]) -> Written:
+    """What is ours while it changes, the old and the new: it is there, should we be killed."""
     digests = {path: found.written.digests.get(path, ()) for path in found.installed}
     for path, text in found.wanted.items():
         digests[path] = tuple(dict.fromkeys((*digests.get(path, ()), digest(text))))
-    return Written(digests, tuple(unfinished))
+    return Written(digests, tuple({*touched, *changes.added, *changes.changed, *changes.removed}))
 
 
 def _timers(paths: Iterable[str]) -> list[str]:

@@ -6,12 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hiveden_backup.core import units
 from hiveden_backup.core.errors import BackupError, BusyError
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.schedule import ScheduleError, to_calendars
-from hiveden_backup.host import systemd
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.locks import job_lock
 from hiveden_backup.host.records import Result, RunRecord, Verification
@@ -59,8 +57,11 @@ class JobStatus:
         }
 
 
-def job_status(context: Context, job: Job) -> JobStatus:
-    """The status of one job. A backup directory that is not there is the job's failure, not the command's."""
+def job_status(context: Context, job: Job, *, idle: bool = False) -> JobStatus:
+    """The status of one job; `idle` when it has a schedule, but no timer that starts it.
+
+    A backup directory that is not there is the job's failure, not the command's.
+    """
     runs = [record for _, record in context.records.runs(job.name) if record.result is not Result.BUSY]
     last = _with_truth(context, job, runs[0]) if runs else None
     try:
@@ -71,7 +72,7 @@ def job_status(context: Context, job: Job) -> JobStatus:
     except BackupError as error:
         newest, trouble = None, str(error)
     next_run, interval = _next_run(context, job)
-    if idle := _idle(job):
+    if idle:
         next_run = None
     success = newest.finished if newest is not None else None
     age = (context.now() - success).total_seconds() if success is not None else None
@@ -137,11 +138,3 @@ def _next_run(context: Context, job: Job) -> tuple[datetime | None, float | None
         return None, None  # `check` says what is wrong with it
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
     return (moments[0] if moments else None), (max(gaps) if gaps else None)
-
-
-def _idle(job: Job) -> bool:
-    """Whether nothing starts a job that has a schedule, although systemd runs this machine."""
-    if not job.schedule or not systemd.running():
-        return False
-    timer = units.timer(job.name)
-    return not systemd.states([timer])[timer].active

@@ -27,6 +27,7 @@ def planned(context: Context, job: Job, spool: Path, *, full: bool = False) -> I
         checks.check_servers(plan)
         checks.look_at_trees(plan, context, full=full)
         checks.check_mounted_by_others(plan)
+        checks.check_host_servers(plan)
         checks.check_space(plan)
         yield plan
 

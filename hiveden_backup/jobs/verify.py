@@ -1,8 +1,6 @@
 """Does a backup hold what it says? Digests of every file, every archive decoded and held against the index."""
 
-import errno
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -17,8 +15,7 @@ from hiveden_backup.core.listing import Contents, Metadata, escape, members
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest
 from hiveden_backup.core.selection import checked
 from hiveden_backup.host import tar
-from hiveden_backup.host.directory import ARCHIVE_NAMES, INDEX, SUMS, BackupDirectory, read_archive_names
-from hiveden_backup.host.files import translate
+from hiveden_backup.host.directory import ARCHIVE_NAMES, INDEX, SUMS, BackupDirectory, read_archive_names, unread
 from hiveden_backup.host.records import Records, Verification
 from hiveden_backup.jobs.catalog import Backup, show_path
 from hiveden_backup.jobs.passes import records
@@ -177,6 +174,8 @@ def check_sums(directory: BackupDirectory, backup: Backup) -> None:
         lines = sums.read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, ValueError) as error:
         raise CorruptError(f"{sums} is missing or damaged", str(error), _HINT) from error
+    except OSError as error:
+        raise unread(sums, error) from error
     listed = set()
     for line in lines:
         digest, _, name = line.partition("  ")
@@ -204,8 +203,6 @@ def _check_digest(path: Path, expected: str, progress: Progress) -> None:
     except FileNotFoundError as error:
         raise CorruptError(f"{path} is missing", "", _HINT) from error
     except OSError as error:
-        if error.errno == errno.EIO:  # the disk has lost it
-            raise CorruptError(f"{path} cannot be read", os.strerror(errno.EIO), _HINT) from error
-        raise translate(error, f"reading {path}") from error
+        raise unread(path, error) from error
     if digest.hexdigest() != expected:
         raise CorruptError(f"{path} is damaged", "Its SHA-256 is not what was written", _HINT)

@@ -262,6 +262,8 @@ def test_another_configuration_is_what_the_units_use(timed: Timed) -> None:
     timed.machine.ok("hiveden-backup", "--config", other, "schedule", "apply")
     timed.machine.ok("systemctl", "start", "hiveden-backup@a")
     assert timed.record("a")["result"] == "success"
+    told = timed.machine.show(SHARED[0], "Environment")["Environment"]
+    assert "HIVEDEN_BACKUP_CONFIG=/etc/hiveden-backup/my other.toml" in told
     assert (timed.machine.path(STATE) / "units.json").exists()
 
 

@@ -25,10 +25,11 @@ def test_timers_run_jobs_and_the_journal_tells(timed: Timed) -> None:
     """One with a container and a database in another, one with files only."""
     timed.app("immich_server")
     timed.docker.postgres(name="immich_postgres")
+    timed.machine.write("/srv/more/file", "more")
     source = {"container": "immich_postgres"}
     jobs: Jobs = {
         "immich": {"schedule": SOON, "containers": ["immich_server"], "postgres": [source]},
-        "files": {"schedule": [SOON, "30 3 1 * mon"]},
+        "files": {"schedule": [SOON, "30 3 1 * mon"], "paths": ["/srv/more"]},
         "broken": {"paths": ["/srv/none"]},
     }
     timed.configure(jobs).init().apply()
@@ -149,6 +150,22 @@ def test_a_backup_directory_that_goes_away_is_not_written_below(timed: Timed) ->
     machine.run("systemctl", "start", "hiveden-backup@app")
     assert timed.record()["exit_code"] == 73
     assert list(machine.path(BACKUPS).iterdir()) == []
+
+
+def test_a_killed_run_whose_disk_is_gone_has_its_container_back(timed: Timed) -> None:
+    """Not even the directory is there any more, so the unit cannot make it writable for what comes after the run."""
+    machine = timed.machine
+    timed.app()
+    machine.ok("mount", "-t", "tmpfs", "tmpfs", BACKUPS)
+    timed.configure({"app": {"containers": ["app"]}}).init().apply()
+    timed.fail_at("app", "stop:hold")
+    timed.begin()
+    process = timed.held()
+    machine.ok("umount", "--lazy", BACKUPS)
+    machine.ok("rmdir", BACKUPS)
+    machine.ok("kill", "-KILL", str(process))
+    assert timed.ended() == "signal"
+    timed.is_up_again()
 
 
 def test_a_container_that_somebody_stopped_stays_stopped(timed: Timed) -> None:

@@ -176,3 +176,9 @@ def test_a_lock_works_on_a_full_disk(tmp_path: Path) -> None:
             assert (tmp_path / "locks/immich.lock").read_text() == ""
             with open(tmp_path / "locks/immich.lock") as file, pytest.raises(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_job_may_be_called_as_the_lock_of_its_container_is(tmp_path: Path) -> None:
+    """Else its run would wait for itself, for `lock_wait`."""
+    with job_lock(tmp_path, "container-web"), container_locks(tmp_path, ["web"], 0):
+        assert len(list((tmp_path / "locks").iterdir())) == 2

@@ -149,3 +149,19 @@ def test_at_any_moment(tmp_path: Path, engine: Engine, how: signal.Signals) -> N
             check_invariants(made, up=[app], swept=how is signal.SIGTERM)
         made.run("run", "app").succeeded()
         check_invariants(made, up=[app])
+
+
+def test_nohup_keeps_a_run_going_when_the_session_ends(tmp_path: Path) -> None:
+    """As people start a first run that takes the night."""
+    with site(tmp_path) as made:
+        large(made.data / "large")
+        made.configure({"app": {"paths": [str(made.data)], **SLOW}})
+        made.init()
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            process = made.start("run", "app")
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        reach(made, process, "*.hot.tar.zst")
+        made.finish(process, signal.SIGHUP).succeeded()
+        assert len(made.ids()) == 1

@@ -123,3 +123,20 @@ def test_an_archive_put_right_again_is_trusted_again(program: Program) -> None:
     time.sleep(1)
     again = program.run()
     assert program.archives(again)[0]["added"] is False
+
+
+def test_an_archive_found_damaged_stays_so_when_that_backup_is_deleted(program: Program) -> None:
+    """Others name it too, and the next run must not build upon it."""
+    program.age()
+    older, newer = program.run(), program.run()
+    (archive,) = program.archives(newer)
+    flip(program.backups / "files" / archive["path"])
+    assert program.call("verify", f"files/{older}").returncode == 65
+    program.ok("delete", older, "--yes")
+    made = program.run()
+    assert archive["path"] not in [each["path"] for each in program.archives(made)]
+    program.ok("verify", made)
+    program.ok("delete", newer, "--yes")
+    assert list(program.place.glob("state/verified/files/*")) == [
+        program.place / f"state/verified/files/{made}.json"
+    ], "the archive is gone, and so is what was known of it"

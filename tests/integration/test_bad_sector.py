@@ -1,0 +1,39 @@
+"""A disk that has lost a sector of one backup: that one is damaged, and nothing else stands still for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.job import Site, site
+
+UNREADABLE = "/proc/self/mem"
+"""Reading its beginning ends with EIO."""
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Site]:
+    with site(tmp_path) as made:
+        (made.data / "file").write_text("content")
+        made.configure({"app": {"paths": [str(made.data)], "retention": {"keep_last": 5}}})
+        made.init()
+        made.run("run", "app").succeeded()
+        yield made
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "files.archives", "SHA256SUMS"])
+def test_new_backups_are_made_all_the_same(bed: Site, name: str) -> None:
+    damaged = bed.ids()[0]
+    path = bed.job() / damaged / name
+    path.unlink()
+    path.symlink_to(UNREADABLE)
+    bed.run("verify", damaged).failed(65, str(path))
+    if name == "manifest.json":
+        bed.run("list").failed(65, str(path), "cannot be read")
+    done = bed.run("run", "app")
+    assert "defect" not in done.err
+    # where the lists of archives cannot be read, nothing is pruned, and that is told
+    assert done.code == (1 if name in {"manifest.json", "files.archives"} else 0), done.err
+    assert bed.record()["backup"] == bed.ids()[0]
+    bed.run("verify", bed.ids()[0]).succeeded()
+    assert len(bed.ids()) == 2

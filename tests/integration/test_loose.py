@@ -1,0 +1,42 @@
+"""Trees on a FUSE file system: nothing that did not change is archived again."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.support.job import site
+
+LONG_AGO = 10**9
+
+
+def linked(library: Path, name: str, other: str) -> None:
+    (library / name).write_text("content")
+    os.link(library / name, library / other)
+    for path in (library / name, library):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+def test_hard_links_there_are_archived_once(tmp_path: Path) -> None:
+    """A library of hard links on a pool of disks must not be archived whole in each run."""
+    with site(tmp_path) as made:
+        library, pool = made.path / "library", made.data / "pool"
+        library.mkdir()
+        pool.mkdir()
+        linked(library, "a", "b")
+        made.configure({"app": {"paths": [str(pool)]}})
+        made.init()
+        subprocess.run(["bindfs", "--ctime-from-mtime", str(library), str(pool)], check=True)
+        try:
+            made.run("run", "app").succeeded()
+            assert made.manifest()["roots"][0]["mounts"] == [str(pool)]
+            linked(library, "c", "d")
+            made.run("run", "app").succeeded()
+            older, newer = made.manifest()["archives"]
+            assert older["live_bytes"] > newer["live_bytes"]
+            (library / "a").unlink()  # b's times do not tell on this file system, its count of links does
+            made.run("run", "app").succeeded()
+        finally:
+            subprocess.run(["umount", str(pool)], check=True)
+        restored = made.restored("x") / str(pool).lstrip("/")
+        assert sorted(path.name for path in restored.iterdir()) == ["b", "c", "d"]
+        assert (restored / "b").read_text() == "content"
