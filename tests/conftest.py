@@ -1,3 +1,9 @@
 """Where the fixtures that many tests share live: each file of tests/support brings its own."""
 
-pytest_plugins = ["tests.support.dockerd", "tests.support.machine", "tests.support.fresh", "tests.support.postgres"]
+pytest_plugins = [
+    "tests.support.dockerd",
+    "tests.support.machine",
+    "tests.support.fresh",
+    "tests.support.postgres",
+    "tests.support.readme",
+]

@@ -78,11 +78,11 @@ def now() -> datetime:
 
 
 def trigger() -> str:
-    """What made this run: `api` when told so, `timer` when systemd started us for one, else `manual`."""
+    """What made this run: `timer` when systemd started us for one, `api` when told so, else `manual`."""
+    if os.environ.get("TRIGGER_UNIT", "").endswith(".timer"):
+        return "timer"
     told = os.environ.get("HIVEDEN_BACKUP_TRIGGER", "")
-    if told in ("api", "timer", "manual"):
-        return told
-    return "timer" if os.environ.get("TRIGGER_UNIT", "").endswith(".timer") else "manual"
+    return told if told in ("api", "timer") else "manual"
 
 
 def _version(asked: bool) -> None:

@@ -1,4 +1,4 @@
-"""Commands on backups that are there: list, show, diff, restore, verify, delete."""
+"""Commands on backups that are there: list, show, diff, verify, delete."""
 
 import sys
 from contextlib import ExitStack
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from hiveden_backup.jobs.catalog import Backup
 
 _MEANING = "An id, JOB/latest, JOB/ID, or a unique beginning."
-_BACKUP = typer.Argument(..., metavar="BACKUP", help=_MEANING)
+BACKUP = typer.Argument(..., metavar="BACKUP", help=_MEANING)
 _JSON = typer.Option(False, "--json", help="Print JSON.")
-_PREVIEW = 50
 
 
 @command("list")
@@ -60,7 +59,7 @@ def list_backups(
 
 @command("show")
 def show(
-    backup: str = _BACKUP,
+    backup: str = BACKUP,
     files: bool = typer.Option(False, "--files", help="List the paths in it."),
     as_json: bool = _JSON,
 ) -> None:
@@ -114,12 +113,16 @@ def _described(table: dict) -> "list[str]":  # type: ignore[type-arg] # the JSON
             for each in manifest["containers"]
         )
     lines.extend(f"warning     {warning}" for warning in manifest["warnings"])
-    lines.extend(["", "The job's configuration:", "", to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})])
-    return [output.printable(line) for part in lines for line in part.rstrip().split("\n")]
+    lines.extend(["", "The job's configuration:", ""])
+    toml = to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})
+    return [
+        *(output.printable(line) for part in lines for line in part.rstrip().split("\n")),
+        *(output.printable_toml(line) for line in toml.rstrip().split("\n")),
+    ]
 
 
 @command("diff")
-def diff(older: str = _BACKUP, newer: str = _BACKUP, as_json: bool = _JSON) -> None:
+def diff(older: str = BACKUP, newer: str = BACKUP, as_json: bool = _JSON) -> None:
     """List the paths that differ between two backups.
 
     Both are of one job: + added, ~ changed, - removed.
@@ -137,74 +140,6 @@ def diff(older: str = _BACKUP, newer: str = _BACKUP, as_json: bool = _JSON) -> N
     for sign, paths in signs.values():
         for path in paths:
             typer.echo(f"{sign} {output.printable(catalog.show_path(path))}")
-
-
-@command("restore")
-def restore(  # noqa: PLR0917 - typer calls it by keyword
-    backup: str = _BACKUP,
-    to: Optional[Path] = typer.Option(
-        None, "--to", help="Restore files below this new or empty directory.", metavar="DIR"
-    ),
-    only: Optional[list[str]] = typer.Option(
-        None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB"
-    ),
-    database: Optional[str] = typer.Option(None, "--database", help="Restore this database.", metavar="DB"),
-    server: Optional[str] = typer.Option(None, "--server", help="Of this server, where several have it.", metavar="S"),
-    new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),
-    as_json: bool = _JSON,
-) -> None:
-    """Get files or a database back, beside what is there."""
-    from hiveden_backup.jobs import catalog
-
-    directory = options.directory()
-    found = catalog.resolve(directory, backup)
-    match to, database:
-        case None, None:
-            raise UsageError("Say what to restore", "", "Give --to DIR for files, or --database DB --as NAME")
-        case _, None:
-            if new_name is not None or server is not None:
-                raise UsageError("--as and --server go with --database", "", "See hiveden-backup restore --help")
-            _restore_files(found, Path(to or "").absolute(), only or [], as_json=as_json)
-        case None, _:
-            if new_name is None or only:
-                raise UsageError("A database is restored as a new one", "", f"Give --database {database} --as NAME")
-            _restore_database(found, str(database), server, new_name, as_json=as_json)
-        case _:
-            raise UsageError("--to and --database are two restores", "", "Give one of them")
-
-
-def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
-    from hiveden_backup.cli.running import context
-    from hiveden_backup.host.locks import job_lock
-    from hiveden_backup.jobs.restore import refuse_inside, restore_files
-
-    directory = options.directory()
-    refuse_inside(to, directory)
-    with context(options.load()) as surroundings, job_lock(state_directory(), found.job, shared=True):
-        surroundings.progress.begin("restore")
-        restored = restore_files(directory, found, to, only, surroundings.progress.advance)
-    if as_json:
-        output.print_json(
-            {"id": found.id, "job": found.job, "target": str(to), "entries": restored.entries, "bytes": restored.bytes}
-        )
-    else:
-        typer.echo(
-            f"Restored {output.count(restored.entries, 'path')}, {output.size(restored.bytes)}, from {found} to {to}."
-        )
-
-
-def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
-    from hiveden_backup.cli.running import context
-    from hiveden_backup.host.locks import job_lock
-    from hiveden_backup.jobs.restore_database import restore_as
-
-    config = options.load()
-    with context(config) as surroundings, job_lock(state_directory(), found.job, shared=True):
-        restored = restore_as(surroundings, options.directory(), found, database, server=server, new_name=new_name)
-    if as_json:
-        output.print_json({"id": found.id, "job": found.job, "database": new_name, "server": restored.server})
-    else:
-        typer.echo(f"Restored {database} from {found} as the new database {new_name} on {restored.server}.")
 
 
 @command("verify")
@@ -276,7 +211,7 @@ def _decode_dump(path: Path, artifact) -> None:  # type: ignore[no-untyped-def] 
 
 
 @command("delete")
-def delete(backup: str = _BACKUP, yes: bool = typer.Option(False, "--yes", help="Do it.")) -> None:
+def delete(backup: str = BACKUP, yes: bool = typer.Option(False, "--yes", help="Do it.")) -> None:
     """Remove one backup, whole."""
     from hiveden_backup.host.locks import job_lock
     from hiveden_backup.jobs import catalog

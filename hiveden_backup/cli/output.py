@@ -51,6 +51,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def printable_toml(text: str) -> str:
+    """As `printable`, for TOML, which knows other escapes: it means the same afterwards."""
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in text)
+
+
 def printable_lines(text: str) -> str:
     """As `printable`, for a text whose own line breaks stand."""
     return "\n".join(printable(line) for line in text.split("\n"))

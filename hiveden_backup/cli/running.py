@@ -139,6 +139,11 @@ def prune(
             codes.append(error.exit_code)
         else:
             rows.extend((job.name, each) for each in pruned.table())
+    if not dry_run:
+        from hiveden_backup.jobs.acts import Mover, expire
+
+        with context(config) as surroundings:
+            expire(Mover(surroundings.state, config.docker, now), config.jobs)
     if as_json:
         output.print_json([row for _, row in rows])
     else:
@@ -149,35 +154,53 @@ def prune(
 
 @command("recover")
 def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only what this job owes.")) -> None:
-    """Start the containers that a killed run left stopped."""
+    """Put right what a killed run or restore left: finish or take back the restore, start the containers.
+
+    What in-place restores replaced is removed when its time is over.
+    """
     from hiveden_backup.cli import log
     from hiveden_backup.host import journal
     from hiveden_backup.host.ledger import Ledger
+    from hiveden_backup.jobs.acts import Mover, expire, settle_each
+    from hiveden_backup.jobs.acts import tell as tell_act
     from hiveden_backup.jobs.recover import recover as pay_all
     from hiveden_backup.jobs.recover import tell
+
+    config = _configuration()
+    address = config.docker if config is not None else None
+    mover = Mover(state_directory(), address, now)
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
         from hiveden_backup.host.containers import connect as dial
 
-        return dial(_docker_url())
+        return dial(address)
 
     log.configure(verbose=options.verbose, quiet=options.quiet)
-    payments = pay_all(connect, Ledger(state_directory()), job)
+    settled = list(settle_each(mover, job))
+    for each in settled:
+        if journal.is_stderr():
+            tell_act(each)
+        else:
+            typer.echo(output.printable(f"{each.job}: {each}"))
+    failed = {each.job: each.error for each in settled if each.error is not None}
+    payments = pay_all(connect, Ledger(state_directory()), job, waiting=failed.keys())
     for payment in payments:
         if journal.is_stderr():
             tell(payment)
             continue
         detail = f" ({payment.detail})" if payment.detail else ""
         typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
-    if not payments and not options.quiet:
+    expire(mover, config.jobs if config is not None else {})
+    if not payments and not settled and not options.quiet:
         typer.echo("Nothing is owed.")
-    raise typer.Exit(common_exit_code(payment.exit_code for payment in payments))
+    codes = [*(error.exit_code for error in failed.values()), *(payment.exit_code for payment in payments)]
+    raise typer.Exit(common_exit_code(codes))
 
 
-def _docker_url() -> Optional[str]:
-    """Where Docker is. Debts must be paid even when the configuration is broken: then the default place."""
+def _configuration() -> "Optional[Config]":
+    """Debts must be paid even when the configuration is broken: then Docker is sought at its default place."""
     try:
-        return options.load().docker
+        return options.load()
     except BackupError as error:
         report(error)
         return None
@@ -236,6 +259,7 @@ def _chosen(config: "Config", names: Sequence[str]) -> "list[Job]":
 @contextmanager
 def context(config: "Config") -> "Iterator[Context]":
     """What jobs need around them; while the block lasts, stderr has the log and, on a terminal, the progress line."""
+    import os
     import sys
 
     from hiveden_backup.cli import log
@@ -245,6 +269,7 @@ def context(config: "Config") -> "Iterator[Context]":
     progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Phase()
     log.configure(verbose=options.verbose, quiet=options.quiet, progress=progress)
     try:
-        yield Context(config, state_directory(), now, local_zone(), progress, trigger())
+        invocation = os.environ.get("INVOCATION_ID", "")
+        yield Context(config, state_directory(), now, local_zone(), progress, trigger(), invocation)
     finally:
         progress.clear()

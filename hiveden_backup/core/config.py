@@ -69,6 +69,11 @@ def job_table(job: Job) -> dict[str, object]:
     return _set_values(own)
 
 
+def retention_table(retention: Retention) -> dict[str, object]:
+    """The rules that are set, as they would be written in `[retention]`."""
+    return _set_values(_plain_values(retention))
+
+
 def complete_table(config: Config) -> dict[str, object]:
     """The effective configuration with every key there is; None where a key is not set and has no fixed default."""
     return {

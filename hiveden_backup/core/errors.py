@@ -34,6 +34,14 @@ class UsageError(BackupError):
     exit_code = 2
 
 
+class AmbiguousError(UsageError):
+    """What was asked for could mean several things, or contradicts what is there."""
+
+
+class UnfitError(UsageError):
+    """A value that can be read, but not used."""
+
+
 class CorruptError(BackupError):
     """A backup's content is not what was written."""
 

@@ -14,8 +14,10 @@ from hiveden_backup.core.model import (
     ArtifactType,
     DatabaseFacts,
     Extension,
+    Grant,
     Manifest,
     Root,
+    Setting,
     Source,
     StoppedContainer,
     Table,
@@ -115,11 +117,34 @@ def _artifact(table: Mapping[str, Any]) -> Artifact:
 
 def _database(table: Mapping[str, Any]) -> DatabaseFacts:
     names = ("server_version", "encoding", "locale", "ctype", "locale_provider", "icu_locale", "owner")
+    plain: dict[str, Any] = {name: _text(table[name]) for name in names}
     return DatabaseFacts(
-        **{name: _text(table[name]) for name in names},
+        **plain,
         extensions=_many(Extension, table["extensions"]),
         tables=_many(Table, table["tables"]),
+        **_whole(table),
     )
+
+
+def _whole(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What belongs to a database as a whole; version 0.1.0 did not record it."""
+    if "settings" not in table:
+        return {}
+    limit = table["connection_limit"]
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"connection_limit is {limit!r}")
+    return {
+        **{name: _text(table[name]) for name in ("icu_rules", "tablespace", "comment")},
+        "connection_limit": limit,
+        "grants": None if table["grants"] is None else _many(Grant, table["grants"]),
+        "settings": tuple(_setting(row) for row in table["settings"]),
+        "roles": tuple(_text(role) for role in table["roles"]),
+    }
+
+
+def _setting(row: Mapping[str, Any]) -> Setting:
+    value = row["value"]
+    return Setting(_text(row["role"]), _text(row["name"]), None if value is None else _text(value))
 
 
 def _many(kind: type[_T], rows: Sequence[Mapping[str, Any]]) -> tuple[_T, ...]:

@@ -181,10 +181,33 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseFacts:
-    """What a database was made with: all that CREATE DATABASE needs, and what came with it.
+class Grant:
+    """A privilege on a database. `grantee` "" is PUBLIC."""
 
-    `locale` is LC_COLLATE; `locale_provider` is `libc` or `icu`; `icu_locale` only with the latter.
+    grantee: str
+    privilege: str
+    grantable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What `ALTER DATABASE ... SET` or, for one `role`, `ALTER ROLE ... IN DATABASE ... SET` left.
+
+    `value` is as PostgreSQL stores it; None when it may be a secret, which only the dump has.
+    """
+
+    role: str
+    name: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What a database was made with: all that CREATE DATABASE needs, what belongs to it as a whole, its tables.
+
+    `locale` is LC_COLLATE; `locale_provider` is `libc`, `icu` or `builtin`; `icu_locale` only with the latter two.
+    `grants` None means PostgreSQL's own defaults; `roles` are all that its content belongs or is granted to.
+    The fields from `icu_rules` on have their defaults in backups of version 0.1.0, which did not record them.
     """
 
     server_version: str
@@ -196,6 +219,13 @@ class DatabaseFacts:
     owner: str
     extensions: tuple[Extension, ...] = ()
     tables: tuple[Table, ...] = ()
+    icu_rules: str = ""
+    tablespace: str = ""
+    connection_limit: int = -1
+    comment: str = ""
+    grants: tuple[Grant, ...] | None = None
+    settings: tuple[Setting, ...] = ()
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import IO, Protocol
 
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.names import backup_id
 
 NAME_BYTES = 63
 """What PostgreSQL keeps of a name; it cuts longer ones silently, so they are refused before."""
@@ -17,9 +19,19 @@ NAME_BYTES = 63
 SCRATCH_PREFIX = "hiveden_scratch_"
 """How the names of databases begin that exist only while something is restored."""
 
+STAGED_PREFIX = "hiveden_staged_"
+"""How the names of databases begin that are complete and wait for the name of a live one."""
+
 MAINTENANCE = ("postgres", "template1")
 """Databases to talk to a server through when none is named."""
 
+PARALLEL_BYTES = 32 << 20
+"""From what size of a compressed dump on it is restored with several connections."""
+
+MOST_JOBS = 4
+"""With how many at most."""
+
+_PARALLEL_SINCE = 14
 _KEPT = re.compile(r".+_before_\d{8}T\d{6}Z", re.DOTALL)
 _TOOL_VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 _PASSFILE_LINE = re.compile(r"((?:\\.|[^:\\])*):" * 4 + r"(.*)")
@@ -176,8 +188,23 @@ def major_of(server_version: str) -> int:
 
 
 def is_ours(database: str) -> bool:
-    """Whether a database is one that this program made: a scratch one, or an old one kept for undo."""
-    return database.startswith(SCRATCH_PREFIX) or _KEPT.fullmatch(database) is not None
+    """Whether a database is one that this program made: a scratch or staged one, or an old one kept for undo."""
+    return database.startswith((SCRATCH_PREFIX, STAGED_PREFIX)) or _KEPT.fullmatch(database) is not None
+
+
+def staged_name(live: str, moment: datetime) -> str:
+    """What a database is called that waits to become `live`; as long as any name may be."""
+    return f"{STAGED_PREFIX}{backup_id(moment)}_{_digest(live, 16)}"
+
+
+def kept_name(live: str, moment: datetime) -> str:
+    """`NAME_before_20261123T023000Z`: what a replaced database is called. A long name is cut, with a digest of it."""
+    suffix = f"_before_{backup_id(moment)}"
+    room = NAME_BYTES - len(suffix)
+    if len(live.encode("utf-8")) > room:
+        begin = live.encode("utf-8")[: room - 9].decode("utf-8", "ignore")
+        live = f"{begin}~{_digest(live, 8)}"
+    return live + suffix
 
 
 def select_databases(facts: ServerFacts, source: PostgresSource, server: str) -> tuple[str, ...]:
@@ -284,6 +311,15 @@ def choose_restore_tool(dump_major: int, tools: Iterable[PgTools], server_major:
         return equal[-1]
     nearest = fit[0].major
     return [tool for tool in fit if tool.major == nearest][-1]
+
+
+def restore_jobs(size: int, cpus: int, tool: PgTools) -> int:
+    """How many connections to restore a dump of `size` compressed bytes with; 1 is a stream without a spool.
+
+    Several pay where there is much to do and more than one processor. Before 14 they cannot read a dump that was
+    written to a pipe.
+    """
+    return min(cpus, MOST_JOBS) if size >= PARALLEL_BYTES and tool.major >= _PARALLEL_SINCE and not tool.inside else 1
 
 
 def _versions(tools: Sequence[PgTools]) -> str:

@@ -12,6 +12,7 @@ _TIMEOUT_SECONDS = 30.0
 _HINT = "Look at `man systemd.time` and try it with: systemd-analyze calendar 'EXPRESSION'"
 
 _ELAPSE = re.compile(r" *(?:Next elapse|Iter(?:ation|\.) #\d+): \w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\b.*")
+_NORMALIZED = re.compile(r"^Normalized form: (.*)$", re.MULTILINE)
 _IN_UTC = re.compile(r" *\(in UTC\): \w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 
 
@@ -24,19 +25,31 @@ def upcoming(lines: Sequence[str], count: int, now: datetime | None = None) -> t
     """
     if not lines or count < 1:
         return ()
+    options = [f"--iterations={count}"]
+    if now is not None:
+        options.append(f"--base-time={now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
+    return tuple(sorted(set(_moments(_analyzed(lines, *options))))[:count])
+
+
+def _analyzed(lines: Sequence[str], *options: str) -> str:
+    """What `systemd-analyze calendar` says of the lines."""
     for line in lines:
         if not line.isprintable():
             raise BackupError(f"{line!r} is not a systemd calendar", "It has a control character in it", _HINT)
-    argv = [_installed(), "calendar", f"--iterations={count}"]
-    if now is not None:
-        argv.append(f"--base-time={now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
     try:
-        done = run(Command([*argv, "--", *lines]), timeout=_TIMEOUT_SECONDS)
+        done = run(Command([_installed(), "calendar", *options, "--", *lines]), timeout=_TIMEOUT_SECONDS)
     except ProcessError as error:
         quoted = ", ".join(f"'{line}'" for line in lines)
         several = "is not a systemd calendar" if len(lines) == 1 else "are not all systemd calendars"
         raise BackupError(f"{quoted} {several}", "; ".join(error.stderr.splitlines()), _HINT) from error
-    return tuple(sorted(set(_moments(done.stdout.decode())))[:count])
+    return done.stdout.decode()
+
+
+def normalized(lines: Sequence[str]) -> tuple[str, ...]:
+    """Each of the calendars in systemd's own spelling (`Mon..Fri *-*-* 12:00:00`). Errors are those of `upcoming`."""
+    if not lines:
+        return ()
+    return tuple(_NORMALIZED.findall(_analyzed(lines)))
 
 
 def _moments(text: str) -> Iterator[datetime]:

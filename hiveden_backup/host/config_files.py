@@ -44,21 +44,30 @@ def update_managed(path: Path, change: Change) -> Config:
     One process at a time does so. ConfigError, and nothing is written, when the result would not be valid.
     """
     with _locked(path):
-        managed = Layer(f"{_DROP_INS}/{MANAGED}", {})
-        others = []
-        for layer in _read_layers(path):
-            if layer.name == managed.name:
-                managed = layer
-            else:
-                others.append(layer)
-        managed = Layer(managed.name, change(managed.table))
-        merged = merge([*others, managed])
-        config = parse(merged.table, merged.origin)
+        table, config = _changed(path, change)
         target = managed_file(path)
         with translated(f"writing {target}"):
             make_directory(target.parent)
-            write_durably(target, (_HEADER + "\n" + to_toml(managed.table)).encode())
+            write_durably(target, (_HEADER + "\n" + to_toml(table)).encode())
     return config
+
+
+def preview(path: Path, change: Change) -> Config:
+    """The configuration that `update_managed` would lead to. Nothing is written."""
+    return _changed(path, change)[1]
+
+
+def _changed(path: Path, change: Change) -> tuple[Mapping[str, object], Config]:
+    managed = Layer(f"{_DROP_INS}/{MANAGED}", {})
+    others = []
+    for layer in _read_layers(path):
+        if layer.name == managed.name:
+            managed = layer
+        else:
+            others.append(layer)
+    managed = Layer(managed.name, change(managed.table))
+    merged = merge([*others, managed])
+    return managed.table, parse(merged.table, merged.origin)
 
 
 def to_toml(table: Mapping[str, object]) -> str:

@@ -94,8 +94,7 @@ class Docker:
 
     def containers(self) -> tuple[Container, ...]:
         """All containers, running or not, sorted by name."""
-        ids = [summary["Id"] for summary in self._summaries()]
-        records = [self._inspect(self._api.inspect_container, "container", one) for one in ids]
+        records = [self._inspect(self._api.inspect_container, "container", each["Id"]) for each in self._summaries()]
         found = [values.container(record) for record in records if record is not None]  # some may just have gone
         return tuple(sorted(found, key=lambda container: container.name))
 
@@ -107,6 +106,11 @@ class Docker:
         with _calling(self.address, "listing the volumes"):
             names = [volume["Name"] for volume in self._api.volumes()["Volumes"] or ()]
         raise NotFoundError(f"There is no volume {name}", "", values.closest(name, names, "docker volume ls"))
+
+    def create_volume(self, name: str) -> Volume:
+        """Make a local volume; one that is there stays as it is."""
+        with _calling(self.address, f"creating the volume {name}"):
+            return values.volume(self._api.create_volume(name))
 
     def _inspect(self, ask: Callable[[str], Any], kind: str, name: str) -> Mapping[str, Any] | None:
         """What Docker knows; None when there is nothing of that name."""
@@ -233,8 +237,7 @@ class Docker:
 
         The SDK's own way loses bytes that arrive together with the head of the answer.
         """
-        path = f"/v{self._api.api_version}/exec/{exec_id}/start"
-        answer = b""
+        path, answer = f"/v{self._api.api_version}/exec/{exec_id}/start", b""
         with contextlib.ExitStack() as undo:
             connection = undo.enter_context(_dial(self.address))
             connection.sendall(opening(path, b'{"Detach":false,"Tty":false}'))

@@ -29,6 +29,7 @@ CONNECTION_PARAMETERS = {
 READABLE_MESSAGES = "-c lc_messages=C"
 """An option to have the server's messages in English, which tell why a program failed. Only for superusers."""
 
+_MAX_MILLISECONDS = 2**31 - 1
 _NO_TIMEOUTS = (
     (0, "statement_timeout"),
     (0, "lock_timeout"),
@@ -67,6 +68,11 @@ def connect(endpoint: Endpoint, dbname: str | None = None, *, application: str =
         except NotFoundError:
             continue
     return _connect(endpoint, names[-1], application)
+
+
+def milliseconds(seconds: float) -> int:
+    """A timeout as PostgreSQL takes it: it knows no fractions, 0 would be none at all, and it counts to 24 days."""
+    return min(max(1, round(seconds * 1000)), _MAX_MILLISECONDS)
 
 
 def end_backends(endpoint: Endpoint, application: str, *, prefix: bool = False) -> int:

@@ -13,7 +13,7 @@ from typing import IO, Self
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
 from hiveden_backup.core.postgres import Endpoint, ExecStream, PgTools, ServerFacts
 from hiveden_backup.host.files import translate
-from hiveden_backup.host.postgres_connect import READABLE_MESSAGES, end_backends
+from hiveden_backup.host.postgres_connect import READABLE_MESSAGES, end_backends, milliseconds
 from hiveden_backup.host.postgres_snapshot import Snapshot
 from hiveden_backup.host.postgres_tools import command
 from hiveden_backup.host.process import Command, Pipeline, ProcessError
@@ -34,7 +34,7 @@ def dump_command(snapshot: Snapshot, tool: PgTools, *, lock_timeout: float, appl
         "--format=custom",
         "--compress=0",
         f"--snapshot={snapshot.id}",
-        f"--lock-wait-timeout={max(1, round(lock_timeout * 1000))}",
+        f"--lock-wait-timeout={milliseconds(lock_timeout)}",
     ]
     return command(
         snapshot.endpoint,

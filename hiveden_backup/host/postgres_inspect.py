@@ -8,6 +8,7 @@ from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import DatabaseFacts, Extension, Table
 from hiveden_backup.core.postgres import DatabaseInfo, Endpoint, ServerFacts
 from hiveden_backup.host.postgres_connect import connect, translated, type_connection
+from hiveden_backup.host.postgres_properties import with_properties
 
 USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 """The SQL condition for schemas (as `n`) that pg_dump takes tables from."""
@@ -71,11 +72,11 @@ def inspect(endpoint: Endpoint) -> ServerFacts:
 
 
 def database_facts(connection: type_connection) -> DatabaseFacts:
-    """What the connected database was made with, and its extensions; without its tables."""
+    """What the connected database was made with, what belongs to it as a whole, its extensions; not its tables."""
     (info,) = _databases(connection, "WHERE d.datname = current_database()")
     version = connection.execute("SELECT current_setting('server_version')").fetchone()
     extensions = connection.execute("SELECT extname, extversion FROM pg_extension ORDER BY 1").fetchall()
-    return DatabaseFacts(
+    facts = DatabaseFacts(
         server_version=str(version[0]) if version else "",
         encoding=info.encoding,
         locale=info.collate,
@@ -85,6 +86,7 @@ def database_facts(connection: type_connection) -> DatabaseFacts:
         owner=info.owner,
         extensions=tuple(Extension(name, number) for name, number in extensions),
     )
+    return with_properties(connection, facts)
 
 
 def privileges(connection: type_connection) -> tuple[str, ...]:
@@ -109,6 +111,16 @@ def row_counts(connection: type_connection) -> tuple[Table, ...]:
         row = connection.execute(query).fetchone()
         tables.append(Table(label, row[0] if row else 0))
     return tuple(tables)
+
+
+def extension_tables(connection: type_connection) -> frozenset[str]:
+    """The tables that belong to an extension, called as `row_counts` calls them."""
+    rows = connection.execute(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_depend AS d JOIN pg_class AS c ON c.oid = d.objid"
+        " JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.deptype = 'e'"
+    ).fetchall()
+    return frozenset(name for (name,) in rows)
 
 
 def _databases(connection: type_connection, where: str) -> tuple[DatabaseInfo, ...]:

@@ -41,7 +41,7 @@ def scratch_database(endpoint: Endpoint, facts: DatabaseFacts) -> Iterator[str]:
                 _create(connection, endpoint, name, facts)
             yield name
         except BaseException as error:
-            _drop_after(endpoint, name, error)
+            drop_after(endpoint, name, error)
             raise
         drop_database(endpoint, name)
 
@@ -73,15 +73,21 @@ def drop_database(endpoint: Endpoint, name: str) -> None:
                 return
 
 
-def _drop_after(endpoint: Endpoint, name: str, error: BaseException) -> None:
+def drop_after(endpoint: Endpoint, name: str, error: BaseException) -> None:
     """Drop what a failure left. When that fails too, the first error is still the one to tell; it says what is left."""
     try:
         drop_database(endpoint, name)
     except BackupError as failure:
-        left = f"The scratch database {name} is still there, to be dropped when the server is well again: {failure}"
-        error.add_note(left)
-        if isinstance(error, BackupError):
-            error.hint = f"{error.hint}. {left}" if error.hint else left
+        add(
+            error, f"The scratch database {name} is still there, to be dropped when the server is well again: {failure}"
+        )
+
+
+def add(error: BaseException, text: str) -> None:
+    """Have an error tell one thing more, on the screen too where it is one of ours."""
+    error.add_note(text)
+    if isinstance(error, BackupError):
+        error.hint = f"{error.hint}. {text}" if error.hint else text
 
 
 def _create(connection: type_connection, endpoint: Endpoint, name: str, facts: DatabaseFacts) -> None:
@@ -99,6 +105,11 @@ def _create(connection: type_connection, endpoint: Endpoint, name: str, facts: D
         texts.append(("LOCALE_PROVIDER", provider))
     if provider != "libc":
         texts.append((f"{provider.upper()}_LOCALE", facts.icu_locale))
+    if facts.icu_rules:
+        texts.append(("ICU_RULES", facts.icu_rules))
+    known = "SELECT 1 FROM pg_tablespace WHERE spcname = %s"
+    if facts.tablespace and connection.execute(known, (facts.tablespace,)).fetchone() is not None:
+        options.append(("TABLESPACE", sql.Identifier(facts.tablespace)))
     parts = [sql.SQL(f"{key} = {{}}").format(value) for key, value in options]
     parts += [sql.SQL(f"{key} = {{}}").format(sql.Literal(value)) for key, value in texts]
     try:

@@ -10,7 +10,13 @@ from psycopg import errors, sql
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import DatabaseFacts, Table
 from hiveden_backup.core.postgres import Endpoint
-from hiveden_backup.host.postgres_connect import APPLICATION, connect, translated, type_connection
+from hiveden_backup.host.postgres_connect import (
+    APPLICATION,
+    connect,
+    milliseconds,
+    translated,
+    type_connection,
+)
 from hiveden_backup.host.postgres_inspect import USER_SCHEMA, database_facts, row_counts
 
 _TRYING_SECONDS = 5.0
@@ -87,7 +93,10 @@ class Snapshot:
             return database_facts(self.connection)
 
     def row_counts(self) -> tuple[Table, ...]:
-        """The exact rows of every table that the dump has data of. Reads all of them."""
+        """The exact rows of every table that the dump has data of.
+
+        Looking into the dump for them, as it passes, would cost several times what the server needs to count.
+        """
         with self._asking(f"counting the rows of {self.dbname}"):
             return row_counts(self.connection)
 
@@ -137,7 +146,7 @@ def hold(endpoint: Endpoint, dbname: str, *, lock_timeout: float, application: s
 
 def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> Snapshot:
     connection.execute("SET row_security = off")  # to fail rather than to count too little
-    connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{max(1, round(lock_timeout * 1000))}ms")))
+    connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{milliseconds(lock_timeout)}ms")))
     deadline = time.monotonic() + _TRYING_SECONDS
     while time.monotonic() < deadline:
         tables = _lockable(connection)

@@ -32,7 +32,10 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run. `backup` is the id of what it published; `prune` is `done`, `failed` or `skipped`."""
+    """One run. `backup` is the id of what it published; `prune` is `done`, `failed` or `skipped`.
+
+    `invocation` is systemd's id of the unit's run, "" outside of units.
+    """
 
     job: str
     started: datetime
@@ -46,6 +49,7 @@ class RunRecord:
     prune: str = "skipped"
     trigger: str = "manual"
     warnings: tuple[str, ...] = ()
+    invocation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,14 @@ def decompressed(path: Path) -> Iterator[IO[bytes]]:
         with output(Command(("zstd", "-q", "-dc", "--", str(path)))) as stream:
             yield stream
     except ProcessError as error:
-        raise CorruptError(f"{path} cannot be decoded", error.why, "Verify the other backups of the job") from error
+        raise _undecoded(error, path) from error
+
+
+def _undecoded(error: ProcessError, path: Path) -> BackupError:
+    """What the failure of a reader says of `path`. One that was ended, or ran out of memory, says nothing."""
+    if error.status < 0:
+        return error
+    return CorruptError(f"{path} cannot be decoded", error.why, "Verify the other backups of the job")
 
 
 def chunks(stream: IO[bytes]) -> Iterator[bytes]:
@@ -167,14 +174,18 @@ def _reason_of(error: ProcessError) -> Exception:
 
 
 def list_members(archive: Path, listing: Path) -> None:
-    """Put an archive's listing into the new file `listing`; all of it is decoded. CorruptError when that fails."""
+    """Put an archive's listing into the new file `listing`; all of it is decoded. CorruptError when that fails.
+
+    OSError when the listing does not fit: written by tar itself, it would look like the archive's fault.
+    """
+    decompress = Command(("zstd", "-q", "-dc", "--", str(archive)))
     try:
-        with listing.open("xb") as file:
-            tar = Command(("tar", "-t", *LISTING, "-f", "-"))
-            with Pipeline(Command(("zstd", "-q", "-dc", "--", str(archive))), tar, stdout=file.fileno()):
-                pass
+        with listing.open("xb") as file, output(decompress, Command(("tar", "-t", *LISTING, "-f", "-"))) as stream:
+            for chunk in chunks(stream):
+                file.write(chunk)
+            file.flush()
     except ProcessError as error:
-        raise CorruptError(f"{archive} cannot be decoded", error.why, "Verify the other backups of the job") from error
+        raise _undecoded(error, archive) from error
 
 
 def extract(archive: Path, names: Path, target: Path) -> None:
@@ -191,6 +202,8 @@ def extract(archive: Path, names: Path, target: Path) -> None:
         with Pipeline(Command(("zstd", "-q", "-dc", "--", str(archive))), Command(tar)) as pipeline:
             pipeline.stdout.read()
     except ProcessError as error:
+        if error.status < 0:
+            raise
         if error.program == "tar" and not any(damage in error.stderr for damage in _DAMAGES):
             raise StorageError(
                 f"{target} does not take all of {archive.name}", error.why, "Restore to a disk with room and owners"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
+from hiveden_backup.core.acts import HOLDER_PREFIX
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.index import HEADER_BYTES, Scanned
 from hiveden_backup.host.files import translate
@@ -36,9 +37,9 @@ class Scan:
 
     `roots` are bytes relative to `/`, none below another. `skip` are paths relative to `/` left out with all below;
     so are directories whose device and inode are in `hidden`, under whatever name: a bind mount gives them another one.
-    `excluded` decides further ones. `loose_devices` are the device numbers of network and FUSE file systems.
-    Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects` are files by whose names a
-    database seems to be in use there.
+    `excluded` decides further ones; trees kept for undo are left out, too. `loose_devices` are the device numbers of
+    network and FUSE file systems. Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects`
+    are files by whose names a database seems to be in use there.
     """
 
     roots: tuple[bytes, ...]
@@ -100,7 +101,8 @@ class Scan:
         with _opened(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
             for entry in listing:
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
-                if path in skip or (excluded is not None and excluded(path)):
+                kept_for_undo = entry.name.startswith(HOLDER_PREFIX)
+                if kept_for_undo or path in skip or (excluded is not None and excluded(path)):
                     continue
                 try:
                     status = entry.stat(follow_symlinks=False)
@@ -171,3 +173,76 @@ def _gone(root: bytes, error: OSError) -> BackupError:
     if error.errno in _GONE:
         return NotFoundError(f"The job's path /{os.fsdecode(root)} is gone", "", "Mount it, or correct the job")
     return translate(error, f"reading the job's path /{os.fsdecode(root)}")
+
+
+@dataclass(slots=True)
+class Survey:
+    """What lies at a path: how many paths, bytes of regular files, the newest time of change (ns).
+
+    `left_out` are the topmost paths below it, relative to it, that a backup leaves out; they are not counted. `hidden`
+    are directories in it that must never move, relative to it.
+    """
+
+    paths: int = 0
+    bytes: int = 0
+    newest_ns: int = 0
+    left_out: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+
+    def count(self, status: os.stat_result) -> None:
+        """One more path."""
+        self.paths += 1
+        self.newest_ns = max(self.newest_ns, status.st_mtime_ns)
+        if stat.S_ISREG(status.st_mode):
+            self.bytes += status.st_size // max(status.st_nlink, 1)
+
+
+def survey(path: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]] = ()) -> Survey | None:
+    """Look at a path and all below it; None when there is nothing. `excluded` gets paths relative to it.
+
+    `hidden` are device and inode of directories that must never move, by whatever name a bind mount gives them.
+    Directories in it that hold what earlier restores replaced are passed over.
+    """
+    found = Survey()
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    found.count(status)
+    if (status.st_dev, status.st_ino) in hidden:
+        found.hidden.append(".")
+    ahead = [""] if stat.S_ISDIR(status.st_mode) else []
+    while ahead:
+        below = ahead.pop()
+        try:
+            ahead.extend(_survey_directory(path, below, excluded, hidden, found))
+        except OSError as error:
+            if error.errno not in _GONE:  # else it went meanwhile
+                raise
+    found.left_out.sort()
+    return found
+
+
+def _survey_directory(
+    path: str, below: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]], found: Survey
+) -> list[str]:
+    """Count what is in the directory `below`; the directories among it."""
+    directories = []
+    with _opened(os.fsencode(f"{path}/{below}" if below else path)) as descriptor, os.scandir(descriptor) as listing:
+        for entry in listing:
+            name = f"{below}/{entry.name}" if below else entry.name
+            if entry.name.startswith(HOLDER_PREFIX):
+                continue
+            if excluded(name):
+                found.left_out.append(name)
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            found.count(status)
+            if stat.S_ISDIR(status.st_mode):
+                directories.append(name)
+                if (status.st_dev, status.st_ino) in hidden:
+                    found.hidden.append(name)
+    return directories

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiveden_backup.core import manifest as manifests
-from hiveden_backup.core.errors import CorruptError, NotFoundError, UsageError
+from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
+from hiveden_backup.core.filenames import backup_of, filename
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import is_job_name, iso
 from hiveden_backup.host.directory import ARCHIVE_NAMES, INDEX, BackupDirectory, no_such_backup
@@ -16,6 +17,8 @@ from hiveden_backup.host.records import Records, Verification
 
 if TYPE_CHECKING:
     from hiveden_backup.core.index import Record
+
+_LIST = "See what there is: hiveden-backup list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,15 @@ class Row:
     server: str
     path: str
     size: int
+    started: datetime
     created: datetime
     downtime_seconds: float
     verified: Verification | None
+
+    @property
+    def filename(self) -> str:
+        """What the artifact is called in one flat word."""
+        return filename(self.job, self.id, self.type, self.server, self.target)
 
     def table(self) -> dict[str, Any]:
         """The row as `list --json` prints it."""
@@ -135,6 +144,7 @@ def _row(directory: BackupDirectory, manifest: Manifest, artifact: Artifact, ver
         server=artifact.server,
         path=str(path),
         size=artifact_size(manifest, artifact),
+        started=manifest.started,
         created=manifest.finished,
         downtime_seconds=manifest.downtime_seconds,
         verified=verified,
@@ -165,7 +175,7 @@ def resolve(directory: BackupDirectory, text: str) -> Backup:
         if not newest:
             raise no_such_backup(text)
         if len(newest) > 1:
-            raise UsageError(f"{text} does not say of which job", "", f"Name one: {newest[0].job}/latest")
+            raise AmbiguousError(f"{text} does not say of which job", "", f"Name one: {newest[0].job}/latest")
         return newest[0]
     matches = [Backup(name, each) for name in jobs for each in directory.backups(name) if each.startswith(wanted)]
     if not matches or not wanted:
@@ -173,7 +183,9 @@ def resolve(directory: BackupDirectory, text: str) -> Backup:
     exact = [match for match in matches if match.id == wanted]
     if len(exact or matches) > 1:
         several = ", ".join(str(match) for match in (exact or matches)[:5])
-        raise UsageError(f"{text} means several backups", f"It could be {several}", "Give more of the id, or JOB/ID")
+        raise AmbiguousError(
+            f"{text} means several backups", f"It could be {several}", "Give more of the id, or JOB/ID"
+        )
     return (exact or matches)[0]
 
 
@@ -229,3 +241,35 @@ def show_path(path: bytes) -> str:
 def directory_of(path: str) -> BackupDirectory:
     """The opened backup directory at a configured path."""
     return BackupDirectory.open(Path(path))
+
+
+def find(directory: BackupDirectory, records: Records, text: str, kind: ArtifactType, target: str) -> Row:
+    """The artifact that a client means by its path, its name, or its backup's id (`JOB/ID` where jobs share one).
+
+    Nothing is looked up in the file system by what the client says. `target` tells databases of one backup apart.
+    """
+    parts = text.split("/")
+    if any(not char.isprintable() for char in text) or ".." in parts or "." in parts:
+        raise UsageError(f"{text!r} is no backup", "It is no path that this program ever gave", _LIST)
+    listed, _ = rows(directory, records, kind=kind)
+    found = [row for row in listed if text in (row.path, row.filename, row.id, f"{row.job}/{row.id}")]
+    if not found:
+        raise NotFoundError(f"There is no backup {text} of type {kind}", "", _LIST)
+    exact = [row for row in found if row.target == target] if len(found) > 1 else found
+    if len(exact) != 1:
+        several = ", ".join(row.filename for row in (exact or found)[:5])
+        raise AmbiguousError(f"{text} means several backups", f"It could be {several}", "Give one of these names")
+    return exact[0]
+
+
+def find_filename(directory: BackupDirectory, text: str) -> tuple[Backup, Manifest]:
+    """The backup that an artifact with this name belongs to. UsageError when no artifact can be called so."""
+    named = backup_of(text)
+    if named is None:
+        raise UsageError(f"{text!r} is not the name of a backup", "", _LIST)
+    backup = Backup(*named)
+    manifest = directory.manifest(backup.job, backup.id)
+    names = {filename(backup.job, backup.id, each.type, each.server, each.target) for each in manifest.artifacts}
+    if text not in names:
+        raise NotFoundError(f"There is no backup {text}", f"{backup} has {', '.join(sorted(names))}", _LIST)
+    return backup, manifest

@@ -11,7 +11,7 @@ from hiveden_backup.core.conninfo import server_names
 from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.globs import literal
-from hiveden_backup.core.model import Source, Status
+from hiveden_backup.core.model import Job, Source, Status
 from hiveden_backup.core.order import stop_order
 from hiveden_backup.core.schedule import to_calendars
 from hiveden_backup.host import mounts, process
@@ -61,7 +61,7 @@ def check_docker(plan: Plan, context: Context, stack: ExitStack) -> None:
     """Docker answers, where the job needs it. Where files are archived, it is asked about live databases among them."""
     job = plan.job
     needed = bool(job.containers or job.volumes or any(source.container for source in job.postgres))
-    if not needed and not (job.has_files and _may_be_there(context.config.docker)):
+    if not needed and not (job.has_files and docker_may_be_there(context.config.docker)):
         return
     from hiveden_backup.host.containers import connect  # noqa: PLC0415 - slow to import, and not every job needs it
 
@@ -76,7 +76,8 @@ def check_docker(plan: Plan, context: Context, stack: ExitStack) -> None:
             plan.findings.ok("docker", f"{error.what}: it is not asked whether containers use the files")
 
 
-def _may_be_there(address: str | None) -> bool:
+def docker_may_be_there(address: str | None) -> bool:
+    """Whether it makes sense to ask for Docker on a machine that may not have it."""
     kind, _, place = (address or os.environ.get("DOCKER_HOST") or _DEFAULT_DOCKER).partition("://")
     return kind != "unix" or os.path.exists(place)
 
@@ -89,7 +90,7 @@ def check_containers(plan: Plan) -> None:
     for name in plan.job.containers:
         with plan.findings.check("container"):
             container = plan.docker.container(name)
-            _check_stoppable(plan, container)
+            check_stoppable(plan.job, container)
             found.append(container)
             if not container.running or container.paused:
                 plan.findings.warn("container", f"{name} is {container.status}: it is left as it is")
@@ -99,8 +100,9 @@ def check_containers(plan: Plan) -> None:
         plan.containers = tuple(stop_order(found, plan.docker.containers() if found else ()))
 
 
-def _check_stoppable(plan: Plan, container: Container) -> None:
-    if any(source.container == container.name for source in plan.job.postgres):
+def check_stoppable(job: Job, container: Container) -> None:
+    """BackupError for a container that must not be stopped."""
+    if any(source.container == container.name for source in job.postgres):
         raise BackupError(
             f"The container {container.name} is both stopped and dumped",
             "Its server cannot be dumped while it is down",
@@ -142,7 +144,7 @@ def check_trees(plan: Plan, context: Context) -> None:
         if any(mounts.is_below(root, outside) or _same(root, outside) for outside in kept_out):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
             plan.findings.fail("path", error)
-    exclude = tuple(dict.fromkeys(_real_patterns(job.exclude, sources)))
+    exclude = tuple(dict.fromkeys(real_patterns(job.exclude, sources)))
     plan.trees = Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
 
 
@@ -150,8 +152,8 @@ def _same(one: str, other: str) -> bool:
     return os.path.exists(other) and os.path.samefile(one, other)
 
 
-def _real_patterns(patterns: Sequence[str], sources: Sequence[Source]) -> Iterator[str]:
-    """The patterns, and below a path that is or lies behind a symbolic link those for where it leads to."""
+def real_patterns(patterns: Sequence[str], sources: Sequence[Source]) -> Iterator[str]:
+    """The patterns of a job, and below a path that is or lies behind a symbolic link those for where it leads to."""
     for pattern in patterns:
         yield pattern
         for source in sources:

@@ -12,7 +12,10 @@ from hiveden_backup.host.records import Records
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The surroundings of a job. `now` reads the clock; `trigger` is `manual`, `timer` or `api`."""
+    """The surroundings of a job. `now` reads the clock; `trigger` is `manual`, `timer` or `api`.
+
+    `invocation` is systemd's id of the unit's run that this is, "" outside of units.
+    """
 
     config: Config
     state: Path
@@ -20,6 +23,7 @@ class Context:
     zone: tzinfo
     progress: Progress
     trigger: str = "manual"
+    invocation: str = ""
 
     @property
     def records(self) -> Records:

@@ -6,7 +6,7 @@ Paying twice is harmless. Every debt is tried before anything is reported; nothi
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -91,8 +91,11 @@ def recover(
     *,
     lock_wait: float = _LOCK_WAIT,
     start_timeout: float = _START_TIMEOUT,
+    waiting: Collection[str] = (),
 ) -> tuple[Payment, ...]:
     """Pay what `job`, or every job, owes; the jobs' locks are taken here, and a job that is busy is skipped.
+
+    The jobs in `waiting` are left out: an in-place restore of theirs is half done.
 
     `lock_wait` seconds are waited in all for containers that other jobs hold, `start_timeout` for each to run.
     UnreachableError when something is owed and Docker does not answer.
@@ -103,7 +106,7 @@ def recover(
         docker: Docker | None = None
         while True:
             tried: list[Payment] = []
-            for name in dict.fromkeys(debt.job for debt in ledger.debts(job)):
+            for name in dict.fromkeys(debt.job for debt in ledger.debts(job) if debt.job not in waiting):
                 try:
                     with job_lock(ledger.state, name):
                         debts = ledger.debts(name)  # again: before we had the lock its run may have paid

@@ -9,13 +9,13 @@ import structlog
 from hiveden_backup.core.config import parse
 from hiveden_backup.core.conninfo import server_names
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
-from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, PostgresSource
-from hiveden_backup.core.postgres import Endpoint, major_of
+from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job, Manifest, PostgresSource
+from hiveden_backup.core.postgres import Endpoint, PgTools, major_of
 from hiveden_backup.host.containers import connect
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.postgres_inspect import inspect
 from hiveden_backup.host.postgres_restore import restore_new
-from hiveden_backup.host.postgres_tools import restore_tool
+from hiveden_backup.host.postgres_tools import restore_tool as fitting_tool
 from hiveden_backup.jobs.catalog import Backup
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.databases import endpoint_of
@@ -46,9 +46,8 @@ def restore_as(
     check_sums(directory, backup)
     path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
     with ExitStack() as stack:
-        endpoint = _endpoint(context, manifest, artifact, stack)
-        dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
-        tool = restore_tool(endpoint, dumped, major)
+        _, endpoint = find_server(context, manifest, artifact, stack)
+        tool = restore_tool(endpoint, artifact.database, inspect(endpoint).major)
         warnings = restore_new(endpoint, path, artifact.database, new_name, tool)
     for warning in warnings:
         log.warning(warning, job=backup.job)
@@ -72,13 +71,20 @@ def find_artifact(manifest: Manifest, database: str, server: str | None) -> Arti
     return found[0]
 
 
-def _endpoint(context: Context, manifest: Manifest, artifact: Artifact, stack: ExitStack) -> Endpoint:
+def restore_tool(endpoint: Endpoint, facts: DatabaseFacts, major: int) -> PgTools:
+    """The pg_restore for a dump, on this machine or inside the server's container."""
+    return fitting_tool(endpoint, major_of(facts.server_version), major)
+
+
+def find_server(
+    context: Context, manifest: Manifest, artifact: Artifact, stack: ExitStack
+) -> tuple[PostgresSource, Endpoint]:
     """The server that an artifact came from, by today's configuration, else by the one the backup was made with."""
-    for sources in _configurations(context, manifest):
+    for sources in (job.postgres for job in configurations(context, manifest)):
         for source, name in zip(sources, server_names(sources), strict=True):
             if name == artifact.server:
                 docker = stack.enter_context(connect(context.config.docker)) if source.container is not None else None
-                return endpoint_of(source, name, docker)
+                return source, endpoint_of(source, name, docker)
     raise NotFoundError(
         f"The configuration does not tell how to reach the server {artifact.server}",
         "No [[postgres]] table of the job leads to it",
@@ -86,12 +92,20 @@ def _endpoint(context: Context, manifest: Manifest, artifact: Artifact, stack: E
     )
 
 
-def _configurations(context: Context, manifest: Manifest) -> Iterator[tuple[PostgresSource, ...]]:
+def configurations(context: Context, manifest: Manifest) -> Iterator[Job]:
+    """The job as it is configured today, if it is, then as it was when the backup was made."""
     job = context.config.jobs.get(manifest.job)
     if job is not None:
-        yield job.postgres
+        yield job
+    then = job_then(context, manifest)
+    if then is not None:
+        yield then
+
+
+def job_then(context: Context, manifest: Manifest) -> Job | None:
+    """The job as it was when the backup was made; None when that was written by a version that knew other keys."""
     table = {"directory": context.config.directory, "jobs": {manifest.job: dict(manifest.job_config)}}
     try:
-        yield parse(table, lambda _: "manifest.json").jobs[manifest.job].postgres
+        return parse(table, lambda _: "manifest.json").jobs[manifest.job]
     except ConfigError:
-        return  # written by a version that knew other keys: today's configuration has to do
+        return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from hiveden_backup.core.acts import Act
 from hiveden_backup.core.errors import BackupError, BusyError, CorruptError, Interrupted, StorageError, common_exit_code
 from hiveden_backup.core.model import Job
 from hiveden_backup.host.directory import MARKER, BackupDirectory
@@ -17,6 +18,8 @@ from hiveden_backup.host.files import make_directory, translated
 from hiveden_backup.host.ledger import Ledger
 from hiveden_backup.host.locks import job_lock
 from hiveden_backup.host.records import Result, RunRecord
+from hiveden_backup.jobs.acts import Mover, expire
+from hiveden_backup.jobs.acts import tell as tell_act
 from hiveden_backup.jobs.catalog import backup_size
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.execution import Execution, Finished
@@ -49,7 +52,7 @@ def run_jobs(context: Context, jobs: Sequence[Job], *, full: bool = False) -> tu
 def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
     """Run one job. Our errors come back in the outcome; a signal is recorded and raised again."""
     started = context.now()
-    record = RunRecord(job.name, started, trigger=context.trigger)
+    record = RunRecord(job.name, started, trigger=context.trigger, invocation=context.invocation)
     path: Path | None = None
     try:
         with translated(f"running the job {job.name}", unwritable=StorageError):
@@ -125,22 +128,44 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
 
 
 def heal(context: Context, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:
-    """Pay what the ledger owes for the job and sweep what killed runs left; the debts that could not be paid.
+    """Finish what a killed restore left, pay what is owed, sweep what killed runs left; the debts that stay.
 
-    The caller holds the job's lock. `current` is the record of the run that heals.
+    The caller holds the job's lock. `current` is the record of the run that heals. BackupError when an in-place restore
+    is half done and cannot be finished: a mixture of old and new is not to be backed up.
     """
     context.records.mark_killed(job.name, context.now(), current)
+    settled = settle(context, job.name, start_timeout=job.start_timeout)
+    expire(Mover(context.state, context.config.docker, context.now), context.config.jobs, held=job.name)
+    _sweep(context, job)
+    return settled.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """In-place restores that were finished or taken back, and debts that could not be paid."""
+
+    acts: tuple[Act, ...]
+    problems: tuple[BackupError, ...]
+
+
+def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settled:
+    """Finish the job's in-place restores that were broken off, then pay the ledger. The caller holds the job's lock."""
+    acts: list[Act] = []
+    for act in Mover(context.state, context.config.docker, context.now).settle_all(job):
+        if act.error is not None or act.act is None:
+            raise act.error or BackupError(str(act))
+        tell_act(act)
+        acts.append(act.act)
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202
         from hiveden_backup.host.containers import connect  # noqa: PLC0415 - only when something is owed
 
         return connect(context.config.docker)
 
-    payments = pay(connect, Ledger(context.state), job.name, start_timeout=job.start_timeout)
+    payments = pay(connect, Ledger(context.state), job, start_timeout=start_timeout)
     for payment in payments:
         tell(payment)
-    _sweep(context, job)
-    return tuple(payment.error for payment in payments if payment.error is not None)
+    return Settled(tuple(acts), tuple(payment.error for payment in payments if payment.error is not None))
 
 
 def _sweep(context: Context, job: Job) -> None:

@@ -130,6 +130,11 @@ def compared(files: UnitFiles, calendars: Mapping[str, tuple[str, ...]], wanted:
     return Survey(calendars, wanted, installed, written, systemd.states([*timers, units.RECOVER]))
 
 
+def is_current(setting: Setting, job: Job) -> bool:
+    """Whether the unit that runs a job knows of it what the configuration says; until then it may not write there."""
+    return setting.files.text(units.drop_in(job.name)) == units.drop_in_text(job, _place(setting))
+
+
 def _place(setting: Setting) -> units.Place:
     directory = setting.config.directory
     config = setting.config_file.absolute()

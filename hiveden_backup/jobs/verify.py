@@ -9,13 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Self
 
-from hiveden_backup.core.errors import CorruptError
+from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.index import Record
 from hiveden_backup.core.listing import Contents, Metadata, escape, members
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest
 from hiveden_backup.core.selection import checked
 from hiveden_backup.host import tar
 from hiveden_backup.host.directory import ARCHIVE_NAMES, INDEX, SUMS, BackupDirectory, read_archive_names, unread
+from hiveden_backup.host.files import translated
 from hiveden_backup.host.records import Records, Verification
 from hiveden_backup.jobs.catalog import Backup, show_path
 from hiveden_backup.jobs.passes import records
@@ -135,7 +136,12 @@ class Verifier:
         key = job, name
         if key not in self._listings:
             place = self._spool / f"{len(self._listings)}.listing"
-            tar.list_members(self.directory.job_path(job) / name, place)
+            try:
+                with translated(f"writing the list {place}", unwritable=StorageError):
+                    tar.list_members(self.directory.job_path(job) / name, place)
+            except BaseException:
+                place.unlink(missing_ok=True)
+                raise
             self._listings[key] = place
         return self._listings[key]
 

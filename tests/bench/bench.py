@@ -2,6 +2,7 @@
 
     python -m tests.bench.bench files      first, unchanged and 1 %-changed run against tar|zstd, restic and borg
     python -m tests.bench.bench downtime   stop to start against a bare docker stop + start, with 1x and 4x data
+    python -m tests.bench.bench databases  counting rows against a dump, restores with one and more connections
     python -m tests.bench.bench list       `list` with 1 000 backups
     python -m tests.bench.bench memory     peak memory and scan time with many files
 
@@ -173,7 +174,7 @@ def _measured(bed: Bed) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("files", "downtime", "list", "memory"))
+    parser.add_argument("what", choices=("files", "downtime", "databases", "list", "memory"))
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp/hiveden-backup-bench"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--files", type=int, default=30_200)
@@ -184,6 +185,10 @@ def main() -> None:
     match chosen.what:
         case "files":
             bench_files(chosen.directory, chosen.rounds, chosen.files, chosen.bytes)
+        case "databases":
+            from tests.bench.databases import bench_databases  # noqa: PLC0415 - needs PostgreSQL
+
+            bench_databases(chosen.directory, chosen.rounds)
         case "list":
             bench_list(chosen.directory, 1000)
         case "memory":

@@ -242,3 +242,20 @@ def test_list_of_many_is_quick(bed: Site) -> None:
     began = time.monotonic()
     assert len(bed.run("list", "--json").succeeded().json) == 201
     assert time.monotonic() - began < 10
+
+
+def test_the_shown_configuration_can_be_pasted(bed: Site) -> None:
+    odd = bed.data / 'soft\u00adhyphen "quoted" \u200b ünï\U0001f600'
+    odd.mkdir()
+    settings = {
+        "paths": [str(bed.data)],
+        "exclude": [f"{odd}/*.tmp"],
+        "retention": {"keep_daily": 3},
+        "undo_keep": "3d",
+    }
+    bed.configure({"app": settings}, retention={"keep_last": 9})
+    wanted = bed.run("config", "get", "jobs.app", "--json").succeeded().json
+    bed.run("run", "app").succeeded()
+    shown = bed.run("show", "app/latest").succeeded().out.partition("The job's configuration:\n")[2]
+    bed.config.write_text(f'directory = "{bed.backups}"\n{shown}')
+    assert bed.run("config", "get", "jobs.app", "--json").succeeded().json == wanted

@@ -49,6 +49,19 @@ def held_elsewhere(state: Path, *arguments: str) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
+def test_who_only_looks_makes_nobody_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`status` has the lock for an instant, perhaps just when a run begins."""
+    with held_elsewhere(tmp_path, "shared", "immich") as looker:
+
+        def meanwhile(_seconds: float) -> None:
+            looker.kill()
+            looker.wait()
+
+        monkeypatch.setattr("hiveden_backup.host.locks.time.sleep", meanwhile)
+        with job_lock(tmp_path, "immich"):
+            pass
+
+
 def test_a_busy_job_is_refused_at_once_and_its_holder_named(tmp_path: Path) -> None:
     with held_elsewhere(tmp_path, "alone", "immich") as holder:
         begun = time.monotonic()

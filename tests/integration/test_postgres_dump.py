@@ -336,3 +336,15 @@ def test_globals_without_superuser_leave_out_passwords(postgres: Server, tool: P
     script = subprocess.run(["zstd", "-dc"], input=compressed, capture_output=True, check=True).stdout.decode()
     assert "CREATE ROLE plain;" in script
     assert "SCRAM" not in script
+
+
+def test_a_lock_timeout_longer_than_postgresql_can_count(postgres: Server) -> None:
+    """In milliseconds it counts to 24 days; who asks for more gets those."""
+    with postgres.database("patient", "CREATE TABLE item AS SELECT 1 AS id") as name:
+        endpoint, month = postgres.endpoint(), 30 * 86400.0
+        tool = dump_tool(endpoint, inspect(endpoint).major)
+        with (
+            hold(endpoint, name, lock_timeout=month) as snapshot,
+            dumping(snapshot, tool, level=3, lock_timeout=month, application="hiveden-backup patient") as dump,
+        ):
+            assert dump.stream.read()

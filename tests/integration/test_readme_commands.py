@@ -1,178 +1,14 @@
-"""The commands of README.md, run as they stand there on real backups; only the places are others.
-
-Stand-ins with the names of the README's examples: containers that do nothing, and real PostgreSQL servers.
-"""
+"""The commands of README.md, run as they stand there on real backups; only the places are others."""
 
 import filecmp
 import os
-import re
-import sqlite3
+import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-import hiveden_backup
 from hiveden_backup.core.names import encode
-from tests.support.dockerd import Engine
 from tests.support.postgres import Server
-from tests.support.readme import section
-
-ID_IN_README = "20261123T023000Z"
-ODD_NAME = "-odd *[name]\n\udcff\\"
-
-
-@dataclass(frozen=True)
-class World:
-    """A machine as the README has it, below `top`. `ids` are the newest backups by job."""
-
-    top: Path
-    engine: Engine
-    ids: Mapping[str, str]
-
-    @property
-    def srv(self) -> Path:
-        return self.top / "srv"
-
-    def placed(self, text: str, scratch: Path, job: str = "immich") -> str:
-        """A text of the README with our places, and the id of the newest backup of `job`."""
-        places = {
-            "/srv/": f"{self.srv}/",
-            "/root/": f"{scratch}/root/",
-            "/var/tmp/": f"{scratch}/",
-            "/usr/local/bin/": f"{self.top}/bin/",
-        }
-        text = re.sub("|".join(places), lambda match: places[match[0]], text)
-        return text.replace(ID_IN_README, self.ids.get(job, ID_IN_README))
-
-    def environment(self, **more: str) -> dict[str, str]:
-        return {
-            **os.environ,
-            "PATH": f"{self.top}/bin:{os.environ['PATH']}",
-            "DOCKER_HOST": self.engine.url,
-            "HIVEDEN_BACKUP_CONFIG": f"{self.top}/etc/config.toml",
-            "STATE_DIRECTORY": f"{self.top}/state",
-            **more,
-        }
-
-    def shell(self, script: str, **more: str) -> str:
-        """What bash prints when these lines are pasted into it. All must succeed."""
-        done = subprocess.run(
-            ["bash", "-eu", "-c", script],
-            cwd=self.top,
-            env=self.environment(**more),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        said = done.stdout.decode("utf-8", "backslashreplace")
-        assert done.returncode == 0, f"{script}\n{said}\n{done.stderr.decode('utf-8', 'backslashreplace')}"
-        return said
-
-    def psql(self, container: str, database: str, statement: str) -> str:
-        command = ["docker", "exec", container, "psql", "-U", "postgres", "-d", database, "-XAtc", statement]
-        return subprocess.run(
-            command, env=self.environment(), capture_output=True, check=True, text=True
-        ).stdout.strip()
-
-    def volume(self, name: str) -> Path:
-        return Path(self.engine.api.inspect_volume(name)["Mountpoint"])
-
-
-# ---- the machine ---------------------------------------------------------------------------------------------------
-
-
-def make_program(top: Path) -> None:
-    """`hiveden-backup` of this checkout, in a directory for PATH."""
-    program = top / "bin/hiveden-backup"
-    program.parent.mkdir()
-    home = Path(hiveden_backup.__file__).parents[1]
-    program.write_text(f'#!/bin/sh\nPYTHONPATH="{home}" exec "{sys.executable}" -m hiveden_backup "$@"\n')
-    program.chmod(0o755)
-
-
-def make_files(srv: Path) -> None:
-    """What the applications have in directories: of each kind something."""
-    library = srv / "immich/library"
-    for folder in ("upload/anna", "profile", "thumbs/anna", "encoded-video"):
-        (library / folder).mkdir(parents=True)
-    for number in (1, 7, 12, 19):
-        (library / f"upload/anna/IMG_{number}.jpg").write_bytes(os.urandom(3000))
-    for folder in ("thumbs", "encoded-video"):
-        (library / folder / ".immich").touch()
-    (library / "thumbs/anna/small.webp").write_bytes(b"made again")
-    (library / "profile/anna.png").write_bytes(b"face")
-    os.link(library / "upload/anna/IMG_7.jpg", library / "profile/linked.jpg")
-    os.symlink("../upload", library / "profile/up")
-    with open(library / "sparse", "wb") as file:
-        file.truncate(1 << 20)
-    (library / ODD_NAME).write_bytes(b"odd")
-    os.setxattr(library / "profile/anna.png", "user.note", b"kept")
-    subprocess.run(["setfacl", "-m", "u:4321:r", library / "profile/anna.png"], check=True)
-    os.chown(library / "upload/anna", 1234, 1234)
-    os.utime(library / "upload/anna", ns=(1, 1_500_000_000_123_456_789))
-    (srv / "immich/.env").write_text("DB_PASSWORD=secret\n")
-    for folder in ("vaultwarden/icon_cache", "paperless/consume"):
-        (srv / folder).mkdir(parents=True)
-    (srv / "vaultwarden/icon_cache/a.png").touch()
-    (srv / "paperless/consume/letter.pdf").write_bytes(b"%PDF")
-    database = sqlite3.connect(srv / "vaultwarden/db.sqlite3")
-    database.execute("CREATE TABLE secret (text)")
-    database.close()
-
-
-def make_containers(engine: Engine, srv: Path) -> None:
-    """Stand-ins for the containers and volumes of the README's examples."""
-    immich = {"user": "postgres", "database": "immich", "binds": [f"{srv}/immich/postgres:/var/lib/postgresql/data"]}
-    engine.postgres(name="immich_postgres", **immich)  # type: ignore[arg-type] # keywords of several types
-    engine.run(name="immich_server", binds=[f"{srv}/immich/library:/data"])
-    engine.postgres(name="paperless-db-1", user="postgres", database="paperless")
-    volumes = [f"paperless_{name}:/{name}" for name in ("data", "media")]
-    engine.run(name="paperless-webserver-1", binds=[*volumes, f"{srv}/paperless/consume:/consume"])
-    for name, bind in (("app", "nextcloud:/html"), ("cron", "nextcloud:/html"), ("db", "db:/var/lib/mysql")):
-        engine.run(name=f"nextcloud-{name}-1", binds=[f"nextcloud_{bind}"])
-    engine.run(name="vaultwarden", binds=[f"{srv}/vaultwarden:/data"])
-    for volume, file in (("paperless_media", "letter.pdf"), ("nextcloud_nextcloud", "version.php")):
-        Path(engine.api.inspect_volume(volume)["Mountpoint"], file).write_text("first")
-
-
-def example(job: str, number: int = 0) -> str:
-    """One of the README's worked examples."""
-    return [text for text in section("Examples", "toml") if text.startswith(f"[jobs.{job}]")][number]
-
-
-@pytest.fixture(scope="module")
-def world(dockerd: Engine, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The machine, and a first backup of each example, and of a database of the host's own server."""
-    top = tmp_path_factory.mktemp("readme")
-    engine = dockerd
-    containers = frozenset(summary["Id"] for summary in engine.api.containers(all=True))
-    volumes = {volume["Name"] for volume in engine.api.volumes()["Volumes"] or ()}
-    make_program(top)
-    make_files(top / "srv")
-    try:
-        make_containers(engine, top / "srv")
-        bare = World(top, engine, {})
-        bare.psql("immich_postgres", "immich", "CREATE TABLE asset AS SELECT generate_series(1, 100) AS id")
-        with postgres.database("shop", "CREATE TABLE sale AS SELECT 1 AS id"):
-            bare.shell("hiveden-backup init --directory srv/backups")
-            jobs = [bare.placed(example(job), top) for job in ("immich", "nextcloud", "vaultwarden", "paperless")]
-            jobs.append(
-                f'[jobs.shop]\n[[jobs.shop.postgres]]\nos_user = "postgres"\ndatabases = ["shop"]\n'
-                f'dsn = "host={postgres.sockets} port={postgres.port} user=postgres"\n'
-            )
-            with open(top / "etc/config.toml", "a", encoding="utf-8") as config:
-                config.write("\n".join(jobs))
-            names = ("immich", "nextcloud", "vaultwarden", "paperless", "shop")
-            yield World(top, engine, dict(zip(names, bare.shell("hiveden-backup run --all").split(), strict=True)))
-    finally:
-        engine.remove_containers(but=containers)
-        for volume in engine.api.volumes()["Volumes"] or ():
-            if volume["Name"] not in volumes:
-                engine.api.remove_volume(volume["Name"])
+from tests.support.readme import ID_IN_README, ODD_NAME, World, example, section
 
 
 def differences(one: Path, other: Path, *excluded: str) -> str:
@@ -197,10 +33,22 @@ def test_see_what_there_is(world: World, tmp_path: Path) -> None:
 
 
 def test_all_files(world: World, tmp_path: Path) -> None:
-    world.shell(world.placed(section("All files")[0], tmp_path))
+    """In the README's order: restored beside, then a directory put back by hand."""
+    restore, by_hand = section("All files, beside what is there")
+    world.shell(world.placed(restore, tmp_path))
     came_back = Path(f"{tmp_path}/restored{world.srv}/immich")
     assert differences(world.srv / "immich", came_back, *REGENERATED) == ""
     assert (came_back / "library/sparse").stat().st_blocks == 0
+    (world.srv / "immich/library/upload/anna/IMG_7.jpg").write_bytes(b"overwritten")
+    (world.srv / "immich/library" / ODD_NAME).unlink()
+    world.shell(world.placed(by_hand, tmp_path))
+    assert differences(came_back / "library", world.srv / "immich/library") == ""
+    assert (world.srv / "immich/library.before/upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
+    assert world.engine.is_running("immich_server")
+    shutil.rmtree(world.srv / "immich/library")
+    (world.srv / "immich/library.before").rename(world.srv / "immich/library")
+    world.shell("hiveden-backup restore immich/latest --in-place --yes")
+    assert differences(came_back, world.srv / "immich", *REGENERATED) == ""
 
 
 def test_one_file_or_some(world: World, tmp_path: Path) -> None:
@@ -219,34 +67,59 @@ def test_one_file_or_some(world: World, tmp_path: Path) -> None:
     assert (one.stat().st_uid, one.stat().st_mtime_ns) == (1234, 1_500_000_000_123_456_789)
 
 
-def test_database_and_putting_back(world: World, tmp_path: Path) -> None:
-    """In the README's order: restored beside, then everything swapped by hand."""
-    for heading in ("All files", "One database, beside the live one"):
-        said = world.shell(world.placed(section(heading)[0], tmp_path))
-    assert "asset" in said
-    world.psql("immich_postgres", "immich", "DROP TABLE asset")
-    (world.srv / "immich/library/upload/anna/IMG_7.jpg").write_bytes(b"overwritten")
-    (world.srv / "immich/library" / ODD_NAME).unlink()
-    (world.volume("paperless_media") / "letter.pdf").write_text("overwritten")
+def assets(world: World, database: str = "immich") -> str:
+    return world.psql("immich_postgres", database, "SELECT count(*) FROM asset")
 
-    files, volume, database = section("Put it back in place")
-    world.shell(world.placed(files, tmp_path))
-    restored = Path(f"{tmp_path}/restored{world.srv}/immich/library")
-    assert differences(restored, world.srv / "immich/library") == ""
-    assert (world.srv / "immich/library.before/upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
-    world.shell(world.placed(volume, tmp_path))
-    assert (world.volume("paperless_media") / "letter.pdf").read_text() == "first"
-    world.shell(world.placed(database, tmp_path))
-    assert world.psql("immich_postgres", "immich", "SELECT count(*) FROM asset") == "100"
-    assert world.psql("immich_postgres", "immich_before", "SELECT to_regclass('asset') IS NULL") == "t"
-    assert all(world.engine.is_running(name) for name in ("immich_server", "paperless-webserver-1"))
+
+def test_one_database(world: World, tmp_path: Path) -> None:
+    in_place, beside = section("One database")
+    world.psql("immich_postgres", "immich", "TRUNCATE asset")
+    world.shell(world.placed(in_place, tmp_path))
+    assert assets(world) == "100"
+    kept = "SELECT datname, datallowconn FROM pg_database WHERE datname LIKE 'immich\\_before\\_%'"
+    assert world.psql("immich_postgres", "postgres", kept).endswith("Z|f")
+    assert "asset" in world.shell(world.placed(beside, tmp_path))
+    assert assets(world, "immich_restored") == "100"
+    world.shell(world.placed(section("Undo")[0], tmp_path))
+    assert assets(world) == "0"
+
+
+def test_everything_and_undo(world: World, tmp_path: Path) -> None:
+    tell, do = section("Everything")
+    library = world.srv / "immich/library"
+    (library / "upload/anna/IMG_7.jpg").write_bytes(b"overwritten")
+    (library / ODD_NAME).unlink()
+    world.psql("immich_postgres", "immich", "TRUNCATE asset")
+    said = world.shell(world.placed(f"{tell.strip()} || test $? = 2", tmp_path))
+    assert f"{world.srv}/immich\n" in said
+    assert "the database immich on immich_postgres" in said
+    assert (library / "upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
+    world.shell(world.placed(do, tmp_path))
+    world.shell(world.placed(section("All files, beside what is there")[0], tmp_path))
+    assert differences(Path(f"{tmp_path}/restored{world.srv}/immich"), world.srv / "immich", *REGENERATED) == ""
+    assert (library / "thumbs/anna/small.webp").read_bytes() == b"made again"
+    assert assets(world) == "100"
+    assert world.engine.is_running("immich_server")
+    world.shell(world.placed(section("Undo")[0], tmp_path))
+    assert (library / "upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
+    assert not (library / ODD_NAME).exists()
+    assert assets(world) == "0"
 
 
 def test_new_machine(world: World, tmp_path: Path) -> None:
-    script = world.placed(section("On a new machine")[0], tmp_path)
-    said = world.shell(script, STATE_DIRECTORY=f"{tmp_path}/state", DOCKER_HOST="unix:///nowhere")
+    everything, database = section("On a new machine")
+    (world.srv / "immich/.env").unlink()
+    world.psql("immich_postgres", "immich", "TRUNCATE asset")
+    said = world.shell(world.placed(everything, tmp_path), STATE_DIRECTORY=f"{tmp_path}/state")
     assert "[jobs.immich]" in said
-    assert Path(f"{tmp_path}/restored{world.srv}/immich/.env").exists()
+    assert "immich/20" in said
+    assert (world.srv / "immich/.env").exists()
+    assert assets(world) == "100"
+    world.shell(
+        world.placed(f"export HIVEDEN_BACKUP_CONFIG=/root/restore/config.toml\n{database}", tmp_path),
+        STATE_DIRECTORY=f"{tmp_path}/state",
+    )
+    assert assets(world) == "100"
 
 
 # ---- without this program ------------------------------------------------------------------------------------------

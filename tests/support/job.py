@@ -112,7 +112,8 @@ class Site:
     def environment(self) -> dict[str, str]:
         hidden = ("PG", "DOCKER_", "HIVEDEN_", "NO_COLOR")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-        return {**kept, "STATE_DIRECTORY": str(self.state), "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
+        modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {**kept, "STATE_DIRECTORY": str(self.state), "TMPDIR": str(self.temporary), "PYTHONPATH": modules}
 
     # ---- the program
 

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hiveden_backup.host.failpoints import VARIABLE
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,10 +26,12 @@ class Program:
         with self.config.open("a") as file:
             file.write(f'\n[jobs.files]\npaths = ["{self.tree}"]\n{settings}\n')
 
-    def call(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def call(self, *arguments: str, failpoint: str = "") -> "subprocess.CompletedProcess[str]":
         """Run a command line."""
         command = [sys.executable, "-m", "hiveden_backup", "--config", str(self.config), *arguments]
         environment = {**os.environ, "STATE_DIRECTORY": str(self.place / "state"), "PYTHONPATH": str(ROOT)}
+        if failpoint:
+            environment[VARIABLE] = failpoint
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def ok(self, *arguments: str) -> str:

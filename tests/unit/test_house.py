@@ -28,7 +28,7 @@ TOP_LEVEL = frozenset(
 )
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-SLOW_TO_IMPORT = ("docker", "psycopg", "structlog", "tomli_w")
+SLOW_TO_IMPORT = ("docker", "fastapi", "psycopg", "structlog", "tomli_w", "uvicorn")
 
 Imports = Mapping[str, frozenset[str]]
 

@@ -1,5 +1,7 @@
 """The rules about PostgreSQL that need no server."""
 
+from datetime import UTC, datetime
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -8,6 +10,7 @@ from hiveden_backup.core import conninfo
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres import (
+    PARALLEL_BYTES,
     DatabaseInfo,
     Endpoint,
     PgTools,
@@ -17,9 +20,12 @@ from hiveden_backup.core.postgres import (
     choose_dump_tool,
     choose_restore_tool,
     is_ours,
+    kept_name,
     major_of,
     passfile_passwords,
+    restore_jobs,
     select_databases,
+    staged_name,
     tool_version,
 )
 from hiveden_backup.core.postgres import conninfo as connection_string
@@ -27,6 +33,7 @@ from hiveden_backup.core.postgres import conninfo as connection_string
 T14, T15, T15_OLD, T16, T17 = (PgTools(version, "/x") for version in [(14, 1), (15, 9), (15, 2), (16, 1), (17, 0)])
 IN15, IN14 = PgTools((15, 3), inside=True), PgTools((14, 3), inside=True)
 
+NOW = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 JOBS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
 
 
@@ -107,10 +114,33 @@ def test_closed_database_cannot_be_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("name", "ours"),
-    [("hiveden_scratch_1", True), ("x_before_20261123T023000Z", True), ("x_before_2026", False), ("hiveden", False)],
+    [
+        ("hiveden_scratch_1", True),
+        ("hiveden_staged_1", True),
+        ("x_before_20261123T023000Z", True),
+        ("x_before_2026", False),
+        ("hiveden", False),
+    ],
 )
 def test_ours(name: str, *, ours: bool) -> None:
     assert is_ours(name) is ours
+
+
+@hypothesis.given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=63))
+def test_names_of_staged_and_kept_databases_are_ours_and_fit(name: str) -> None:
+    hypothesis.assume(len(name.encode()) <= 63)
+    for made in (staged_name(name, NOW), kept_name(name, NOW)):
+        assert is_ours(made)
+        assert len(made.encode()) <= 63
+
+
+def test_names_of_kept_databases() -> None:
+    assert kept_name("immich", NOW) == "immich_before_20261123T023000Z"
+    assert kept_name("x" * 39, NOW) == f"{'x' * 39}_before_20261123T023000Z"
+    long = kept_name("x" * 40, NOW)
+    assert long.startswith("x" * 30 + "~")
+    assert long != kept_name("x" * 41, NOW)
+    assert kept_name("xü" * 15, NOW).startswith("xü" * 10 + "~")
 
 
 # ---- which tool ------------------------------------------------------------------------------------------------------
@@ -148,6 +178,21 @@ def test_tool_for_a_dump(
 )
 def test_tool_for_a_restore(dump: int, server: int | None, expected: PgTools) -> None:
     assert choose_restore_tool(dump, [T17, T15, T14, T15_OLD, T16], server) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "cpus", "tool", "expected"),
+    [
+        (PARALLEL_BYTES, 2, T15, 2),
+        (PARALLEL_BYTES, 64, T15, 4),
+        (PARALLEL_BYTES, 1, T15, 1),
+        (PARALLEL_BYTES - 1, 2, T15, 1),
+        (PARALLEL_BYTES, 2, PgTools((13, 9), "/x"), 1),
+        (PARALLEL_BYTES, 2, IN15, 1),
+    ],
+)
+def test_connections_for_a_restore(size: int, cpus: int, tool: PgTools, expected: int) -> None:
+    assert restore_jobs(size, cpus, tool) == expected
 
 
 def test_lack_of_a_tool_says_nothing_against_the_dump() -> None:

@@ -1,0 +1,181 @@
+"""Backups over HTTP: list, make, restore, verify, remove."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Depends, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from hiveden_backup.api import acts, models
+from hiveden_backup.api.acts import PATIENCE
+from hiveden_backup.api.site import Site, site_of
+from hiveden_backup.api.targets import job_of, wanted_of
+from hiveden_backup.core import config_rules
+from hiveden_backup.core.errors import NotFoundError, UsageError
+from hiveden_backup.core.model import ArtifactType, Job
+from hiveden_backup.core.names import is_job_name, iso
+from hiveden_backup.core.targets import Wanted
+from hiveden_backup.core.units import service
+from hiveden_backup.host import transient
+from hiveden_backup.host.directory import no_such_backup
+from hiveden_backup.host.records import RunRecord
+from hiveden_backup.jobs import catalog
+from hiveden_backup.jobs.schedule import is_current
+
+router = APIRouter()
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": models.Accepted, "description": "It goes on; ask for it at `/runs/{run}`"}
+}
+_WAIT = Query(True, description="Wait up to 30 seconds for the end.")
+
+
+@router.get("/backups", response_model=list[models.Artifact])
+def list_backups(
+    kind: ArtifactType | None = Query(None, alias="type"),
+    target: str | None = Query(None),
+    site: Site = Depends(site_of),
+) -> list[models.Artifact]:
+    """All artifacts of finished backups, newest first."""
+    rows, _ = catalog.rows(site.directory(), site.records, kind=kind, target=target)
+    return [_artifact(row) for row in rows]
+
+
+@router.post("/backups", status_code=201, response_model=models.Made, responses=ACCEPTED)
+async def make_backup(body: models.Target, wait: bool = _WAIT, site: Site = Depends(site_of)) -> JSONResponse:
+    """Run the whole job that the target belongs to; a target that no job has gets a job of its own, unscheduled."""
+    until = patience(wait=wait)
+    wanted = wanted_of(body)
+    job, new = await job_of(site, wanted)
+    said = f"The new job {job.name}" if new else f"The job {job.name}"
+    return await run_and_answer(site, job, wanted, said, until)
+
+
+@router.post("/backups/restore", response_model=models.Done, responses=ACCEPTED)
+async def restore(body: models.Restore, wait: bool = _WAIT, site: Site = Depends(site_of)) -> JSONResponse:
+    """Restore files into a new or empty directory, or a database, which keeps the old one for `undo`."""
+    row = await run_in_threadpool(_find, site, body)
+    backup = f"{row.job}/{row.id}"
+    afterwards: tuple[str, ...] = ()
+    if row.type is ArtifactType.APPLICATION:
+        fault = config_rules.plain(body.target) or config_rules.absolute_path(body.target)
+        if fault is not None:
+            raise UsageError(f"The target directory {fault.message}", "", fault.hint)
+        arguments = ["restore", backup, f"--to={body.target}"]
+    else:
+        fault = config_rules.plain(body.target) or config_rules.database_name(body.target)
+        if fault is not None:
+            raise UsageError(f"The target database {fault.message}", "", fault.hint)
+        how = ["--yes"] if body.target == row.target else [f"--as={body.target}"]
+        arguments = ["restore", backup, f"--database={row.target}", f"--server={row.server}", *how]
+        afterwards = ("recover", "--job", row.job)
+    what = f"Restore {row.target} from {backup} to {body.target}"
+    run, said = await acts.command(
+        site, "restore", arguments, PATIENCE if wait else 0.0, description=what, job=row.job, afterwards=afterwards
+    )
+    return answer(run, f"{what}: done." if said is not None else None)
+
+
+@router.post("/backups/{job}/{timestamp}/verify", response_model=models.Done, responses=ACCEPTED)
+async def verify(job: str, timestamp: str, wait: bool = _WAIT, site: Site = Depends(site_of)) -> JSONResponse:
+    """Read all of a backup: digests, every archive against the index, every dump."""
+    backup = f"{job}/{timestamp}"
+
+    def look() -> None:
+        directory = site.directory()
+        if not is_job_name(job) or timestamp not in directory.backups(job):
+            raise no_such_backup(backup)
+
+    await run_in_threadpool(look)
+    seconds = PATIENCE if wait else 0.0
+    run, said = await acts.command(site, "verify", ["verify", backup], seconds, description=f"Verify {backup}", job=job)
+    return answer(run, f"{backup} is whole." if said is not None else None)
+
+
+@router.delete("/backups/{filename:path}", response_model=models.Done, responses=ACCEPTED)
+async def delete(filename: str, site: Site = Depends(site_of)) -> JSONResponse:
+    """Remove the whole backup that an artifact belongs to."""
+    backup, manifest = await run_in_threadpool(lambda: catalog.find_filename(site.directory(), filename))
+    what = ", ".join(f"{each.type} {each.target}" for each in manifest.artifacts)
+    arguments = ["delete", str(backup), "--yes"]
+    run, said = await acts.command(site, "delete", arguments, PATIENCE, description=f"Delete {backup}", job=backup.job)
+    return answer(run, f"Removed the whole backup {backup}: {what}." if said is not None else None)
+
+
+# ---- shared with the other endpoints ---------------------------------------------------------------------------------
+
+
+def patience(*, wait: bool) -> float:
+    """Until when (`time.monotonic`) a client waits, from now on."""
+    return time.monotonic() + (PATIENCE if wait else 0.0)
+
+
+async def run_and_answer(site: Site, job: Job, wanted: Wanted | None, said: str, until: float) -> JSONResponse:
+    """Run a job by its unit: 201 with the backup's id when it ended in time, else 202."""
+    if not await run_in_threadpool(_is_ready, site, job):
+        await apply_schedules(site)
+    run, record = await acts.run_job(site, job.name, until - time.monotonic())
+    if record is None:
+        return accepted(run.id, f"{said} runs.")
+    path = await run_in_threadpool(_path, site, record, wanted)
+    trouble = f" {record.error}" if record.error else ""
+    made = {"path": path, "message": f"{said} made the backup {job.name}/{record.backup}.{trouble}"}
+    return JSONResponse({**made, "id": record.backup}, 201)
+
+
+async def apply_schedules(site: Site) -> None:
+    """Let systemd know of a changed configuration: a job's unit may write to the directory that it names only then."""
+    await acts.command(site, "schedule", ["schedule", "apply"], PATIENCE, description="Apply the configuration")
+
+
+def answer(run: str, message: str | None) -> JSONResponse:
+    """200 with a message when it is done, else 202."""
+    return accepted(run, "It goes on.") if message is None else JSONResponse({"message": message, "run": run})
+
+
+def accepted(run: str, message: str) -> JSONResponse:
+    """202: ask for it later."""
+    return JSONResponse({"run": run, "message": f"{message} Ask for it at /runs/{run}"}, 202)
+
+
+def _is_ready(site: Site, job: Job) -> bool:
+    return transient.show(service(job.name)).loaded and is_current(site.setting(site.load()), job)
+
+
+def _find(site: Site, body: models.Restore) -> catalog.Row:
+    return catalog.find(site.directory(), site.records, body.backup_file, body.type, body.target)
+
+
+def _path(site: Site, record: RunRecord, wanted: Wanted | None) -> str:
+    """Where what the client asked for is: a database's dump, else the backup."""
+    directory = site.directory()
+    path = directory.backup_path(record.job, record.backup or "")
+    if wanted is not None and wanted.type is ArtifactType.DATABASE:
+        rows, _ = catalog.rows(directory, site.records, job=record.job, kind=wanted.type, target=wanted.target)
+        path_of = {row.id: row.path for row in rows}
+        return path_of.get(record.backup or "", str(path))
+    return str(path)
+
+
+def _artifact(row: catalog.Row) -> models.Artifact:
+    verified = catalog.verified_table(row.verified)
+    return models.Artifact(
+        path=row.path,
+        filename=row.filename,
+        type=row.type,
+        target=row.target,
+        timestamp=iso(row.started),
+        size=row.size,
+        mtime=row.created.timestamp(),
+        id=row.id,
+        job=row.job,
+        verified=models.Verified(**verified) if verified is not None else None,
+    )
+
+
+def configured(site: Site, name: str) -> Job:
+    """A job of the configuration. NotFoundError when there is none of that name."""
+    jobs = site.load().jobs
+    if name not in jobs:
+        raise NotFoundError("There is no such job", f"The configuration has: {', '.join(jobs) or 'none'}")
+    return jobs[name]

@@ -1,0 +1,56 @@
+"""`python -m hiveden_backup.api.errand`: what a request needs done outside of the hardened service, by its own process.
+
+Only the API starts it, in a transient unit: asking a server for its databases may mean to become its account for a
+moment, which no process with threads may do; and directories must be seen as they are, not as the service sees them.
+"""
+
+import argparse
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.model import ArtifactType
+from hiveden_backup.core.targets import Wanted
+from hiveden_backup.host.records import Records
+
+
+def main() -> int:
+    """Do one errand; the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("what", choices=("adopt", "configure"))
+    parser.add_argument("details", type=json.loads)
+    asked = parser.parse_args()
+    try:
+        if asked.what == "adopt":
+            _adopt(asked.config, asked.details)
+        else:
+            _configure(asked.config, asked.details)
+    except BackupError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the journal has it from here
+        return error.exit_code
+    return 0
+
+
+def _adopt(config: Path, details: dict[str, Any]) -> None:
+    from hiveden_backup.jobs.targets import adopt_application, adopt_database  # noqa: PLC0415 - one of two errands
+
+    kind = ArtifactType(details["type"])
+    wanted = Wanted(kind, details["target"], tuple(details["source_dirs"]), details["container"])
+    adopt = adopt_application if wanted.type is ArtifactType.APPLICATION else adopt_database
+    print(adopt(config, wanted))  # noqa: T201 - the job's name, for whoever sent us
+
+
+def _configure(config: Path, details: dict[str, Any]) -> None:
+    from hiveden_backup.jobs.settings import Settings, change  # noqa: PLC0415
+
+    wanted = Settings(details["directory"], details["keep_last"])
+    change(config, Records(Path(os.environ["STATE_DIRECTORY"])), wanted, datetime.now(UTC))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What stands before the application: admission, bounded bodies, `/api` as another way in, and a look at the clock."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from hiveden_backup.api.access import Refusal, Visitor, judge, read_token
+from hiveden_backup.api.problems import problem
+from hiveden_backup.api.site import Site
+from hiveden_backup.core.errors import BackupError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LARGEST_BODY = 65536
+_BODY_SECONDS = 30.0
+_PREFIX = "/api"
+
+
+class Guard:
+    """An application with its doorkeeper. `listeners` are the addresses on which TCP is listened to."""
+
+    def __init__(self, app: Application, site: Site, listeners: frozenset[tuple[str, int]]) -> None:
+        self._app = app
+        self._site = site
+        self._listeners = listeners
+        self.serving = 0
+        self._quiet_since = time.monotonic()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """For how long nothing has been asked."""
+        return 0.0 if self.serving else time.monotonic() - self._quiet_since
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] != "http":
+            raise ValueError(f"only HTTP is spoken here, not {scope['type']}")
+        self.serving += 1
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self.serving -= 1
+            self._quiet_since = time.monotonic()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = await self._refusal(scope)
+        body = b""
+        if refusal is None:
+            try:
+                body = await asyncio.wait_for(_read(scope, receive), _BODY_SECONDS)
+            except _TooLargeError:
+                detail = f"A body has {LARGEST_BODY} bytes at most."
+                refusal = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+            except TimeoutError:
+                refusal = Refusal(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.")
+            except _GoneError:
+                return
+        if refusal is not None:
+            headers = {"connection": "close"}
+            if refusal.status is HTTPStatus.UNAUTHORIZED:
+                headers["www-authenticate"] = "Bearer"
+            await problem(refusal.status, refusal.detail, headers=headers)(scope, receive, send)
+            return
+        await self._app(_without_prefix(scope), _replayed(body, receive), send)
+
+    async def _refusal(self, scope: Scope) -> Refusal | None:
+        server = scope.get("server")
+        if server is None or server[1] is None:  # a unix socket
+            return None
+        visitor = Visitor(
+            listener=server[0] if tuple(server) in self._listeners else "",  # "": one that listens everywhere
+            authorization=_headers(scope, b"authorization"),
+            hosts=_headers(scope, b"host"),
+            origins=_headers(scope, b"origin"),
+        )
+
+        def look() -> Refusal | None:
+            api = self._site.load().api
+            return judge(visitor, api, read_token(api.token_file))
+
+        try:
+            return await run_in_threadpool(look)
+        except BackupError as error:
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"Nobody can be let in on TCP. {error}")
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class _GoneError(Exception):
+    pass
+
+
+def _headers(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+async def _read(scope: Scope, receive: Receive) -> bytes:
+    """The whole body: all of ours are small, and so no endpoint ever waits for a slow client."""
+    if any(not length.isdecimal() or int(length[:20]) > LARGEST_BODY for length in _headers(scope, b"content-length")):
+        raise _TooLargeError
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _GoneError
+        body += message.get("body", b"")
+        if len(body) > LARGEST_BODY:
+            raise _TooLargeError
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body that was read, then what else comes."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _without_prefix(scope: Scope) -> Scope:
+    path: str = scope["path"]
+    if path != _PREFIX and not path.startswith(f"{_PREFIX}/"):
+        return scope
+    raw: bytes = scope.get("raw_path") or path.encode()
+    return {**scope, "path": path[len(_PREFIX) :] or "/", "raw_path": raw[len(_PREFIX) :] or b"/"}

@@ -1,0 +1,64 @@
+"""Schedules over HTTP: one row per job, five cron fields."""
+
+from fastapi import APIRouter, Depends
+from starlette.concurrency import run_in_threadpool
+
+from hiveden_backup.api import acts, models
+from hiveden_backup.api.backups import configured
+from hiveden_backup.api.site import Site, site_of
+from hiveden_backup.api.targets import job_of, wanted_of
+from hiveden_backup.core.errors import NotFoundError
+from hiveden_backup.jobs import timetable
+
+router = APIRouter()
+_SECONDS = 120.0
+
+
+@router.get("/backups/schedules", response_model=list[models.Schedule])
+def list_schedules(site: Site = Depends(site_of)) -> list[models.Schedule]:
+    """The jobs that run by themselves, as far as cron can say when; `/jobs` has all of them."""
+    return [_schedule(row) for row in timetable.rows(site.load())]
+
+
+@router.post("/backups/schedules", status_code=201, response_model=models.Schedule)
+async def set_schedule(body: models.NewSchedule, site: Site = Depends(site_of)) -> models.Schedule:
+    """Give the job that the target belongs to this schedule instead of what it had; a new target gets a new job."""
+    wanted = wanted_of(body)
+    await run_in_threadpool(timetable.refuse_impossible, body.cron, site.now())
+    job, _ = await job_of(site, wanted)
+    await _schedule_command(site, "set", job.name, body.cron.strip())
+    rows = await run_in_threadpool(lambda: timetable.row(configured(site, job.name), _said(site, job.name, body.cron)))
+    return _schedule(rows)
+
+
+@router.delete("/backups/schedules/{job}", response_model=models.Done)
+async def drop_schedule(job: str, site: Site = Depends(site_of)) -> models.Done:
+    """Take a job's schedule away. The job and its backups stay."""
+    found = await run_in_threadpool(configured, site, job)
+    if not found.schedule:
+        raise NotFoundError(f"The job {found.name} has no schedule")
+    run = await _schedule_command(site, "unset", found.name)
+    return models.Done(message=f"The job {found.name} does not run by itself any more.", run=run)
+
+
+async def _schedule_command(site: Site, verb: str, job: str, *expression: str) -> str:
+    arguments = ["schedule", verb, "--", job, *expression]
+    what = f"Schedule of {job}: {verb}"
+    run, _ = await acts.command(site, "schedule", arguments, _SECONDS, description=what, job=job)
+    return run
+
+
+def _said(site: Site, job: str, asked: str) -> str:
+    """The schedule in five fields, else as it was asked for."""
+    return timetable.crons(site.load())[job] or asked.strip()
+
+
+def _schedule(row: timetable.Row) -> models.Schedule:
+    return models.Schedule(
+        id=row.job,
+        cron=row.cron,
+        type=row.type,
+        target=row.target,
+        container_name=row.container,
+        source_dirs=list(row.source_dirs) or None,
+    )

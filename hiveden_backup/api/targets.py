@@ -1,0 +1,59 @@
+"""From what a client names to the job that backs it up, made where there is none."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from starlette.concurrency import run_in_threadpool
+
+from hiveden_backup.api import acts, models
+from hiveden_backup.api.problems import ActError
+from hiveden_backup.api.site import Site
+from hiveden_backup.core.errors import NotFoundError, UnfitError, UnreachableError, UsageError
+from hiveden_backup.core.model import ArtifactType, Job
+from hiveden_backup.core.targets import Wanted
+from hiveden_backup.jobs import targets
+
+_ADOPTION_SECONDS = 120.0
+_THEIR_FAULT = frozenset({2, 66, 78})
+"""Exit codes of an errand that say that the request asks for something that cannot be."""
+
+
+def wanted_of(body: models.Target) -> Wanted:
+    """The request in the program's words. UsageError when a name cannot be one."""
+    return Wanted(body.type, body.target, tuple(body.source_dirs or ()), body.container_name or None)
+
+
+async def job_of(site: Site, wanted: Wanted) -> tuple[Job, bool]:
+    """The job that a target belongs to, and whether it was made for it now."""
+    config = await run_in_threadpool(site.load)
+    job = await run_in_threadpool(targets.find, config, wanted)
+    if job is not None:
+        return job, False
+    if wanted.type is ArtifactType.APPLICATION and not wanted.paths:
+        raise UsageError(
+            f"There is no job for the application {wanted.target}",
+            "A new one needs to know its directories",
+            "Give source_dirs, or an absolute path as the target",
+        )
+    name = await errand(site, "adopt", asdict(wanted), f"Make a job for {wanted.target}")
+    jobs = (await run_in_threadpool(site.load)).jobs
+    if name not in jobs:
+        raise NotFoundError(f"There is no job for {wanted.target}", "", "Look at the configuration, then ask again")
+    return jobs[name], name not in config.jobs
+
+
+async def errand(site: Site, what: str, details: Mapping[str, object], description: str) -> str:
+    """Have something done outside of this service; what it said. UnfitError when it cannot be done as asked."""
+    kind = {"adopt": "adopt", "configure": "init"}[what]
+    arguments = (what, json.dumps(dict(details)))
+    module = "hiveden_backup.api.errand"
+    try:
+        _, said = await acts.command(site, kind, arguments, _ADOPTION_SECONDS, description=description, module=module)
+    except ActError as error:
+        if error.exit_code in _THEIR_FAULT:
+            raise UnfitError(str(error)) from error
+        raise
+    if said is None:
+        raise UnreachableError(f"{description}: no answer within {_ADOPTION_SECONDS:g} seconds", "", "See the journal")
+    return said.strip()

@@ -1,0 +1,232 @@
+"""Commands that bring something back: restore and undo."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, options, report, state_directory
+from hiveden_backup.cli.backups import BACKUP
+from hiveden_backup.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from hiveden_backup.jobs.catalog import Backup
+    from hiveden_backup.jobs.context import Context
+    from hiveden_backup.jobs.inplace import Done
+
+_JSON = typer.Option(False, "--json", help="Print JSON.")
+
+
+@command("restore")
+def restore(  # noqa: PLR0917 - typer calls it by keyword
+    backup: str = BACKUP,
+    to: Optional[Path] = typer.Option(
+        None, "--to", help="Restore files below this new or empty directory.", metavar="DIR"
+    ),
+    only: Optional[List[str]] = typer.Option(  # noqa: UP006
+        None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB"
+    ),
+    in_place: bool = typer.Option(False, "--in-place", help="Everything back where it was; undo reverses it."),
+    database: Optional[str] = typer.Option(
+        None, "--database", help="This database back in place, or beside it with --as.", metavar="DB"
+    ),
+    server: Optional[str] = typer.Option(None, "--server", help="Of this server, where several have it.", metavar="S"),
+    new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),
+    yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would be replaced is printed."),
+    as_json: bool = _JSON,
+) -> None:
+    """Get files and databases back, beside what is there or in its place.
+
+    What an in-place restore replaces is kept for undo.
+    """
+    from hiveden_backup.jobs import catalog
+
+    found = catalog.resolve(options.directory(), backup)
+    ways = [way for way, given in (("--to", to), ("--in-place", in_place), ("--database", database)) if given]
+    if len(ways) > 1:
+        raise UsageError(f"{' and '.join(ways)} are different restores", "", "Give one of them")
+    if not ways:
+        raise UsageError("Say what to restore", "", "Give --to DIR, --in-place, or --database DB")
+    if only and to is None:
+        raise UsageError("--only goes with --to", "", "Restore some files with --to DIR, and copy them from there")
+    if database is None and (new_name is not None or server is not None):
+        raise UsageError("--as and --server go with --database", "", "See hiveden-backup restore --help")
+    if to is not None:
+        _restore_files(found, to.absolute(), only or [], as_json=as_json)
+    elif new_name is not None:
+        _restore_database(found, str(database), server, new_name, as_json=as_json)
+    else:
+        _restore_in_place(found, database, server, yes=yes, as_json=as_json)
+
+
+def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
+    from hiveden_backup.cli.running import context
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs.restore import refuse_inside, restore_files
+
+    directory = options.directory()
+    refuse_inside(to, directory)
+    with context(options.load()) as surroundings, job_lock(state_directory(), found.job, shared=True):
+        surroundings.progress.begin("restore")
+        restored = restore_files(directory, found, to, only, surroundings.progress.advance)
+    if as_json:
+        output.print_json(
+            {"id": found.id, "job": found.job, "target": str(to), "entries": restored.entries, "bytes": restored.bytes}
+        )
+    else:
+        typer.echo(
+            f"Restored {output.count(restored.entries, 'path')}, {output.size(restored.bytes)}, from {found} to {to}."
+        )
+
+
+def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
+    from hiveden_backup.cli.running import context
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs.restore_database import restore_as
+
+    config = options.load()
+    with context(config) as surroundings, job_lock(state_directory(), found.job, shared=True):
+        restored = restore_as(surroundings, options.directory(), found, database, server=server, new_name=new_name)
+    if as_json:
+        output.print_json({"id": found.id, "job": found.job, "database": new_name, "server": restored.server})
+    else:
+        typer.echo(f"Restored {database} from {found} as the new database {new_name} on {restored.server}.")
+
+
+def _restore_in_place(
+    found: "Backup", database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
+) -> None:
+    from hiveden_backup.cli.running import context
+    from hiveden_backup.core.acts import Phase
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs.inplace import restore_in_place
+    from hiveden_backup.jobs.replacement import planned
+
+    directory = options.directory()
+    with context(options.load()) as surroundings:
+        if not yes:
+            with planned(surroundings, directory, found, database, server) as plan:
+                table = plan.table()
+            _preview(table, _replaced, as_json=as_json)
+        with job_lock(state_directory(), found.job):
+            for act in _heal(surroundings, found.job):
+                if (act.phase, act.backup, act.database) == (Phase.DONE, found.id, database or ""):
+                    return  # this restore, which was broken off
+            with planned(surroundings, directory, found, database, server) as plan:
+                table = plan.table()
+                done = restore_in_place(surroundings, plan)
+    if as_json:
+        output.print_json({**table, "act": done.act.id, "warnings": list(done.warnings)})
+    else:
+        what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
+        typer.echo(f"Restored {found} in place: {', '.join(map(output.printable, what))}.")
+        typer.echo(f"What was there is kept for {output.span(done.act.keep)}: hiveden-backup undo {found.job} --yes")
+    _finish(done)
+
+
+@command("undo")
+def undo(
+    job: str = typer.Argument(..., metavar="JOB", help="A job's name."),
+    yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would come back is printed."),
+    as_json: bool = _JSON,
+) -> None:
+    """Reverse the last in-place restore of a job."""
+    from hiveden_backup.cli.running import context
+    from hiveden_backup.core.acts import Phase
+    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.jobs import undo as undoing
+
+    with context(options.load()) as surroundings:
+        if not yes:
+            with undoing.planned(surroundings, job) as plan:
+                table = plan.table()
+            _preview(table, _put_back, as_json=as_json)
+        with job_lock(state_directory(), job):
+            if any(act.phase is Phase.UNDONE for act in _heal(surroundings, job)):
+                return  # this undo, which was broken off
+            with undoing.planned(surroundings, job) as plan:
+                table = plan.table()
+                done = undoing.undo(surroundings, plan)
+    if as_json:
+        output.print_json(table)
+    else:
+        what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
+        typer.echo(f"Back as before the restore of {job}/{done.act.backup}: {', '.join(map(output.printable, what))}.")
+    _finish(done)
+
+
+def _heal(surroundings: "Context", job: str) -> "List[Any]":  # noqa: UP006
+    """Finish what was broken off, and start what it left stopped; the acts that were finished."""
+    from hiveden_backup.core.acts import Phase
+    from hiveden_backup.jobs.run import settle
+
+    settled = settle(surroundings, job)
+    for each in settled.acts:
+        how = {Phase.DONE: "is finished now", Phase.UNDONE: "is reversed now"}.get(each.phase, "was taken back")
+        typer.echo(f"The in-place restore of {job}/{each.backup} that was broken off {how}.")
+    for error in settled.problems:
+        report(error)
+    return list(settled.acts)
+
+
+def _finish(done: "Done") -> None:
+    for problem in done.problems:
+        report(problem)
+    raise typer.Exit(1 if done.problems else 0)
+
+
+def _preview(table: "dict[str, Any]", lines: "Callable[[dict[str, Any]], List[str]]", *, as_json: bool) -> None:  # noqa: UP006
+    """What would be done, on stdout; then the error that it was not."""
+    if as_json:
+        output.print_json(table)
+    else:
+        for line in lines(table):
+            typer.echo(output.printable(line))
+    raise UsageError("Nothing was changed", "", "Give --yes to do it")
+
+
+def _replaced(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
+    lines = [f"{table['job']}/{table['id']} of {_moment(table['created'])} would replace:"]
+    for each in table["files"]:
+        what = f"the volume {each['volume']}" if each["volume"] else each["path"]
+        then = f"{output.count(each['then']['paths'], 'path')}, {output.size(each['then']['bytes'])}"
+        lines += [f"  {what}", f"      now   {_files_now(each['now'])}", f"      then  {then}"]
+        kept = each["now"]["kept"] if each["now"] else ()
+        lines += [f"      stays {path}, which the backup leaves out" for path in kept]
+    for each in table["databases"]:
+        then = f"{output.count(each['then']['tables'], 'table')}, {output.count(each['then']['rows'], 'row')}"
+        lines.append(f"  the database {each['database']} on {each['server']}")
+        lines += [f"      now   {_database_now(each['now'])}", f"      then  {then}"]
+    lines += [f"  stopped meanwhile: {name}" for name in table["containers"]]
+    lines += [f"  not on this machine, and passed over: the container {name}" for name in table["absent"]]
+    lines += [f"  not restored: {reason}" for reason in table["skipped"]]
+    return lines
+
+
+def _files_now(now: "Optional[dict[str, Any]]") -> str:
+    if now is None:
+        return "nothing"
+    return f"{output.count(now['paths'], 'path')}, {output.size(now['bytes'])}, changed {_moment(now['changed'])}"
+
+
+def _database_now(now: "Optional[dict[str, Any]]") -> str:
+    if now is None:
+        return "nothing"
+    return output.size(now["bytes"]) if now["bytes"] is not None else "of unknown size"
+
+
+def _put_back(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
+    lines = [f"The restore of {table['job']}/{table['id']}, made {_moment(table['restored'])}, would be reversed:"]
+    lines.extend(f"  {path}" for path in table["files"])
+    for each in table["databases"]:
+        kept = f"comes back from {each['kept']}" if each["kept"] else "goes: there was none before"
+        lines.append(f"  the database {each['database']} on {each['server']} {kept}")
+    lines.extend(f"  stopped meanwhile: {name}" for name in table["containers"])
+    return lines
+
+
+def _moment(text: str) -> str:
+    from hiveden_backup.core.names import from_iso
+
+    return output.moment(from_iso(text))

@@ -1,0 +1,163 @@
+"""An in-place restore as a value: what is swapped for what, and how far that is. It is kept as JSON in the state.
+
+The one record tells which way to go after a crash: back while it says `staging`, forward once it says `committed`, and
+back again once it says `undoing`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.names import from_iso, iso
+
+HOLDER_PREFIX = ".hiveden-backup-undo-"
+"""How the directories are called that hold staged and replaced trees. Nothing below such a name is ever backed up."""
+
+
+class Phase(StrEnum):
+    """How far an act is. Only in the second and fourth, names that are in use change."""
+
+    STAGING = "staging"
+    COMMITTED = "committed"
+    DONE = "done"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """One path whose content changes, by absolute names on one file system.
+
+    What was at `live` (if it `had` something) goes to `old`, what waits at `new` (if something `comes`) goes to `live`.
+    `carried` are paths below `live` that the backup left out: they go along into what comes.
+    """
+
+    live: str
+    old: str
+    new: str
+    had: bool
+    comes: bool
+    carried: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dress:
+    """A directory that stays while its entries are swapped; owner, mode, times and attributes are those of the others.
+
+    `new` and `old` are directories whose own such attributes `live` gets, forward and back.
+    """
+
+    live: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A path of the backup, where that is on this machine, and the volume whose root it is, if it is one.
+
+    `old` and `new` are where its whole, or the entries of a volume's root, go and come from.
+    """
+
+    source: str
+    live: str
+    old: str
+    new: str
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSwap:
+    """Three names of databases on one server, which `source` tells how to reach; and two oids, 0 where unknown."""
+
+    server: str
+    live: str
+    staged: str
+    kept: str
+    oid: int
+    replaced: int
+    source: PostgresSource
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One in-place restore of `backup` (an id), with all that is needed to finish or to reverse it.
+
+    `database` is the one that was asked for, "" for all that the backup has.
+    `holders` are the directories of ours that hold staged and replaced trees, `made` those directories above restored
+    paths that had to be made. `containers` must be down while names change. `keep` is seconds.
+    """
+
+    id: str
+    job: str
+    backup: str
+    started: datetime
+    phase: Phase = Phase.STAGING
+    finished: datetime | None = None
+    database: str = ""
+    keep: float = 0.0
+    stop_timeout: float = 30.0
+    start_timeout: float = 300.0
+    containers: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    places: tuple[Replaced, ...] = ()
+    swaps: tuple[Swap, ...] = ()
+    dresses: tuple[Dress, ...] = ()
+    databases: tuple[DatabaseSwap, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether it was broken off, and must be finished before anything else is done with the job."""
+        return self.phase not in (Phase.DONE, Phase.UNDONE)
+
+    def expired(self, now: datetime, keep: float) -> bool:
+        """Whether what it replaced has been kept for `keep` seconds."""
+        return self.finished is not None and not self.pending and (now - self.finished).total_seconds() >= keep
+
+
+def holder_name(job: str, act: str) -> str:
+    """The name of the directory in which an act keeps its trees."""
+    return f"{HOLDER_PREFIX}{job}-{act}"
+
+
+def to_table(act: Act) -> dict[str, Any]:
+    """The act as it is written; paths that are no UTF-8 keep their odd bytes as surrogates."""
+    return asdict(act) | {
+        "phase": act.phase.value,
+        "started": iso(act.started),
+        "finished": iso(act.finished) if act.finished is not None else None,
+    }
+
+
+def from_table(table: Mapping[str, Any]) -> Act:
+    """The inverse of `to_table`. ValueError, TypeError or KeyError when it is none."""
+    return Act(
+        id=table["id"],
+        job=table["job"],
+        backup=table["backup"],
+        database=table["database"],
+        keep=float(table["keep"]),
+        stop_timeout=float(table["stop_timeout"]),
+        start_timeout=float(table["start_timeout"]),
+        containers=tuple(table["containers"]),
+        exclude=tuple(table["exclude"]),
+        holders=tuple(table["holders"]),
+        made=tuple(table["made"]),
+        phase=Phase(table["phase"]),
+        started=from_iso(table["started"]),
+        finished=from_iso(table["finished"]) if table["finished"] is not None else None,
+        places=tuple(Replaced(**each) for each in table["places"]),
+        swaps=tuple(Swap(**{**each, "carried": tuple(each["carried"])}) for each in table["swaps"]),
+        dresses=tuple(Dress(**each) for each in table["dresses"]),
+        databases=tuple(_database(each) for each in table["databases"]),
+    )
+
+
+def _database(table: Mapping[str, Any]) -> DatabaseSwap:
+    source = {**table["source"], "databases": tuple(table["source"]["databases"])}
+    return DatabaseSwap(**{**table, "source": PostgresSource(**source)})

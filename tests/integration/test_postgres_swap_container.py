@@ -1,0 +1,73 @@
+"""A database swapped on a server in a container: with the host's pg_restore through its socket, or with its own."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hiveden_backup.core import postgres as rules
+from hiveden_backup.core.errors import NotFoundError
+from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.postgres import Endpoint, ServerContainer
+from hiveden_backup.host import containers
+from hiveden_backup.host.postgres_connect import connect
+from hiveden_backup.host.postgres_endpoint import container_endpoint
+from hiveden_backup.host.postgres_inspect import inspect, row_counts
+from hiveden_backup.host.postgres_swap import drop_kept, stage, swap, unswap
+from hiveden_backup.host.postgres_tools import dump_tool, find_tools, restore_tool
+from tests.support.dockerd import Engine
+from tests.support.postgres import dump_to
+
+NOW = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def endpoint(dockerd: Engine) -> Iterator[Endpoint]:
+    name = dockerd.postgres(user="immich", settings={"fsync": "off"})
+    with containers.connect(dockerd.url) as docker:
+        found = docker.container(name)
+        door = functools.partial(docker.exec_stream, found)
+        server = ServerContainer(found.name, found.pid, found.environment, found.addresses, door)
+        yield container_endpoint(PostgresSource(container=name), server)
+    dockerd.api.remove_container(name, force=True, v=True)
+
+
+def do(endpoint: Endpoint, *statements: str) -> list[tuple[object, ...]]:
+    with contextlib.closing(connect(endpoint, "immich")) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_there_and_back(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, inside: bool) -> None:
+    """The database is the one that the image makes, and that carries the superuser's name."""
+    monkeypatch.setattr(rules, "PARALLEL_BYTES", 1)
+    major = inspect(endpoint).major
+    host = [] if inside else find_tools()
+    path = tmp_path / "database.immich.immich.dump.zst"
+    do(
+        endpoint,
+        "DROP TABLE IF EXISTS public.t",
+        "CREATE TABLE public.t AS SELECT generate_series(1, 1000) AS x",
+        "ALTER DATABASE immich SET app.key TO 'a secret'",
+    )
+    facts = dump_to(path, endpoint, "immich", tool=dump_tool(endpoint, major, host))
+    do(endpoint, "DELETE FROM public.t WHERE x > 10")
+    lacking = replace(facts, roles=("gone",))
+    with pytest.raises(NotFoundError, match=rf"docker exec -i {endpoint.name} psql -U immich -d postgres$"):
+        stage(endpoint, path, lacking, "immich", NOW, restore_tool(endpoint, major, major, host))
+    staged, warnings = stage(endpoint, path, facts, "immich", NOW, restore_tool(endpoint, major, major, host))
+    assert warnings == ()
+    swap(endpoint, staged)
+    with contextlib.closing(connect(endpoint, "immich")) as connection:
+        assert row_counts(connection) == facts.tables
+    assert do(endpoint, "SELECT current_setting('app.key')") == [("a secret",)]
+    unswap(endpoint, staged)
+    assert do(endpoint, "SELECT count(*) FROM public.t") == [(10,)]
+    drop_kept(endpoint, staged)
+    assert {info.name for info in inspect(endpoint).databases} == {"immich", "postgres", "template0", "template1"}
