@@ -27,8 +27,7 @@ async def set_schedule(body: models.NewSchedule, site: Site = Depends(site_of)) 
     await run_in_threadpool(timetable.refuse_impossible, body.cron, site.now())
     job, _ = await job_of(site, wanted)
     await _schedule_command(site, "set", job.name, body.cron.strip())
-    rows = await run_in_threadpool(lambda: timetable.row(configured(site, job.name), _said(site, job.name, body.cron)))
-    return _schedule(rows)
+    return await run_in_threadpool(_as_set, site, job.name, body.cron.strip())
 
 
 @router.delete("/backups/schedules/{job}", response_model=models.Done)
@@ -48,9 +47,10 @@ async def _schedule_command(site: Site, verb: str, job: str, *expression: str) -
     return run
 
 
-def _said(site: Site, job: str, asked: str) -> str:
-    """The schedule in five fields, else as it was asked for."""
-    return timetable.crons(site.load())[job] or asked.strip()
+def _as_set(site: Site, job: str, asked: str) -> models.Schedule:
+    """A job's schedule as it is now: in five fields, else as it was asked for."""
+    config = site.load()
+    return _schedule(timetable.row(config, configured(site, job), timetable.crons(config)[job] or asked))
 
 
 def _schedule(row: timetable.Row) -> models.Schedule:

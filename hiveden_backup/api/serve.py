@@ -102,7 +102,7 @@ async def _end_when_idle(server: uvicorn.Server, guard: Guard, idle: float) -> N
     Listening stops first: from then on a newcomer waits in systemd's socket, and starts the service anew. Who was let
     in just before is served.
     """
-    while guard.quiet_seconds < idle:  # noqa: ASYNC110 - what is waited for is that nothing happens
+    while guard.quiet_seconds < idle or not server.started:  # noqa: ASYNC110 - what is waited for is that nothing happens
         await asyncio.sleep(min(_TICK_SECONDS, idle))
     for listener in server.servers:
         listener.close()

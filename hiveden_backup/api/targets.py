@@ -15,7 +15,7 @@ from hiveden_backup.core.targets import Wanted
 from hiveden_backup.jobs import targets
 
 _ADOPTION_SECONDS = 120.0
-_THEIR_FAULT = frozenset({2, 66, 78})
+_THEIR_FAULT = {"adopt": frozenset({2, 66, 78}), "configure": frozenset({2, 66, 73, 78})}
 """Exit codes of an errand that say that the request asks for something that cannot be."""
 
 
@@ -51,7 +51,7 @@ async def errand(site: Site, what: str, details: Mapping[str, object], descripti
     try:
         _, said = await acts.command(site, kind, arguments, _ADOPTION_SECONDS, description=description, module=module)
     except ActError as error:
-        if error.exit_code in _THEIR_FAULT:
+        if error.exit_code in _THEIR_FAULT[what]:
             raise UnfitError(str(error)) from error
         raise
     if said is None:

@@ -142,8 +142,8 @@ def prune(
     if not dry_run:
         from hiveden_backup.jobs.acts import Mover, expire
 
-        with context(config) as surroundings:
-            expire(Mover(surroundings.state, config.docker, now), config.jobs)
+        with context(config):
+            expire(Mover(state_directory(), config.docker, now), config.jobs)
     if as_json:
         output.print_json([row for _, row in rows])
     else:
@@ -161,14 +161,12 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
     from hiveden_backup.cli import log
     from hiveden_backup.host import journal
     from hiveden_backup.host.ledger import Ledger
-    from hiveden_backup.jobs.acts import Mover, expire, settle_each
-    from hiveden_backup.jobs.acts import tell as tell_act
+    from hiveden_backup.jobs import acts
     from hiveden_backup.jobs.recover import recover as pay_all
     from hiveden_backup.jobs.recover import tell
 
-    config = _configuration()
+    config = _config_if_any()
     address = config.docker if config is not None else None
-    mover = Mover(state_directory(), address, now)
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
         from hiveden_backup.host.containers import connect as dial
@@ -176,10 +174,11 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
         return dial(address)
 
     log.configure(verbose=options.verbose, quiet=options.quiet)
-    settled = list(settle_each(mover, job))
+    mover = acts.Mover(state_directory(), address, now)
+    settled = list(acts.settle_each(mover, job))
     for each in settled:
         if journal.is_stderr():
-            tell_act(each)
+            acts.tell(each)
         else:
             typer.echo(output.printable(f"{each.job}: {each}"))
     failed = {each.job: each.error for each in settled if each.error is not None}
@@ -190,15 +189,15 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
             continue
         detail = f" ({payment.detail})" if payment.detail else ""
         typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
-    expire(mover, config.jobs if config is not None else {})
+    acts.expire(mover, config.jobs if config is not None else {})
     if not payments and not settled and not options.quiet:
         typer.echo("Nothing is owed.")
     codes = [*(error.exit_code for error in failed.values()), *(payment.exit_code for payment in payments)]
     raise typer.Exit(common_exit_code(codes))
 
 
-def _configuration() -> "Optional[Config]":
-    """Debts must be paid even when the configuration is broken: then Docker is sought at its default place."""
+def _config_if_any() -> "Optional[Config]":
+    """The configuration. Debts must be paid even when it is broken: then Docker is at its default place."""
     try:
         return options.load()
     except BackupError as error:

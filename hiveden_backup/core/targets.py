@@ -56,7 +56,9 @@ def matching(wanted: Wanted, jobs: Iterable[Job], dumped: Mapping[str, Collectio
     They tell what a job dumps that takes all databases of a server.
     """
     if wanted.type is ArtifactType.APPLICATION:
-        return tuple(job for job in jobs if job.has_files and _is_application(wanted, job))
+        candidates = [job for job in jobs if job.has_files]
+        named = [job for job in candidates if wanted.target == job.name or _trimmed(wanted.target) in job.paths]
+        return tuple(named or [job for job in candidates if _was_made_for(wanted, job)])
     return tuple(job for job in jobs if job.postgres and _has_database(wanted, job, dumped.get(job.name, ())))
 
 
@@ -81,9 +83,8 @@ def job_name(target: str, taken: Collection[str]) -> str:
     return name
 
 
-def _is_application(wanted: Wanted, job: Job) -> bool:
-    if wanted.target == job.name or _trimmed(wanted.target) in job.paths:
-        return True
+def _was_made_for(wanted: Wanted, job: Job) -> bool:
+    """Whether a job has what a new one for these words would have: its directories, or its name."""
     if wanted.source_dirs and set(wanted.paths) == set(job.paths):
         return True
     return not wanted.target.startswith("/") and _name_of(wanted.target) == job.name

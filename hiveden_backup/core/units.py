@@ -12,13 +12,15 @@ from hiveden_backup.core.model import Job
 
 TEMPLATE = "hiveden-backup@.service"
 RECOVER = "hiveden-backup-recover.service"
+SETTLE = "hiveden-backup-settle.service"
+SHIPPED = (TEMPLATE, RECOVER, SETTLE)
 PROGRAM = "hiveden-backup"
 HEADER = (
     "# Written by hiveden-backup schedule apply, which replaces it. Your own settings belong in a file beside it.\n"
 )
 
 _DROP_IN = "50-hiveden-backup.conf"
-RECOVER_DROP_IN = f"{RECOVER}.d/{_DROP_IN}"
+COMMON_DROP_INS = tuple(f"{unit}.d/{_DROP_IN}" for unit in (RECOVER, SETTLE))
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - where a unit with PrivateTmp sees something else
 _MARGIN_SECONDS = 60.0
 _UNSAFE_IN_COMMAND = frozenset("\"'\\$")
@@ -73,7 +75,7 @@ def common_files(place: Place) -> Mapping[str, str]:
     """What is generated for no single job: which configuration tells where Docker is, if it is not the usual one."""
     if place.config is None:
         return {}
-    return {RECOVER_DROP_IN: f"{HEADER}[Service]\n{_configuration(place.config)}\n"}
+    return dict.fromkeys(COMMON_DROP_INS, f"{HEADER}[Service]\n{_configuration(place.config)}\n")
 
 
 def timer_text(job: Job, calendars: Sequence[str]) -> str:

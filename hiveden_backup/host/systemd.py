@@ -12,7 +12,7 @@ from hiveden_backup.host.process import Command, ProcessError, find_program, run
 
 _RUNNING = Path("/run/systemd/system")
 _TIMEOUT_SECONDS = 120.0
-_PROPERTIES = ("Id", "ActiveState", "UnitFileState", "NeedDaemonReload", "LastTriggerUSec")
+_PROPERTIES = ("Id", "ActiveState", "UnitFileState", "NeedDaemonReload", "LastTriggerUSec", "DropInPaths")
 _MOMENT = re.compile(r"\w+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 _SETTLED = frozenset({"enabled", "enabled-runtime", "static", "alias", "masked"})
 
@@ -21,13 +21,15 @@ _SETTLED = frozenset({"enabled", "enabled-runtime", "static", "alias", "masked"}
 class UnitState:
     """What systemd knows of a unit; of one that is not there, nothing is true. `last_trigger` is a timer's.
 
-    `settled` means that nothing is to be enabled: it is already, or somebody has masked it.
+    `settled` means that nothing is to be enabled: it is already, or somebody has masked it. `drop_ins` are the files
+    that add settings to it by its own name.
     """
 
     active: bool
     settled: bool
     needs_reload: bool
     last_trigger: datetime | None = None
+    drop_ins: tuple[str, ...] = ()
 
 
 def running() -> bool:
@@ -59,11 +61,13 @@ def states(units: Sequence[str]) -> Mapping[str, UnitState]:
 
 def _state(table: Mapping[str, str]) -> UnitState:
     trigger = _MOMENT.fullmatch(table.get("LastTriggerUSec", ""))
+    drop_ins = table.get("DropInPaths", "").split()
     return UnitState(
         active=table["ActiveState"] not in ("inactive", "failed"),
         settled=table.get("UnitFileState", "") in _SETTLED,
         needs_reload=table["NeedDaemonReload"] == "yes",
         last_trigger=datetime.fromisoformat(trigger[1]).replace(tzinfo=UTC) if trigger is not None else None,
+        drop_ins=tuple(path for path in drop_ins if Path(path).parent.name.startswith(table["Id"].partition("@")[0])),
     )
 
 

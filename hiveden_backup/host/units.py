@@ -31,7 +31,7 @@ def shared() -> Mapping[str, str]:
         return {}
     program = executable()
     with translated("reading the units that came with this program", unwritable=StorageError):
-        shipped = {name: (_SHIPPED / name).read_text("utf-8") for name in (units.TEMPLATE, units.RECOVER)}
+        shipped = {name: (_SHIPPED / name).read_text("utf-8") for name in units.SHIPPED}
     try:
         return {name: units.installed_text(text, program) for name, text in shipped.items()}
     except ValueError as error:
@@ -108,7 +108,7 @@ class UnitFiles:
             return None
 
     def _alike(self) -> Iterable[Path]:
-        for pattern in (units.TEMPLATE, units.RECOVER, units.RECOVER_DROP_IN, units.timer("*"), units.drop_in("*")):
+        for pattern in (*units.SHIPPED, *units.COMMON_DROP_INS, units.timer("*"), units.drop_in("*")):
             yield from self.directory.glob(pattern)
 
     @property

@@ -4,11 +4,11 @@ The record says which way; every step can be done again. Nobody starts the conta
 they would write into a mixture of old and new cannot be told apart later.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from os import rmdir
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,16 +52,6 @@ class Settled:
             return "skipped, its job is busy and settles it itself"
         told = {Phase.DONE: "was finished", Phase.UNDONE: "was reversed"}
         return f"{what} that was broken off {told.get(self.act.phase, 'was taken back: nothing had been replaced')}"
-
-
-def tell(settled: Settled) -> None:
-    """Put into the log what became of an act that was broken off."""
-    text = str(settled)
-    message = f"{text[:1].upper()}{text[1:]}"
-    if settled.error is None:
-        log.warning(message, job=settled.job, kind="recovered")
-    else:
-        log.error(message, job=settled.job, kind="failed", exit_code=settled.error.exit_code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +210,8 @@ class Mover:
                 with nullcontext() if job == held else job_lock(self.state, job):
                     for act in self.acts.of(job):
                         asked = keep(job)
-                        if act.expired(self.now(), act.keep if asked is None else asked):
+                        over = act.expired(self.now(), act.keep if asked is None else asked)
+                        if over and _may_clear(act):
                             self.forget(act)
                             log.info(f"Removed what the in-place restore of {act.backup} replaced", job=job)
             except BusyError:
@@ -245,17 +236,20 @@ def settle_each(mover: Mover, job: str | None = None) -> Iterator[Settled]:
 def expire(mover: Mover, jobs: Mapping[str, Job], held: str | None = None) -> None:
     """Remove what in-place restores replaced and whose time is over; what cannot be removed now is a warning.
 
-    `jobs` are those of the configuration, which say how long; `held` is the job whose lock the caller has.
+    `jobs` are those that are configured, `held` is the one whose lock the caller has.
     """
-
-    def keep(job: str) -> float | None:
-        return jobs[job].undo_keep if job in jobs else None
-
+    keep = {name: job.undo_keep for name, job in jobs.items()}
     try:
-        for error in mover.expire(keep, held):
+        for error in mover.expire(keep.get, held):
             log.warning(str(error))
     except BackupError as error:
         log.warning(str(error))
+
+
+def tell(settled: Settled) -> None:
+    """Log what became of an act that was broken off."""
+    say = log.error if settled.error is not None else log.warning
+    say(f"{str(settled)[0].upper()}{str(settled)[1:]}", job=settled.job, kind="recovered")
 
 
 def existing(docker: "Docker", names: Sequence[str]) -> tuple[list[Container], list[str]]:
@@ -279,11 +273,28 @@ def insist(first: Callable[[], Act], again: Callable[[], Act]) -> tuple[Act, Bac
             return again(), error
 
 
+def unfinished(act: Act, error: BackupError) -> BackupError:
+    """The error for an act that is half done; its exit code is the reason's."""
+    stopped = f", and {', '.join(act.containers)} stopped until then" if act.containers else ""
+    told = BackupError(
+        f"The in-place restore of {act.job} is half done{stopped}",
+        str(error),
+        f"Put that right, then finish it: hiveden-backup recover --job {act.job}",
+    )
+    told.exit_code = error.exit_code
+    return told
+
+
 def _unmake(act: Act) -> None:
     """Remove the directories that were made above restored paths, as far as they are empty."""
     with suppress(OSError):  # somebody uses them by now, or they were never made
         for path in reversed(act.made):
-            rmdir(path)
+            os.rmdir(path)
+
+
+def _may_clear(act: Act) -> bool:
+    """Whether what an act keeps can be removed from here: the unit of a job sees the machine read-only."""
+    return all(os.access(os.path.dirname(holder), os.W_OK) for holder in act.holders if swaps.there(holder))
 
 
 def _reach(point: str) -> None:

@@ -18,7 +18,7 @@ from hiveden_backup.host.locks import container_locks
 from hiveden_backup.host.postgres_swap import Staged, intended, stage
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.jobs import replacing, staging
-from hiveden_backup.jobs.acts import Mover, insist
+from hiveden_backup.jobs.acts import Mover, insist, unfinished
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.downtime import Downtime
 from hiveden_backup.jobs.replacement import Database, Plan, create_volumes, dump_path
@@ -216,18 +216,6 @@ def written(mover: Mover, act: Act, problem: BackupError | None) -> Iterator[Bac
         mover.acts.put(act)
     except BackupError as error:
         yield error
-
-
-def unfinished(act: Act, error: BackupError) -> BackupError:
-    """The error for an act that is half done; its exit code is the reason's."""
-    stopped = f", and {', '.join(act.containers)} stopped until then" if act.containers else ""
-    told = BackupError(
-        f"The in-place restore of {act.job} is half done{stopped}",
-        str(error),
-        f"Put that right, then finish it: hiveden-backup recover --job {act.job}",
-    )
-    told.exit_code = error.exit_code
-    return told
 
 
 def _swap_of(staged: Staged, database: Database) -> DatabaseSwap:

@@ -12,10 +12,11 @@ from hiveden_backup.core.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job, Manifest, PostgresSource
 from hiveden_backup.core.names import iso
-from hiveden_backup.core.postgres import Endpoint, PgTools
+from hiveden_backup.core.postgres import Endpoint, PgTools, major_of
 from hiveden_backup.host.containers import connect
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.postgres_inspect import inspect
+from hiveden_backup.host.postgres_tools import restore_tool
 from hiveden_backup.host.tree import Survey
 from hiveden_backup.jobs import replacing
 from hiveden_backup.jobs.acts import existing
@@ -24,7 +25,7 @@ from hiveden_backup.jobs.checks import check_stoppable, docker_may_be_there, rea
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.replacing import Files
 from hiveden_backup.jobs.restore import has_files
-from hiveden_backup.jobs.restore_database import configurations, find_artifact, find_server, job_then, restore_tool
+from hiveden_backup.jobs.restore_database import configurations, find_artifact, find_server, job_then
 
 if TYPE_CHECKING:
     from hiveden_backup.host.containers import Docker
@@ -187,7 +188,7 @@ def _find_database(context: Context, plan: Plan, artifact: Artifact, stack: Exit
         raise NotFoundError(f"{plan.backup} does not say what the database {artifact.target} was made with")
     source, endpoint = find_server(context, plan.manifest, artifact, stack)
     facts = inspect(endpoint)
-    tool = restore_tool(endpoint, artifact.database, facts.major)
+    tool = restore_tool(endpoint, major_of(artifact.database.server_version), facts.major)
     live = next((each for each in facts.databases if each.name == artifact.target), None)
     size = live.size if live is not None else None
     return Database(artifact, artifact.database, source, endpoint, tool, live is not None, size)

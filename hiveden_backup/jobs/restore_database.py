@@ -9,13 +9,13 @@ import structlog
 from hiveden_backup.core.config import parse
 from hiveden_backup.core.conninfo import server_names
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
-from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job, Manifest, PostgresSource
-from hiveden_backup.core.postgres import Endpoint, PgTools, major_of
+from hiveden_backup.core.model import Artifact, ArtifactType, Job, Manifest, PostgresSource
+from hiveden_backup.core.postgres import Endpoint, major_of
 from hiveden_backup.host.containers import connect
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.postgres_inspect import inspect
 from hiveden_backup.host.postgres_restore import restore_new
-from hiveden_backup.host.postgres_tools import restore_tool as fitting_tool
+from hiveden_backup.host.postgres_tools import restore_tool
 from hiveden_backup.jobs.catalog import Backup
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.databases import endpoint_of
@@ -47,7 +47,8 @@ def restore_as(
     path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
     with ExitStack() as stack:
         _, endpoint = find_server(context, manifest, artifact, stack)
-        tool = restore_tool(endpoint, artifact.database, inspect(endpoint).major)
+        dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
+        tool = restore_tool(endpoint, dumped, major)
         warnings = restore_new(endpoint, path, artifact.database, new_name, tool)
     for warning in warnings:
         log.warning(warning, job=backup.job)
@@ -69,11 +70,6 @@ def find_artifact(manifest: Manifest, database: str, server: str | None) -> Arti
         several = ", ".join(each.server for each in found)
         raise UsageError(f"Several servers have a database {database}", several, "Say which one with --server")
     return found[0]
-
-
-def restore_tool(endpoint: Endpoint, facts: DatabaseFacts, major: int) -> PgTools:
-    """The pg_restore for a dump, on this machine or inside the server's container."""
-    return fitting_tool(endpoint, major_of(facts.server_version), major)
 
 
 def find_server(

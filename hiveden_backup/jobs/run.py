@@ -18,8 +18,8 @@ from hiveden_backup.host.files import make_directory, translated
 from hiveden_backup.host.ledger import Ledger
 from hiveden_backup.host.locks import job_lock
 from hiveden_backup.host.records import Result, RunRecord
-from hiveden_backup.jobs.acts import Mover, expire
-from hiveden_backup.jobs.acts import tell as tell_act
+from hiveden_backup.jobs.acts import Mover, expire, unfinished
+from hiveden_backup.jobs.acts import tell as tell_settled
 from hiveden_backup.jobs.catalog import backup_size
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.execution import Execution, Finished
@@ -113,6 +113,7 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
             _tidy(context, job)
         problems = [*debts, *finished.problems]
         pruned = _prune(context, job, problems)
+        expire(Mover(context.state, context.config.docker, context.now), context.config.jobs, held=job.name)
     record = replace(
         record,
         result=Result.PARTIAL if problems else Result.SUCCESS,
@@ -135,7 +136,6 @@ def heal(context: Context, job: Job, current: Path | None = None) -> tuple[Backu
     """
     context.records.mark_killed(job.name, context.now(), current)
     settled = settle(context, job.name, start_timeout=job.start_timeout)
-    expire(Mover(context.state, context.config.docker, context.now), context.config.jobs, held=job.name)
     _sweep(context, job)
     return settled.problems
 
@@ -153,8 +153,9 @@ def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settle
     acts: list[Act] = []
     for act in Mover(context.state, context.config.docker, context.now).settle_all(job):
         if act.error is not None or act.act is None:
-            raise act.error or BackupError(str(act))
-        tell_act(act)
+            error = act.error or BackupError(str(act))
+            raise unfinished(act.act, error) if act.act is not None else error
+        tell_settled(act)
         acts.append(act.act)
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202

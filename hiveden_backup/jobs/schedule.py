@@ -93,18 +93,25 @@ class Survey:
     def drift(self, job: str) -> str | None:
         """How the job's installed units differ from the configuration, None when they do not.
 
-        `missing`: a unit is not there; `edited`: it is not as it was written; `stale`: it is, but the configuration has
-        changed; `stopped`: its timer is not active, or not enabled.
+        `missing`: a unit is not there; `edited`: it is not as it was written, or somebody has added to its timer;
+        `stale`: it is, but the configuration has changed; `stopped`: its timer is not active, or not enabled.
         """
         own = {path for path in (*self.wanted, *self.installed) if units.job_of(path) in ("", job)}
         if any(path not in self.installed for path in own & self.wanted.keys()):
             return "missing"
         differing = [path for path in own & self.installed.keys() if self.installed[path] != self.wanted.get(path)]
-        if any(digest(self.installed[path]) not in self.written.digests.get(path, ()) for path in differing):
+        if self.added_to(job) or any(
+            digest(self.installed[path]) not in self.written.digests.get(path, ()) for path in differing
+        ):
             return "edited"
         if differing:
             return "stale"
         return "stopped" if units.timer(job) in self.idle else None
+
+    def added_to(self, job: str) -> tuple[str, ...]:
+        """The files by which somebody has added to the job's timer. They are not ours, and stay."""
+        state = self.states.get(units.timer(job))
+        return state.drop_ins if state is not None else ()
 
 
 def survey(setting: Setting, *, calendars: Mapping[str, tuple[str, ...]] | None = None) -> Survey:
@@ -227,7 +234,8 @@ def timer_findings(setting: Setting, jobs: Sequence[Job]) -> Sequence[Finding]:
         found = None
     if found is None:
         return ()
-    return [_timer_finding(job, found.drift(job.name)) for job in jobs if job.schedule or found.drift(job.name)]
+    drifts = {job.name: found.drift(job.name) for job in jobs}
+    return [_timer_finding(found, job, drifts[job.name]) for job in jobs if job.schedule or drifts[job.name]]
 
 
 def idle_jobs(setting: Setting) -> frozenset[str]:
@@ -244,7 +252,7 @@ def _has_timers(setting: Setting) -> bool:
     return systemd.running() and (own or bool(setting.files.written().digests))
 
 
-def _timer_finding(job: Job, drift: str | None) -> Finding:
+def _timer_finding(found: Survey, job: Job, drift: str | None) -> Finding:
     if drift is None:
         return Finding(job.name, "timer", Status.OK, f"{units.timer(job.name)} is as configured")
     message = {
@@ -253,7 +261,11 @@ def _timer_finding(job: Job, drift: str | None) -> Finding:
         "stale": "its units are those of an older configuration",
         "stopped": "its timer is stopped or disabled, so nothing starts the job",
     }[drift]
-    return Finding(job.name, "timer", Status.WARN, message, "Install them: hiveden-backup schedule apply")
+    hint = "Install them: hiveden-backup schedule apply"
+    if added := found.added_to(job.name):
+        message = f"settings in {', '.join(added)} are added to its timer"
+        hint = "They stay; remove them if only the configuration is to say when the job runs"
+    return Finding(job.name, "timer", Status.WARN, message, hint)
 
 
 # ---- what `show` prints ----------------------------------------------------------------------------------------------

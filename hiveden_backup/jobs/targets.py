@@ -6,7 +6,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hiveden_backup.core.conninfo import server_names
-from hiveden_backup.core.errors import AmbiguousError, BackupError, NotFoundError, UnfitError, UsageError
+from hiveden_backup.core.errors import (
+    AmbiguousError,
+    BackupError,
+    DirectoryError,
+    NotFoundError,
+    UnfitError,
+    UsageError,
+)
 from hiveden_backup.core.layers import overlay
 from hiveden_backup.core.model import ArtifactType, Config, Job, PostgresSource
 from hiveden_backup.core.targets import Wanted, contradiction, job_name, matching
@@ -23,11 +30,11 @@ def find(config: Config, wanted: Wanted) -> Job | None:
 
     AmbiguousError when there are several, or when the job does not do what else the client says.
     """
-    found = matching(wanted, config.jobs.values(), _dumped(config))
+    found = matching(wanted, config.jobs.values(), dumped(config))
     if len(found) > 1:
         several = ", ".join(job.name for job in found)
         raise AmbiguousError(
-            f"{wanted.target} belongs to several jobs", f"They are {several}", "Name one of them, or run it by its name"
+            f"{wanted.target} belongs to several jobs", f"They are {several}", "Name one of these jobs"
         )
     if not found:
         return None
@@ -126,12 +133,18 @@ def _add(path: Path, wanted: Wanted, table: Mapping[str, object]) -> str:
     return name
 
 
-def _dumped(config: Config) -> dict[str, frozenset[str]]:
-    """The databases in the newest backup of each job that takes all databases of a server."""
+def dumped(config: Config) -> dict[str, frozenset[str]]:
+    """The databases in the newest backup of each job that takes all databases of a server.
+
+    Nothing while the backup directory is not there: then the configuration alone has to tell.
+    """
     jobs = [job for job in config.jobs.values() if any(not source.databases for source in job.postgres)]
     if not jobs:
         return {}
-    directory = BackupDirectory.open(Path(config.directory))
+    try:
+        directory = BackupDirectory.open(Path(config.directory))
+    except DirectoryError:
+        return {}
     return {job.name: _databases_of(directory, job) for job in jobs}
 
 

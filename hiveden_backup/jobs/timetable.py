@@ -8,8 +8,10 @@ from hiveden_backup.core import cron
 from hiveden_backup.core.errors import BackupError, UnfitError
 from hiveden_backup.core.model import ArtifactType, Config, Job
 from hiveden_backup.core.schedule import ScheduleError, to_calendars
+from hiveden_backup.core.targets import Wanted, matching
 from hiveden_backup.host.calendar import normalized
 from hiveden_backup.jobs.schedule import problem_of
+from hiveden_backup.jobs.targets import dumped
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Row:
 def rows(config: Config) -> tuple[Row, ...]:
     """The jobs whose schedule cron can say."""
     fields = crons(config)
-    return tuple(row(job, said) for job in config.jobs.values() if (said := fields[job.name]) is not None)
+    return tuple(row(config, job, said) for job in config.jobs.values() if (said := fields[job.name]) is not None)
 
 
 def crons(config: Config) -> Mapping[str, str | None]:
@@ -35,15 +37,18 @@ def crons(config: Config) -> Mapping[str, str | None]:
     return {job.name: _cron(job) for job in config.jobs.values()}
 
 
-def row(job: Job, said: str) -> Row:
+def row(config: Config, job: Job, said: str) -> Row:
     """A job's row."""
     if job.has_files:
         container = job.containers[0] if job.containers else None
         return Row(job.name, said, ArtifactType.APPLICATION, job.name, container, job.paths)
     databases = [name for source in job.postgres for name in source.databases]
-    single = len(databases) == 1 and len(job.postgres) == 1
-    target = databases[0] if single else job.name
-    return Row(job.name, said, ArtifactType.DATABASE, target, job.postgres[0].container, ())
+    target, container = job.name, job.postgres[0].container
+    if len(databases) == 1 and len(job.postgres) == 1:
+        wanted = Wanted(ArtifactType.DATABASE, databases[0], container=container)
+        if len(matching(wanted, config.jobs.values(), dumped(config))) == 1:
+            target = databases[0]
+    return Row(job.name, said, ArtifactType.DATABASE, target, container, ())
 
 
 def refuse_impossible(expression: str, now: datetime) -> None:

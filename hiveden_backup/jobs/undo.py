@@ -17,10 +17,10 @@ from hiveden_backup.host.ledger import Ledger
 from hiveden_backup.host.locks import container_locks
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.jobs import replacing, staging
-from hiveden_backup.jobs.acts import Mover, existing, insist
+from hiveden_backup.jobs.acts import Mover, existing, insist, unfinished
 from hiveden_backup.jobs.context import Context
 from hiveden_backup.jobs.downtime import Downtime
-from hiveden_backup.jobs.inplace import Done, unfinished, written
+from hiveden_backup.jobs.inplace import Done, written
 from hiveden_backup.jobs.replacing import Files, Place
 
 if TYPE_CHECKING:

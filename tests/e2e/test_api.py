@@ -251,6 +251,20 @@ def test_a_job_that_takes_all_databases_is_the_one(home: Home, database: str) ->
     assert "The job db" in home.client.post("/backups", body).ok(201)["message"]
 
 
+def test_a_database_is_restored_by_the_swap_and_undo_reverses_it(home: Home, database: str) -> None:
+    home.jobs["db"] = {"postgres": [{"container": database, "databases": ["shop"]}]}
+    home.configure()
+    home.sql(database, "CREATE TABLE sale AS SELECT 1 AS id")
+    made = home.client.post("/backups", {"type": "database", "target": "shop"}).ok(201)
+    home.sql(database, "UPDATE sale SET id = 2")
+    body = {"backup_file": made["path"], "target": "shop", "type": "database"}
+    home.client.post("/backups/restore", body).ok()
+    assert home.sql(database, "SELECT id FROM sale") == "1"
+    assert any(name.startswith("shop_before_") for name in home.databases(database))
+    home.machine.ok("hiveden-backup", "undo", "db", "--yes")
+    assert home.sql(database, "SELECT id FROM sale") == "2"
+
+
 # ---- settings and schedules ------------------------------------------------------------------------------------------
 
 
@@ -267,7 +281,16 @@ def test_settings_are_written_and_the_directory_is_made(home: Home) -> None:
 
 def test_directories_that_cannot_be(home: Home) -> None:
     before = home.machine.run("find", "/srv", "/etc/hiveden-backup").stdout
-    for directory in ("relative", "/", "/srv/../etc", "/srv/tree", "/srv/tree/file", "/srv/tree/sub", "/srv"):
+    for directory in (
+        "relative",
+        "/",
+        "/srv/../etc",
+        "/srv/tree",
+        "/srv/tree/file",
+        "/srv/tree/sub",
+        "/srv",
+        "/etc/apt",
+    ):
         home.client.call("PUT", "/config/backups", {"directory": directory, "retention_count": 3}).problem(422)
     assert home.machine.run("find", "/srv", "/etc/hiveden-backup").stdout == before
 

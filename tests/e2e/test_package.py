@@ -181,7 +181,9 @@ def system(request: pytest.FixtureRequest, systems: dict[str, System], package: 
 
 
 def test_lintian_has_nothing_to_say(package: Path) -> None:
-    done = subprocess.run(["lintian", "--fail-on", "error,warning", package], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["lintian", "--fail-on", "error,warning", package], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 

@@ -11,7 +11,7 @@ from tests.support.machine import Machine
 from tests.support.timed import CONFIG, STATE, Timed
 
 UNITS = "/etc/systemd/system"
-SHARED = ["hiveden-backup-recover.service", "hiveden-backup@.service"]
+SHARED = ["hiveden-backup-recover.service", "hiveden-backup-settle.service", "hiveden-backup@.service"]
 FAILPOINTS = ["units-place", "units-reload", "units-start"]
 NIGHT = "*-*-* 02:30"
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -220,6 +220,17 @@ def test_what_is_not_ours_is_left_alone(timed: Timed) -> None:
     done = timed.machine.run("hiveden-backup", "schedule", "apply")
     assert done.returncode == 1
     assert "is there already and not ours" in done.stderr
+
+
+def test_what_is_added_to_a_timer_is_told_and_stays(timed: Timed) -> None:
+    timed.configure({"a": {"schedule": NIGHT}, "b": {"schedule": NIGHT}}).apply()
+    added = f"{UNITS}/hiveden-backup@a.timer.d/override.conf"
+    timed.machine.write(added, "[Timer]\nOnCalendar=Mon 05:00\n")
+    timed.machine.ok("systemctl", "daemon-reload")
+    assert drifts(timed) == {"a": "edited", "b": None}
+    assert f"settings in {added} are added to its timer" in timed.machine.run("hiveden-backup", "check").stdout
+    assert timed.apply() == {"added": [], "changed": [], "removed": []}
+    assert timed.machine.path(added).exists()
 
 
 def test_units_of_a_package_are_used_where_they_are(timed: Timed) -> None:

@@ -70,12 +70,15 @@ class Home:
             assert time.monotonic() < deadline, found
             time.sleep(0.2)
 
-    def databases(self, container: str) -> str:
-        """The names of the databases in a container."""
+    def sql(self, container: str, statement: str, database: str = "shop") -> str:
+        """What the server in a container answers."""
         assert self.machine.docker is not None
-        pid = self.machine.docker.state(container)["Pid"]
-        sockets = f"/proc/{pid}/root/run/postgresql"
-        return self.machine.ok("psql", "-h", sockets, "-U", "postgres", "-XAtc", "SELECT datname FROM pg_database")
+        sockets = f"/proc/{self.machine.docker.state(container)['Pid']}/root/run/postgresql"
+        return self.machine.ok("psql", "-h", sockets, "-U", "postgres", "-d", database, "-XAtc", statement).strip()
+
+    def databases(self, container: str) -> list[str]:
+        """The names of the databases in a container."""
+        return self.sql(container, "SELECT datname FROM pg_database", "postgres").splitlines()
 
     # ---- a run that takes a while
 

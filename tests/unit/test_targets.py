@@ -30,6 +30,7 @@ DUMPED = {"host": {"wiki", "ledger"}}
         (Wanted(APPLICATION, "volumes"), ["volumes"]),
         (Wanted(APPLICATION, "Immich!"), ["immich"]),  # the name that a new job would have had
         (Wanted(APPLICATION, "photos", ("/etc/nginx", "/srv/immich")), ["immich"]),
+        (Wanted(APPLICATION, "volumes", ("/etc/nginx", "/srv/immich")), ["volumes"]),  # a name counts more
         (Wanted(APPLICATION, "/srv"), []),
         (Wanted(APPLICATION, "/srv/immich/library"), []),
         (Wanted(APPLICATION, "shop"), []),  # has no files
