@@ -71,6 +71,7 @@ class Mover:
 
     def forward(self, act: Act, point: str = "") -> Act:
         """Everything of a committed act that is not in place yet; the act as it is then, to be written down."""
+        _check_holders(act)
         with self._servers(act) as servers, translated(f"swapping the files of {act.job}", unwritable=StorageError):
             for database in act.databases:
                 _reach(point)
@@ -87,6 +88,7 @@ class Mover:
 
     def backward(self, act: Act, point: str = "") -> Act:
         """Everything back to where it was before; the act as it is then, to be written down."""
+        _check_holders(act)
         with self._servers(act) as servers, translated(f"putting back the files of {act.job}", unwritable=StorageError):
             for swap in reversed(act.swaps):
                 _reach(point)
@@ -283,6 +285,15 @@ def unfinished(act: Act, error: BackupError) -> BackupError:
     )
     told.exit_code = error.exit_code
     return told
+
+
+def _check_holders(act: Act) -> None:
+    """StorageError when what is to change places cannot be seen, for then it would seem to have done so already."""
+    for holder in act.holders:
+        if not swaps.there(holder):
+            raise StorageError(
+                f"{holder} is not there", "It holds what comes and what goes: perhaps its disk is not mounted", "Mount it"
+            )
 
 
 def _unmake(act: Act) -> None:
