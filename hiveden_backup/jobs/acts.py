@@ -104,6 +104,22 @@ class Mover:
             _reach(point)
         return replace(act, phase=Phase.UNDONE, finished=self.now())
 
+    def check_kept(self, act: Act) -> None:
+        """BackupError when something that an act replaced is not kept any more: half an undo could never be ended."""
+        kept = (*act.holders, *(swap.old for swap in act.swaps if swap.had), *(dress.old for dress in act.dresses))
+        with translated(f"looking for what the restore of {act.backup} replaced", unwritable=StorageError):
+            gone = next((path for path in kept if not swaps.there(path)), None)
+        if gone is not None:
+            raise NotFoundError(
+                f"{gone} is not there",
+                f"It held what the restore of {act.job}/{act.backup} replaced, and its disk may not be mounted",
+                "Mount it; if it was removed, there is nothing to put back",
+            )
+        with self._servers(act) as servers:
+            for database in act.databases:
+                with servers(database) as (postgres, endpoint):
+                    postgres.check_kept(endpoint, _staged(database))
+
     def take_back(self, act: Act) -> None:
         """Remove what was staged for an act that did not come to its commit, and its record."""
         self._clear(act)

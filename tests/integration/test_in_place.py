@@ -343,3 +343,19 @@ def test_a_disk_that_is_not_mounted_is_waited_for(tmp_path: Path) -> None:
             assert str(holder) in done.stdout
         assert told in program.ok("recover")
         assert (program.tree / "file").read_text() == word
+
+
+def test_an_undo_without_what_was_replaced_changes_nothing(program: Program) -> None:
+    (program.tree / "file").write_text("then")
+    backup = program.run()
+    (program.tree / "file").write_text("now")
+    restore(program, backup)
+    (holder,) = holders(program.place)
+    for gone in (holder / "old/0", holder):
+        shutil.rmtree(gone)
+        done = program.call("undo", "files", "--yes")
+        assert done.returncode == 66, done.stderr
+        assert str(gone) in done.stderr
+        assert (program.tree / "file").read_text() == "then"
+    assert program.ok("recover") == "Nothing is owed.\n"
+    program.run()

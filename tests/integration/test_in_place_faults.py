@@ -252,3 +252,15 @@ def test_the_same_command_finishes_a_killed_restore(changed: Bed) -> None:
     changed.site.run("undo", "app", "--yes").succeeded()
     changed.check(NOW)
     forget(changed)
+
+
+def test_an_undo_without_its_database_changes_nothing(changed: Bed) -> None:
+    """Who needed the room has dropped it: half an undo could never be finished, and the container stayed down."""
+    assert restore(changed) == 0
+    (kept,) = (name for name in changed.postgres.databases() if name.startswith(f"{changed.database}_before_"))
+    changed.postgres.drop(kept)
+    done = changed.site.run("undo", "app", "--yes")
+    done.failed(66, kept)
+    changed.check(THEN)
+    changed.site.run("recover").succeeded()
+    forget(changed)
