@@ -308,7 +308,9 @@ def _check_holders(act: Act) -> None:
     for holder in act.holders:
         if not swaps.there(holder):
             raise StorageError(
-                f"{holder} is not there", "It holds what comes and what goes: perhaps its disk is not mounted", "Mount it"
+                f"{holder} is not there",
+                "It holds what comes and goes: perhaps its disk is not mounted",
+                "Mount it",
             )
 
 
