@@ -181,8 +181,9 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
             acts.tell(each)
         else:
             typer.echo(output.printable(f"{each.job}: {each}"))
-    failed = {each.job: each.error for each in settled if each.error is not None}
-    payments = pay_all(connect, Ledger(state_directory()), job, waiting=failed.keys())
+    codes = [each.error.exit_code for each in settled if each.error is not None]
+    waiting = {each.job for each in settled if each.error is not None and (each.act is None or each.act.half_done)}
+    payments = pay_all(connect, Ledger(state_directory()), job, waiting=waiting)
     for payment in payments:
         if journal.is_stderr():
             tell(payment)
@@ -192,7 +193,7 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
     acts.expire(mover, config.jobs if config is not None else {})
     if not payments and not settled and not options.quiet:
         typer.echo("Nothing is owed.")
-    codes = [*(error.exit_code for error in failed.values()), *(payment.exit_code for payment in payments)]
+    codes += (payment.exit_code for payment in payments)
     raise typer.Exit(common_exit_code(codes))
 
 
