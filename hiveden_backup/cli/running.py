@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _JOBS = typer.Argument(None, help="Names of jobs; all when none is given.")
 _JSON = typer.Option(False, "--json", help="Print JSON.")
+_BOOT_SECONDS = 300.0
 
 
 @command("run")
@@ -175,7 +176,8 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
 
     log.configure(verbose=options.verbose, quiet=options.quiet)
     mover = acts.Mover(state_directory(), address, now)
-    settled = list(acts.settle_each(mover, job))
+    patience = _BOOT_SECONDS if journal.is_stderr() else 0.0  # a person can try again, a unit after a boot does not
+    settled = list(acts.settle_each(mover, job, patience))
     for each in settled:
         if journal.is_stderr():
             acts.tell(each)

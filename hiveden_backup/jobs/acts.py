@@ -5,6 +5,7 @@ they would write into a mixture of old and new cannot be told apart later.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import structlog
 
 from hiveden_backup.core.acts import Act, DatabaseSwap, Phase
 from hiveden_backup.core.containers import Container
-from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError
+from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.order import stop_order
 from hiveden_backup.host import mounts, swaps
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hiveden_backup.host.postgres_swap import Staged
 
 log = structlog.get_logger()
+_RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +208,26 @@ class Mover:
     def _drive(self, act: Act) -> Act:
         return self.forward(act) if act.phase is Phase.COMMITTED else self.backward(act)
 
-    def settle_all(self, job: str) -> Iterator[Settled]:
-        """Finish each act of a job that was broken off. The caller holds its lock. Fails by its values only."""
+    def _settle_by(self, act: Act, deadline: float) -> Act:
+        """As `settle`; again until `deadline` while a server does not answer yet, as after a power cut."""
+        while True:
+            try:
+                return self.settle(act)
+            except UnreachableError:
+                if not act.half_done or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+
+    def settle_all(self, job: str, patience: float = 0.0) -> Iterator[Settled]:
+        """Finish each act of a job that was broken off. The caller holds its lock. Fails by its values only.
+
+        `patience` is for how many seconds servers that do not answer are waited for.
+        """
+        deadline = time.monotonic() + patience
         for act in self.acts.of(job):
             if act.pending:
                 try:
-                    yield Settled(job, self.settle(act))
+                    yield Settled(job, self._settle_by(act, deadline))
                 except BackupError as error:
                     yield Settled(job, act, error)
 
@@ -238,13 +254,16 @@ class Mover:
                 yield error
 
 
-def settle_each(mover: Mover, job: str | None = None) -> Iterator[Settled]:
-    """Finish what was broken off of `job`, or of every job; their locks are taken here. Fails by its values only."""
+def settle_each(mover: Mover, job: str | None = None, patience: float = 0.0) -> Iterator[Settled]:
+    """Finish what was broken off of `job`, or of every job; their locks are taken here. Fails by its values only.
+
+    `patience` is for how many seconds each job's servers are waited for, when they do not answer.
+    """
     for name in mover.acts.jobs() if job is None else (job,):
         try:
             if any(act.pending for act in mover.acts.of(name)):
                 with job_lock(mover.state, name):
-                    yield from mover.settle_all(name)
+                    yield from mover.settle_all(name, patience)
         except BusyError:
             yield Settled(name, None, busy=True)
         except BackupError as error:
