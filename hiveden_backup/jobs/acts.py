@@ -341,8 +341,8 @@ def _unmake(act: Act) -> None:
 
 
 def _may_clear(act: Act) -> bool:
-    """Whether what an act keeps can be removed from here: the unit of a job sees the machine read-only."""
-    return all(os.access(os.path.dirname(holder), os.W_OK) for holder in act.holders if swaps.there(holder))
+    """Whether what an act keeps can be removed now: a disk may be away, and a job's unit sees the machine read-only."""
+    return all(os.access(os.path.dirname(holder), os.W_OK) for holder in act.holders)
 
 
 def _reach(point: str) -> None:

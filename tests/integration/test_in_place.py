@@ -359,3 +359,18 @@ def test_an_undo_without_what_was_replaced_changes_nothing(program: Program) -> 
         assert (program.tree / "file").read_text() == "then"
     assert program.ok("recover") == "Nothing is owed.\n"
     program.run()
+
+
+def test_what_is_kept_on_a_disk_that_is_away_is_not_forgotten(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "apps").mkdir(parents=True)
+    program = on_disk(tmp_path, disk / "apps")
+    (program.tree / "file").write_text("then")
+    restore(program, program.run())
+    text = program.config.read_text()
+    program.config.write_text(text.replace("[jobs.files]", '[jobs.files]\nundo_keep = "1us"'))
+    with small_disk(disk, "1m"):
+        program.ok("recover")
+    assert len(holders(disk)) == 1
+    program.ok("recover")
+    assert holders(disk) == []
