@@ -1,6 +1,7 @@
 """In-place restores and the units of jobs, which see the machine read-only: another unit does for them what writes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,10 @@ def test_a_server_that_is_not_up_yet_is_waited_for(timed: Timed) -> None:
     database = timed.docker.postgres(name="db")
     source = {"container": "db"}
     timed.docker.run(name="other")
-    jobs = {"app": {"containers": ["app"], "postgres": [source]}, "other": {"containers": ["other"]}}
+    jobs: dict[str, dict[str, Any]] = {
+        "app": {"containers": ["app"], "postgres": [source]},
+        "other": {"containers": ["other"]},
+    }
     timed.configure(jobs).init().apply()
     machine.ok("systemctl", "start", "hiveden-backup@app")
     machine.write("/srv/data/file", "now")
