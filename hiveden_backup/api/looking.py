@@ -16,6 +16,7 @@ from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso
 from hiveden_backup.host.records import Result, RunRecord
 from hiveden_backup.jobs import timetable
+from hiveden_backup.jobs.schedule import idle_jobs
 from hiveden_backup.jobs.status import job_status
 
 router = APIRouter()
@@ -33,7 +34,9 @@ def status(site: Site = Depends(site_of)) -> list[models.Status]:
     """How each job is doing."""
     config = site.load()
     context = site.context(config)
-    return [models.Status(**job_status(context, job).table()) for job in config.jobs.values()]
+    idle = idle_jobs(site.setting(config))
+    rows = [job_status(context, job, idle=job.name in idle) for job in config.jobs.values()]
+    return [models.Status(**row.table()) for row in rows]
 
 
 @router.get("/jobs", response_model=list[models.Job])

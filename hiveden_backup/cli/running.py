@@ -10,7 +10,14 @@ import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command, now, options, report, state_directory, trigger
-from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, UsageError, common_exit_code
+from hiveden_backup.core.errors import (
+    BackupError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+    UsageError,
+    common_exit_code,
+)
 
 if TYPE_CHECKING:
     from hiveden_backup.core.model import Config, Job
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
 
 _JOBS = typer.Argument(None, help="Names of jobs; all when none is given.")
 _JSON = typer.Option(False, "--json", help="Print JSON.")
+_BOOT_SECONDS = 300.0
 
 
 @command("run")
@@ -175,24 +183,29 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
 
     log.configure(verbose=options.verbose, quiet=options.quiet)
     mover = acts.Mover(state_directory(), address, now)
-    settled = list(acts.settle_each(mover, job))
-    for each in settled:
-        if journal.is_stderr():
-            acts.tell(each)
-        else:
-            typer.echo(output.printable(f"{each.job}: {each}"))
-    failed = {each.job: each.error for each in settled if each.error is not None}
-    payments = pay_all(connect, Ledger(state_directory()), job, waiting=failed.keys())
-    for payment in payments:
-        if journal.is_stderr():
-            tell(payment)
-            continue
-        detail = f" ({payment.detail})" if payment.detail else ""
-        typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
+    # A person can try again, a unit after a boot cannot: but first comes what can be done at once.
+    for patience in (0.0, _BOOT_SECONDS) if journal.is_stderr() else (0.0,):
+        settled = list(acts.settle_each(mover, job, patience))
+        for each in settled:
+            if journal.is_stderr():
+                acts.tell(each)
+            else:
+                typer.echo(output.printable(f"{each.job}: {each}"))
+        waiting = {each.job for each in settled if each.error is not None and (each.act is None or each.act.half_done)}
+        payments = pay_all(connect, Ledger(state_directory()), job, waiting=waiting)
+        for payment in payments:
+            if journal.is_stderr():
+                tell(payment)
+                continue
+            detail = f" ({payment.detail})" if payment.detail else ""
+            typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
+        if not any(isinstance(each.error, UnreachableError) for each in settled):
+            break
     acts.expire(mover, config.jobs if config is not None else {})
     if not payments and not settled and not options.quiet:
         typer.echo("Nothing is owed.")
-    codes = [*(error.exit_code for error in failed.values()), *(payment.exit_code for payment in payments)]
+    codes = [each.error.exit_code for each in settled if each.error is not None]
+    codes += (payment.exit_code for payment in payments)
     raise typer.Exit(common_exit_code(codes))
 
 

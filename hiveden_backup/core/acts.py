@@ -115,6 +115,11 @@ class Act:
         """Whether it was broken off, and must be finished before anything else is done with the job."""
         return self.phase not in (Phase.DONE, Phase.UNDONE)
 
+    @property
+    def half_done(self) -> bool:
+        """Whether names in use may have changed by half: until it is finished, nothing may run on the mixture."""
+        return self.phase in (Phase.COMMITTED, Phase.UNDOING)
+
     def expired(self, now: datetime, keep: float) -> bool:
         """Whether what it replaced has been kept for `keep` seconds."""
         return self.finished is not None and not self.pending and (now - self.finished).total_seconds() >= keep

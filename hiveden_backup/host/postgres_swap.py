@@ -127,11 +127,7 @@ def put_back(endpoint: Endpoint, staged: Staged) -> None:
         live, kept = names.get(staged.live), names.get(staged.kept)
         if staged.oid and live == staged.oid:
             if kept is None and staged.replaced:
-                raise NotFoundError(
-                    f"The database {staged.kept} is not on {staged.server} any more",
-                    "",
-                    f"There is nothing to put back: {staged.live} stays as it is",
-                )
+                raise _not_kept(staged)
             back = [(staged.kept, staged.live)] if kept is not None else []
             with _closed(endpoint, staged, connection):
                 failpoint("undo-database")
@@ -142,6 +138,19 @@ def put_back(endpoint: Endpoint, staged: Staged) -> None:
             _rename(connection, [(staged.kept, staged.live)], opened=staged.live)
         elif staged.replaced and live == staged.replaced:
             _allow(connection, staged.live, connections=True)
+
+
+def check_kept(endpoint: Endpoint, staged: Staged) -> None:
+    """BackupError when `put_back` could not bring the replaced database back. Nothing is changed."""
+    with _at(endpoint, staged, f"looking for the database {staged.kept}") as connection:
+        names = _names(connection)
+    live, kept = names.get(staged.live), names.get(staged.kept)
+    if staged.replaced in {0, live}:
+        return
+    if kept is None:
+        raise _not_kept(staged)
+    if kept != staged.replaced or live not in {None, staged.oid}:
+        raise _changed(staged)
 
 
 def discard(endpoint: Endpoint, staged: Staged) -> None:
@@ -193,6 +202,14 @@ def _check_replaceable(connection: type_connection, endpoint: Endpoint, live: st
             f"It has prepared transactions: {', '.join(prepared)}",
             "Settle each with COMMIT PREPARED or ROLLBACK PREPARED, then try again",
         )
+
+
+def _not_kept(staged: Staged) -> NotFoundError:
+    return NotFoundError(
+        f"The database {staged.kept} is not on {staged.server} any more",
+        "",
+        f"There is nothing to put back: {staged.live} stays as it is",
+    )
 
 
 def _changed(staged: Staged) -> BackupError:

@@ -5,6 +5,7 @@ they would write into a mixture of old and new cannot be told apart later.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import structlog
 
 from hiveden_backup.core.acts import Act, DatabaseSwap, Phase
 from hiveden_backup.core.containers import Container
-from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError
+from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.order import stop_order
 from hiveden_backup.host import mounts, swaps
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hiveden_backup.host.postgres_swap import Staged
 
 log = structlog.get_logger()
+_RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Mover:
 
     def forward(self, act: Act, point: str = "") -> Act:
         """Everything of a committed act that is not in place yet; the act as it is then, to be written down."""
+        _check_holders(act)
         with self._servers(act) as servers, translated(f"swapping the files of {act.job}", unwritable=StorageError):
             for database in act.databases:
                 _reach(point)
@@ -87,6 +90,7 @@ class Mover:
 
     def backward(self, act: Act, point: str = "") -> Act:
         """Everything back to where it was before; the act as it is then, to be written down."""
+        _check_holders(act)
         with self._servers(act) as servers, translated(f"putting back the files of {act.job}", unwritable=StorageError):
             for swap in reversed(act.swaps):
                 _reach(point)
@@ -101,6 +105,22 @@ class Mover:
                     postgres.put_back(endpoint, _staged(database))
             _reach(point)
         return replace(act, phase=Phase.UNDONE, finished=self.now())
+
+    def check_kept(self, act: Act) -> None:
+        """BackupError when something that an act replaced is not kept any more: half an undo could never be ended."""
+        kept = (*act.holders, *(swap.old for swap in act.swaps if swap.had), *(dress.old for dress in act.dresses))
+        with translated(f"looking for what the restore of {act.backup} replaced", unwritable=StorageError):
+            gone = next((path for path in kept if not swaps.there(path)), None)
+        if gone is not None:
+            raise NotFoundError(
+                f"{gone} is not there",
+                f"It held what the restore of {act.job}/{act.backup} replaced, and its disk may not be mounted",
+                "Mount it; if it was removed, there is nothing to put back",
+            )
+        with self._servers(act) as servers:
+            for database in act.databases:
+                with servers(database) as (postgres, endpoint):
+                    postgres.check_kept(endpoint, _staged(database))
 
     def take_back(self, act: Act) -> None:
         """Remove what was staged for an act that did not come to its commit, and its record."""
@@ -188,12 +208,26 @@ class Mover:
     def _drive(self, act: Act) -> Act:
         return self.forward(act) if act.phase is Phase.COMMITTED else self.backward(act)
 
-    def settle_all(self, job: str) -> Iterator[Settled]:
-        """Finish each act of a job that was broken off. The caller holds its lock. Fails by its values only."""
+    def _settle_by(self, act: Act, deadline: float) -> Act:
+        """As `settle`; again until `deadline` while a server does not answer yet, as after a power cut."""
+        while True:
+            try:
+                return self.settle(act)
+            except UnreachableError:
+                if not act.half_done or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+
+    def settle_all(self, job: str, patience: float = 0.0) -> Iterator[Settled]:
+        """Finish each act of a job that was broken off. The caller holds its lock. Fails by its values only.
+
+        `patience` is for how many seconds servers that do not answer are waited for.
+        """
+        deadline = time.monotonic() + patience
         for act in self.acts.of(job):
             if act.pending:
                 try:
-                    yield Settled(job, self.settle(act))
+                    yield Settled(job, self._settle_by(act, deadline))
                 except BackupError as error:
                     yield Settled(job, act, error)
 
@@ -220,13 +254,16 @@ class Mover:
                 yield error
 
 
-def settle_each(mover: Mover, job: str | None = None) -> Iterator[Settled]:
-    """Finish what was broken off of `job`, or of every job; their locks are taken here. Fails by its values only."""
+def settle_each(mover: Mover, job: str | None = None, patience: float = 0.0) -> Iterator[Settled]:
+    """Finish what was broken off of `job`, or of every job; their locks are taken here. Fails by its values only.
+
+    `patience` is for how many seconds each job's servers are waited for, when they do not answer.
+    """
     for name in mover.acts.jobs() if job is None else (job,):
         try:
             if any(act.pending for act in mover.acts.of(name)):
                 with job_lock(mover.state, name):
-                    yield from mover.settle_all(name)
+                    yield from mover.settle_all(name, patience)
         except BusyError:
             yield Settled(name, None, busy=True)
         except BackupError as error:
@@ -285,6 +322,17 @@ def unfinished(act: Act, error: BackupError) -> BackupError:
     return told
 
 
+def _check_holders(act: Act) -> None:
+    """StorageError when what is to change places cannot be seen, for then it would seem to have done so already."""
+    for holder in act.holders:
+        if not swaps.there(holder):
+            raise StorageError(
+                f"{holder} is not there",
+                "It holds what comes and goes: perhaps its disk is not mounted",
+                "Mount it",
+            )
+
+
 def _unmake(act: Act) -> None:
     """Remove the directories that were made above restored paths, as far as they are empty."""
     with suppress(OSError):  # somebody uses them by now, or they were never made
@@ -293,8 +341,8 @@ def _unmake(act: Act) -> None:
 
 
 def _may_clear(act: Act) -> bool:
-    """Whether what an act keeps can be removed from here: the unit of a job sees the machine read-only."""
-    return all(os.access(os.path.dirname(holder), os.W_OK) for holder in act.holders if swaps.there(holder))
+    """Whether what an act keeps can be removed now: a disk may be away, and a job's unit sees the machine read-only."""
+    return all(os.access(os.path.dirname(holder), os.W_OK) for holder in act.holders)
 
 
 def _reach(point: str) -> None:

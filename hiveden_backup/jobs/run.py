@@ -142,18 +142,25 @@ def heal(context: Context, job: Job, current: Path | None = None) -> tuple[Backu
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """In-place restores that were finished or taken back, and debts that could not be paid."""
+    """In-place restores that were finished or taken back; and what could not be: debts, or to take one back."""
 
     acts: tuple[Act, ...]
     problems: tuple[BackupError, ...]
 
 
 def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settled:
-    """Finish the job's in-place restores that were broken off, then pay the ledger. The caller holds the job's lock."""
+    """Finish the job's in-place restores that were broken off, then pay the ledger. The caller holds the job's lock.
+
+    BackupError when one is half done and cannot be finished; one that cannot be taken back is a problem.
+    """
     acts: list[Act] = []
+    problems: list[BackupError] = []
     for act in Mover(context.state, context.config.docker, context.now).settle_all(job):
         if act.error is not None or act.act is None:
             error = act.error or BackupError(str(act))
+            if act.act is not None and not act.act.half_done:
+                problems.append(error)
+                continue
             raise unfinished(act.act, error) if act.act is not None else error
         tell_settled(act)
         acts.append(act.act)
@@ -166,7 +173,8 @@ def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settle
     payments = pay(connect, Ledger(context.state), job, start_timeout=start_timeout)
     for payment in payments:
         tell(payment)
-    return Settled(tuple(acts), tuple(payment.error for payment in payments if payment.error is not None))
+    problems += (payment.error for payment in payments if payment.error is not None)
+    return Settled(tuple(acts), tuple(problems))
 
 
 def _sweep(context: Context, job: Job) -> None:

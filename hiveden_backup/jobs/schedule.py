@@ -114,14 +114,10 @@ class Survey:
         return state.drop_ins if state is not None else ()
 
 
-def survey(setting: Setting, *, calendars: Mapping[str, tuple[str, ...]] | None = None) -> Survey:
-    """Look at everything. `calendars` of the jobs, where they are known already. ConfigError with all bad schedules.
-
-    UnreachableError without a running systemd.
-    """
+def survey(setting: Setting) -> Survey:
+    """Look at everything. ConfigError with all bad schedules, UnreachableError without a running systemd."""
     systemd.require(change=False)
-    if calendars is None:
-        calendars = calendars_of(setting.config, setting.now())
+    calendars = calendars_of(setting.config, setting.now())
     place = _place(setting)
     wanted = {**shared(), **units.common_files(place)}
     for job in setting.config.jobs.values():

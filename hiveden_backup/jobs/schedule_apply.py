@@ -7,12 +7,12 @@ import structlog
 
 from hiveden_backup.core import units
 from hiveden_backup.core.errors import BackupError, BusyError, ConfigError, NotFoundError
-from hiveden_backup.host import systemd
+from hiveden_backup.host import config_files, systemd
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.locks import units_lock
 from hiveden_backup.host.units import UnitFiles, Written, digest
 from hiveden_backup.jobs import configure
-from hiveden_backup.jobs.schedule import Setting, Survey, as_problem, calendars_of, compared, problem_of, survey
+from hiveden_backup.jobs.schedule import Setting, Survey, as_problem, compared, problem_of, survey
 
 log = structlog.get_logger()
 
@@ -23,9 +23,9 @@ def apply(setting: Setting) -> units.Changes:
     Everything is looked at before anything is touched, and after a failure the old units are back.
     """
     systemd.require(change=True)
-    calendars = calendars_of(setting.config, setting.now())
-    with units_lock(setting.state):
-        return _change(setting.files, survey(setting, calendars=calendars))
+    with units_lock(setting.state):  # whoever had it may have changed the configuration, too
+        current = replace(setting, config=config_files.load(setting.config_file))
+        return _change(current.files, survey(current))
 
 
 def remove(files: UnitFiles) -> units.Changes:
@@ -58,8 +58,8 @@ def _check_job(setting: Setting, job: str) -> None:
 
 
 def _reschedule(setting: Setting, job: str, schedule: str | list[str]) -> units.Changes:
-    config = configure.merge(setting.config_file, {"jobs": {job: {"schedule": schedule}}})
-    return apply(replace(setting, config=config))
+    configure.merge(setting.config_file, {"jobs": {job: {"schedule": schedule}}})
+    return apply(setting)
 
 
 # ---- the change itself -----------------------------------------------------------------------------------------------

@@ -238,4 +238,7 @@ def _dress(place: Replaced) -> Dress:
     for source, target in ((place.live, dress.old), (place.new, dress.new)):
         os.mkdir(target, 0o700)
         swaps.dress(source, target)
+    for made in (place.old, dress.old, dress.new):  # durable before the record, which may be on another disk
+        fsync_directory(Path(made))
+        fsync_directory(Path(made).parent)
     return dress

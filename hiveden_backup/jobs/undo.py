@@ -74,6 +74,7 @@ def planned(context: Context, job: str) -> Iterator[UndoPlan]:
     with ExitStack() as stack:
         if settings.containers or act.places:
             _find_containers(context, plan, stack)
+        mover.check_kept(act)
         _check(context, plan)
         yield plan
 

@@ -43,6 +43,16 @@ def test_nobody_is_turned_away_when_it_ends(home: Home) -> None:
         time.sleep(0.8 + number * 0.2)  # from before the ending to after it
 
 
+def test_status_tells_no_next_run_that_no_timer_makes(home: Home) -> None:
+    home.jobs["files"]["schedule"] = "*-*-* 02:30"
+    home.configure()
+    (row,) = home.client.get("/status").ok()
+    assert row["next_run"] is None
+    home.machine.ok("hiveden-backup", "schedule", "apply")
+    (row,) = home.client.get("/status").ok()
+    assert row["next_run"] is not None
+
+
 def test_only_root_and_the_group_may_connect(home: Home) -> None:
     machine = home.machine
     for name, groups in (("stranger", ""), ("member", "hiveden-backup")):

@@ -1,12 +1,13 @@
 """In-place restores and the units of jobs, which see the machine read-only: another unit does for them what writes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hiveden_backup.host.failpoints import VARIABLE
 from tests.support.machine import Machine
-from tests.support.timed import CONTENT, Timed
+from tests.support.timed import CONTENT, Timed, wait
 
 SETTLE = "hiveden-backup-settle.service"
 
@@ -78,6 +79,32 @@ def test_a_boot_finishes_a_restore_and_starts_its_container(timed: Timed) -> Non
     machine.boot()
     timed.is_up_again()
     assert machine.path("/srv/data/file").read_text() == CONTENT
+
+
+def test_a_server_that_is_not_up_yet_is_waited_for(timed: Timed) -> None:
+    """After a power cut a database takes its time; nothing else would start the container before the next run."""
+    machine = timed.machine
+    timed.app()
+    database = timed.docker.postgres(name="db")
+    source = {"container": "db"}
+    timed.docker.run(name="other")
+    jobs: dict[str, dict[str, Any]] = {
+        "app": {"containers": ["app"], "postgres": [source]},
+        "other": {"containers": ["other"]},
+    }
+    timed.configure(jobs).init().apply()
+    machine.ok("systemctl", "start", "hiveden-backup@app")
+    machine.write("/srv/data/file", "now")
+    machine.run("env", f"{VARIABLE}=swap@2:kill", "hiveden-backup", "restore", "app/latest", "--in-place", "--yes")
+    machine.run("env", f"{VARIABLE}=cold:kill", "hiveden-backup", "run", "other")
+    assert not timed.docker.is_running("other")
+    timed.docker.api.stop(database)
+    machine.ok("systemctl", "start", "--no-block", SETTLE)
+    wait(lambda: timed.docker.is_running("other"), "others are not kept waiting")
+    timed.docker.api.start(database)
+    assert timed.ended_in(SETTLE) == "success"
+    assert machine.path("/srv/data/file").read_text() == CONTENT
+    assert timed.docker.is_running("app")
 
 
 def test_the_unit_is_sound(timed: Timed) -> None:

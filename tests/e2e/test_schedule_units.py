@@ -1,5 +1,6 @@
 """`schedule` on a real, booted systemd: what it installs, what it finds changed, and what is left when it fails."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hiveden_backup.core.schedule import to_calendars
 from hiveden_backup.host.failpoints import VARIABLE
 from tests.support.machine import Machine
-from tests.support.timed import CONFIG, STATE, Timed
+from tests.support.timed import CONFIG, STATE, Timed, wait
 
 UNITS = "/etc/systemd/system"
 SHARED = ["hiveden-backup-recover.service", "hiveden-backup-settle.service", "hiveden-backup@.service"]
@@ -191,6 +192,27 @@ def test_two_applies_at_once_both_succeed(timed: Timed) -> None:
     timed.machine.ok("sh", "-euc", command)
     assert set(drifts(timed).values()) == {None}
     assert len(active(timed)) == 4
+
+
+def test_who_had_to_wait_applies_what_the_configuration_says_by_then(timed: Timed) -> None:
+    """Else the later of two changes would take the earlier one's timer away again."""
+    timed.configure({"a": {"schedule": NIGHT}})
+    command = ("hiveden-backup", "schedule", "apply")
+    timed.machine.ok("systemd-run", "--unit=first", f"--setenv={VARIABLE}=units-place@1:hold", *command)
+    first = timed.held_in("first.service")
+    timed.machine.ok("systemd-run", "--unit=second", *command)
+    second = timed.machine.show("second.service", "MainPID")["MainPID"]
+
+    def waits() -> bool:
+        files = timed.machine.path(f"/proc/{second}/fd").iterdir()
+        return any(os.readlink(file).endswith("/.units.lock") for file in files)
+
+    wait(waits, "the second one waits for the first")
+    timed.configure({"a": {"schedule": NIGHT}, "b": {"schedule": NIGHT}})
+    timed.go_on(first)
+    for unit in ("first.service", "second.service"):
+        assert timed.ended_in(unit) == "success"
+    assert drifts(timed) == {"a": None, "b": None}
 
 
 def test_units_of_a_running_job_are_not_removed(timed: Timed) -> None:

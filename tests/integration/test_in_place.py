@@ -320,3 +320,57 @@ def test_something_that_appears_in_the_way_is_set_aside(program: Program) -> Non
     assert (holder / "old/0.appeared-1/of docker").exists()
     program.ok("undo", "files", "--yes")
     assert (program.tree / "file").read_text() == "now"
+
+
+def test_a_disk_that_is_not_mounted_is_waited_for(tmp_path: Path) -> None:
+    """After a boot it may come late: nothing is there then, which looks like a swap that has been done."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    program = on_disk(tmp_path, disk)
+    (program.tree / "file").write_text("then")
+    backup = program.run()
+    (program.tree / "file").write_text("now")
+    steps = (
+        (("restore", f"files/{backup}", "--in-place", "--yes"), "swap@1:kill", "was finished", "then"),
+        (("undo", "files", "--yes"), "undo@1:kill", "was reversed", "now"),
+    )
+    for command, point, told, word in steps:
+        assert program.call(*command, failpoint=point).returncode == -9
+        (holder,) = holders(disk)
+        with small_disk(disk, "1m"):
+            done = program.call("recover")
+            assert done.returncode == 74, done.stdout
+            assert str(holder) in done.stdout
+        assert told in program.ok("recover")
+        assert (program.tree / "file").read_text() == word
+
+
+def test_an_undo_without_what_was_replaced_changes_nothing(program: Program) -> None:
+    (program.tree / "file").write_text("then")
+    backup = program.run()
+    (program.tree / "file").write_text("now")
+    restore(program, backup)
+    (holder,) = holders(program.place)
+    for gone in (holder / "old/0", holder):
+        shutil.rmtree(gone)
+        done = program.call("undo", "files", "--yes")
+        assert done.returncode == 66, done.stderr
+        assert str(gone) in done.stderr
+        assert (program.tree / "file").read_text() == "then"
+    assert program.ok("recover") == "Nothing is owed.\n"
+    program.run()
+
+
+def test_what_is_kept_on_a_disk_that_is_away_is_not_forgotten(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "apps").mkdir(parents=True)
+    program = on_disk(tmp_path, disk / "apps")
+    (program.tree / "file").write_text("then")
+    restore(program, program.run())
+    text = program.config.read_text()
+    program.config.write_text(text.replace("[jobs.files]", '[jobs.files]\nundo_keep = "1us"'))
+    with small_disk(disk, "1m"):
+        program.ok("recover")
+    assert len(holders(disk)) == 1
+    program.ok("recover")
+    assert holders(disk) == []

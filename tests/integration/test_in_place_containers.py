@@ -1,13 +1,15 @@
 """In-place restores among containers: which are stopped, which are in the way, volumes, databases, a new machine."""
 
 import shutil
+import signal
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.disks import small_disk
+from tests.support.disks import own_disk, small_disk
 from tests.support.dockerd import Engine, unique_name
 from tests.support.job import COUNT, App, Site, counting, site, until
 from tests.support.postgres import Server
@@ -198,6 +200,27 @@ def test_a_volume_that_is_a_disk_of_its_own(made: Site, engine: Engine) -> None:
         (volume / "inner").mkdir()
         with small_disk(volume / "inner", "1m"):
             made.run("restore", "app/latest", "--in-place", "--yes").failed(1, f"{volume}/inner is a mount point")
+
+
+def test_a_power_cut_right_after_the_commit(made: Site, engine: Engine) -> None:
+    """The record is on another disk, and durable sooner than what was made on the volume's: that must not be lost."""
+    name = unique_name("volume")
+    volume = Path(engine.api.create_volume(name)["Mountpoint"])
+    with own_disk(volume) as image:
+        shutil.rmtree(volume / "lost+found")
+        made.configure({"app": {"volumes": [name]}})
+        (volume / "word").write_text("then")
+        made.init().run("run", "app").succeeded()
+        (volume / "word").write_text("now")
+        killed = made.run("restore", "app/latest", "--in-place", "--yes", failpoint="swap@1:kill")
+        found = image.with_suffix(".found")
+        shutil.copyfile(image, found)
+        assert killed.code == -signal.SIGKILL
+        subprocess.run(["umount", volume], check=True)
+        found.rename(image)
+        subprocess.run(["mount", "-o", "loop", image, volume], check=True)
+        made.run("recover").succeeded()
+        assert (volume / "word").read_text() == "then"
 
 
 def test_a_database_alone(made: Site, engine: Engine, postgres: Server) -> None:

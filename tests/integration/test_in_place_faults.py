@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.disks import small_disk
 from tests.support.dockerd import Engine, unique_name
 from tests.support.invariants import check_nothing_runs, check_services
 from tests.support.job import App, Site, counting, site, until
@@ -252,3 +253,17 @@ def test_the_same_command_finishes_a_killed_restore(changed: Bed) -> None:
     changed.site.run("undo", "app", "--yes").succeeded()
     changed.check(NOW)
     forget(changed)
+
+
+@pytest.mark.parametrize("command", [("recover",), ("run", "app")])
+def test_what_cannot_be_taken_back_keeps_no_container_down(changed: Bed, command: tuple[str, ...]) -> None:
+    """What was staged is only in the way: nothing is a mixture."""
+    assert restore(changed, "commit:kill") == -signal.SIGKILL
+    (holder,) = changed.app.data.parent.glob(".hiveden-backup-undo-*")
+    with small_disk(holder / "new", "1m"):
+        done = changed.site.run(*command)
+        assert done.code != 0
+        assert "is mounted in it" in done.out + done.err
+        changed.check(NOW)
+    changed.site.run("recover").succeeded()
+    assert changed.left() == []

@@ -21,7 +21,7 @@ from hiveden_backup.core.postgres import Endpoint, PgTools, select_databases
 from hiveden_backup.host import postgres_swap
 from hiveden_backup.host.failpoints import VARIABLE
 from hiveden_backup.host.postgres_inspect import inspect
-from hiveden_backup.host.postgres_swap import Staged, discard, drop_kept, intended, stage, swap, unswap
+from hiveden_backup.host.postgres_swap import Staged, check_kept, discard, drop_kept, intended, stage, swap, unswap
 from hiveden_backup.host.postgres_tools import restore_tool
 from tests.support.postgres import Server, dump_to
 
@@ -302,6 +302,21 @@ def test_databases_that_others_changed_are_left_alone(
     unswap(endpoint, made)
     assert content(postgres, shop) == NEW
     assert content(postgres, "shop_moved") == OLD
+
+
+def test_what_cannot_be_put_back_is_told_before(postgres: Server, endpoint: Endpoint, staged: Stage, shop: str) -> None:
+    made = staged(shop)
+    swap(endpoint, made)
+    check_kept(endpoint, made)
+    postgres.sql("ALTER DATABASE shop RENAME TO shop_moved")
+    check_kept(endpoint, made)
+    with postgres.database(shop), pytest.raises(BackupError, match="not the one that it was"):
+        check_kept(endpoint, made)
+    postgres.sql("ALTER DATABASE shop_moved RENAME TO shop")
+    postgres.drop(made.kept)
+    with pytest.raises(NotFoundError, match="nothing to put back"):
+        check_kept(endpoint, made)
+    assert content(postgres, shop) == OLD
 
 
 def test_what_is_never_replaced(endpoint: Endpoint, staged: Stage, postgres: Server, shop: str) -> None:

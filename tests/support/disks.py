@@ -24,13 +24,16 @@ def fill(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def own_disk(directory: Path, size: str = "64M") -> Iterator[None]:
-    """An ext4 of our own over `directory`, for the block: nobody else's sync reaches what is written there."""
+def own_disk(directory: Path, size: str = "64M") -> Iterator[Path]:
+    """An ext4 of our own over `directory`, for the block: nobody else's sync reaches what is written there.
+
+    Yields the file that has what a power cut would leave.
+    """
     image = directory.with_name(f"{directory.name}.ext4")
     subprocess.run(["truncate", "--size", size, str(image)], check=True)
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
     subprocess.run(["mount", "-o", "loop", str(image), str(directory)], check=True)
     try:
-        yield
+        yield image
     finally:
         subprocess.run(["umount", str(directory)], check=True)

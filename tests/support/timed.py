@@ -68,14 +68,18 @@ class Timed:
 
     def held(self, job: str = "app") -> int:
         """Wait until a run stands still at its fail point; its process id in the machine."""
+        return self.held_in(f"hiveden-backup@{job}.service")
+
+    def held_in(self, unit: str) -> int:
+        """As `held`, of any unit."""
         found = 0
 
         def stands() -> bool:
             nonlocal found
-            found = int(self.machine.show(f"hiveden-backup@{job}", "MainPID")["MainPID"])
+            found = int(self.machine.show(unit, "MainPID")["MainPID"])
             return found > 0 and "\nState:\tT" in self.machine.path(f"/proc/{found}/status").read_text()
 
-        wait(stands, f"a run of {job} is held")
+        wait(stands, f"{unit} is held")
         return found
 
     def go_on(self, process: int) -> None:
@@ -83,7 +87,10 @@ class Timed:
 
     def ended(self, job: str = "app") -> str:
         """Wait until the job's unit is done; its result."""
-        unit = f"hiveden-backup@{job}.service"
+        return self.ended_in(f"hiveden-backup@{job}.service")
+
+    def ended_in(self, unit: str) -> str:
+        """As `ended`, of any unit."""
         wait(lambda: self.machine.show(unit, "ActiveState")["ActiveState"] in ("inactive", "failed"), f"{unit} ends")
         return self.machine.show(unit, "Result")["Result"]
 
