@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hiveden_backup.core import units
@@ -51,6 +52,14 @@ def executable() -> str:
         "The program runs from a place where it is not installed",
         "Install it, for instance by packaging/quickstart",
     )
+
+
+def timer_since(job: str) -> datetime | None:
+    """When the job's timer got the text that it has; None when it has none."""
+    try:
+        return datetime.fromtimestamp((_OWN / units.timer(job)).stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

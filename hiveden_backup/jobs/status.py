@@ -13,6 +13,7 @@ from hiveden_backup.core.schedule import ScheduleError, to_calendars
 from hiveden_backup.host.directory import BackupDirectory
 from hiveden_backup.host.locks import job_lock
 from hiveden_backup.host.records import Result, RunRecord, Verification
+from hiveden_backup.host.units import timer_since
 from hiveden_backup.jobs.catalog import backup_size, verified_table
 from hiveden_backup.jobs.context import Context
 
@@ -109,9 +110,9 @@ def _state(
 
 
 def _first_known(context: Context, job: Job) -> datetime | None:
-    """When the job first tried to run: without a single success, that is how long it is overdue."""
+    """When the job first tried to run, else since when a timer should: without a success, it is overdue from there."""
     moments = [backup_time(path.stem) for path, _ in context.records.runs(job.name)]
-    return min(moments, default=None)
+    return min(moments, default=timer_since(job.name))
 
 
 def _with_truth(context: Context, job: Job, record: RunRecord) -> RunRecord:

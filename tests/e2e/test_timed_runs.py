@@ -238,6 +238,15 @@ def test_a_server_of_this_machine_is_dumped_as_its_account(timed: Timed) -> None
         )
 
 
+def test_a_job_that_its_timer_never_started_is_overdue(timed: Timed) -> None:
+    machine = timed.machine
+    timed.configure({"app": {"schedule": "daily", "catch_up": False}}).init().apply()
+    assert machine.ok("hiveden-backup", "status", "--json").count('"state": "never"') == 1
+    machine.ok("touch", "-d", "3 days ago", "/etc/systemd/system/hiveden-backup@app.timer")
+    done = machine.run("hiveden-backup", "status", "--json")
+    assert (done.returncode, done.stdout.count('"state": "overdue"')) == (1, 1)
+
+
 def test_units_are_sound_and_closed(timed: Timed) -> None:
     source = {"dsn": "host=/run/pg user=postgres", "os_user": "postgres"}
     both = [{"container": "db"}, source]
