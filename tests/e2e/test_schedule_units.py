@@ -1,5 +1,6 @@
 """`schedule` on a real, booted systemd: what it installs, what it finds changed, and what is left when it fails."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -204,8 +205,10 @@ def test_who_had_to_wait_applies_what_the_configuration_says_by_then(timed: Time
     second = timed.machine.show("second.service", "MainPID")["MainPID"]
 
     def waits() -> bool:
-        files = timed.machine.path(f"/proc/{second}/fd").iterdir()
-        return any(os.readlink(file).endswith("/.units.lock") for file in files)
+        with contextlib.suppress(FileNotFoundError):  # closed while we look
+            files = timed.machine.path(f"/proc/{second}/fd").iterdir()
+            return any(os.readlink(file).endswith("/.units.lock") for file in files)
+        return False
 
     wait(waits, "the second one waits for the first")
     timed.configure({"a": {"schedule": NIGHT}, "b": {"schedule": NIGHT}})
