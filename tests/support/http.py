@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.support.job import Site, site, until
 
+_ACCEPTS = 0x10000  # __SO_ACCEPTCON, among the flags of /proc/net/unix
 SECONDS = 120.0
 
 
@@ -138,7 +139,7 @@ def serving(site: Site, tcp: Sequence[str] = (), environment: Mapping[str, str] 
         text=True,
     )
     try:
-        until(path.exists, "the socket is there")
+        until(functools.partial(_is_listened_to, path), f"{path} listens")
         hosts = [(_reached(host), port) for host, port in zip(tcp, ports, strict=True)]
         for address in hosts:
             until(functools.partial(_is_open, address), f"{address} listens")
@@ -179,6 +180,13 @@ def _joined(host: str, port: int) -> str:
 
 def _reached(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _is_listened_to(path: Path) -> bool:
+    """As `_is_open`, of a unix socket: it has its name a moment before it listens."""
+    lines = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
+    found = [line.split() for line in lines if line.endswith(f" {path}")]
+    return any(int(fields[3], 16) & _ACCEPTS for fields in found)
 
 
 def _is_open(address: tuple[str, int]) -> bool:
