@@ -16,7 +16,7 @@ def main() -> int:
         from hiveden_backup.api.serve import serve  # noqa: PLC0415 - its libraries may be missing
     except ModuleNotFoundError as error:
         hint = "apt-get install python3-fastapi python3-uvicorn, or pip install 'hiveden-backup[api]'"
-        print(f"error: The API needs {error.name}, which is not installed. {hint}", file=sys.stderr)  # noqa: T201
+        print(f"error: The API needs {error.name}, which is not installed. {hint}", file=sys.stderr)  # noqa: T201 - a command's end
         return 69
     return serve(asked.config, asked.state, asked.program)
 

@@ -105,8 +105,8 @@ def problem(
 def install(app: FastAPI) -> None:
     """Let every error that leaves an endpoint become a document."""
     app.add_exception_handler(BackupError, _ours)  # type: ignore[arg-type] # called with that class only
-    app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, _plain)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type] # as above
+    app.add_exception_handler(HTTPException, _plain)  # type: ignore[arg-type] # as above
     app.add_exception_handler(Exception, _defect)
 
 

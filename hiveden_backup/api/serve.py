@@ -108,6 +108,6 @@ async def _end_when_idle(server: uvicorn.Server, guard: Guard, idle: float) -> N
         listener.close()
     await asyncio.sleep(_TICK_SECONDS)
     last_call = time.monotonic() + _LAST_CALL_SECONDS
-    while guard.serving or (server.server_state.connections and time.monotonic() < last_call):  # noqa: ASYNC110
+    while guard.serving or (server.server_state.connections and time.monotonic() < last_call):  # noqa: ASYNC110 - as above
         await asyncio.sleep(_TICK_SECONDS)
     server.should_exit = True

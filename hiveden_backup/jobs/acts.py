@@ -169,7 +169,7 @@ class Mover:
             @contextmanager
             def server(database: DatabaseSwap):  # type: ignore[no-untyped-def] # noqa: ANN202
                 from hiveden_backup.host import postgres_swap  # noqa: PLC0415 - slow to import
-                from hiveden_backup.jobs.databases import endpoint_of  # noqa: PLC0415
+                from hiveden_backup.jobs.databases import endpoint_of  # noqa: PLC0415 - as above
 
                 yield postgres_swap, endpoint_of(database.source, database.server, docker)
 

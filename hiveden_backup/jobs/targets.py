@@ -91,9 +91,9 @@ def adopt_database(path: Path, wanted: Wanted) -> str:
 
 def _has(config: Config, source: PostgresSource, server: str, database: str, said: list[str]) -> bool:
     from hiveden_backup.core.postgres import select_databases  # noqa: PLC0415 - most requests need no server
-    from hiveden_backup.host.containers import connect  # noqa: PLC0415
-    from hiveden_backup.host.postgres_inspect import inspect  # noqa: PLC0415
-    from hiveden_backup.jobs.databases import endpoint_of  # noqa: PLC0415
+    from hiveden_backup.host.containers import connect  # noqa: PLC0415 - slow to import
+    from hiveden_backup.host.postgres_inspect import inspect  # noqa: PLC0415 - as above
+    from hiveden_backup.jobs.databases import endpoint_of  # noqa: PLC0415 - as above
 
     try:
         with ExitStack() as stack:
