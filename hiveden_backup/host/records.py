@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hiveden_backup.core.errors import StorageError
-from hiveden_backup.core.names import backup_id, backup_time, from_iso, is_backup_id, iso, newest_first
+from hiveden_backup.core.names import backup_id, from_iso, is_backup_id, iso, newest_first
 from hiveden_backup.host.files import make_directory, translated, write_durably
 
 _KEPT_RUNS = 500
@@ -187,8 +187,3 @@ def _table(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return table if isinstance(table, dict) else {}
-
-
-def run_time(path: Path) -> datetime:
-    """The moment a run record's file name stands for."""
-    return backup_time(path.stem)

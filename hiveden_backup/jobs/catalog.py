@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiveden_backup.core import manifest as manifests
@@ -236,11 +235,6 @@ def diff(directory: BackupDirectory, older: Backup, newer: Backup) -> Difference
 def show_path(path: bytes) -> str:
     """A path relative to `/` as people and JSON read it: absolute, odd bytes as surrogates."""
     return "/" + os.fsdecode(path)
-
-
-def directory_of(path: str) -> BackupDirectory:
-    """The opened backup directory at a configured path."""
-    return BackupDirectory.open(Path(path))
 
 
 def find(directory: BackupDirectory, records: Records, text: str, kind: ArtifactType, target: str) -> Row:

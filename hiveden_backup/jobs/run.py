@@ -44,11 +44,6 @@ class Outcome:
         return self.record.exit_code or 0
 
 
-def run_jobs(context: Context, jobs: Sequence[Job], *, full: bool = False) -> tuple[Outcome, ...]:
-    """Run jobs one after another; one that fails does not stop the next."""
-    return tuple(run_job(context, job, full=full) for job in jobs)
-
-
 def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
     """Run one job. Our errors come back in the outcome; a signal is recorded and raised again."""
     started = context.now()
