@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from hiveden_backup.core.errors import DeniedError
 from hiveden_backup.core.model import Api
-from hiveden_backup.host.files import translated
+from hiveden_backup.host.disk.durable import translated
 
 _LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -3,7 +3,8 @@
 from fastapi import FastAPI
 
 from hiveden_backup import __version__
-from hiveden_backup.api import backups, looking, problems, schedules, settings
+from hiveden_backup.api import backups, problems, schedules, settings
+from hiveden_backup.api import status as looking
 from hiveden_backup.api.site import Site
 
 

@@ -7,21 +7,22 @@ from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from hiveden_backup.api import acts, models
-from hiveden_backup.api.acts import PATIENCE
+from hiveden_backup.api import models
+from hiveden_backup.api import unit_runs as acts
 from hiveden_backup.api.site import Site, site_of
 from hiveden_backup.api.targets import job_of, wanted_of
-from hiveden_backup.core import config_rules
+from hiveden_backup.api.unit_runs import PATIENCE
+from hiveden_backup.core.api_targets import Wanted
+from hiveden_backup.core.config import rules as config_rules
 from hiveden_backup.core.errors import NotFoundError, UsageError
 from hiveden_backup.core.model import ArtifactType, Job
 from hiveden_backup.core.names import is_job_name, iso
-from hiveden_backup.core.targets import Wanted
-from hiveden_backup.core.units import service
-from hiveden_backup.host import transient
-from hiveden_backup.host.directory import no_such_backup
-from hiveden_backup.host.records import RunRecord
-from hiveden_backup.jobs import catalog
-from hiveden_backup.jobs.schedule import is_current
+from hiveden_backup.core.schedule.units import service
+from hiveden_backup.host.disk.repository import no_such_backup
+from hiveden_backup.host.state.records import RunRecord
+from hiveden_backup.host.systemd import transient_units as transient
+from hiveden_backup.jobs.backups import catalog
+from hiveden_backup.jobs.schedule.survey import is_current
 
 router = APIRouter()
 ACCEPTED: dict[int | str, dict[str, Any]] = {

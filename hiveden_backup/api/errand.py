@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import ArtifactType
-from hiveden_backup.core.targets import Wanted
-from hiveden_backup.host.records import Records
+from hiveden_backup.host.state.records import Records
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _adopt(config: Path, details: dict[str, Any]) -> None:
-    from hiveden_backup.jobs.targets import adopt_application, adopt_database  # noqa: PLC0415 - one of two errands
+    from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database  # noqa: PLC0415 - one of two errands
 
     kind = ArtifactType(details["type"])
     wanted = Wanted(kind, details["target"], tuple(details["source_dirs"]), details["container"])

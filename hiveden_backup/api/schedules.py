@@ -3,12 +3,13 @@
 from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
-from hiveden_backup.api import acts, models
+from hiveden_backup.api import models
+from hiveden_backup.api import unit_runs as acts
 from hiveden_backup.api.backups import configured
 from hiveden_backup.api.site import Site, site_of
 from hiveden_backup.api.targets import job_of, wanted_of
 from hiveden_backup.core.errors import NotFoundError
-from hiveden_backup.jobs import timetable
+from hiveden_backup.jobs.schedule import cron_rows as timetable
 
 router = APIRouter()
 _SECONDS = 120.0

@@ -10,10 +10,10 @@ from fastapi import Request
 from hiveden_backup.core.model import Config
 from hiveden_backup.core.progress import Silence
 from hiveden_backup.host import config_files
-from hiveden_backup.host.directory import BackupDirectory
-from hiveden_backup.host.records import Records
-from hiveden_backup.jobs.context import Context
-from hiveden_backup.jobs.schedule import Setting
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.state.records import Records
+from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.schedule.survey import Setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 from starlette.concurrency import run_in_threadpool
 
-from hiveden_backup.api import acts, models
+from hiveden_backup.api import models
+from hiveden_backup.api import unit_runs as acts
 from hiveden_backup.api.problems import ActError
 from hiveden_backup.api.site import Site
+from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.errors import NotFoundError, UnfitError, UnreachableError, UsageError
 from hiveden_backup.core.model import ArtifactType, Job
-from hiveden_backup.core.targets import Wanted
-from hiveden_backup.jobs import targets
+from hiveden_backup.jobs.setup import targets
 
 _ADOPTION_SECONDS = 120.0
 _THEIR_FAULT = {"adopt": frozenset({2, 66, 78}), "configure": frozenset({2, 66, 73, 78})}

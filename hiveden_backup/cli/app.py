@@ -19,8 +19,8 @@ from hiveden_backup.core.errors import BackupError, Interrupted
 
 if TYPE_CHECKING:
     from hiveden_backup.core.model import Config
-    from hiveden_backup.host.directory import BackupDirectory
-    from hiveden_backup.host.records import Records
+    from hiveden_backup.host.disk.repository import BackupDirectory
+    from hiveden_backup.host.state.records import Records
 
 _P = ParamSpec("_P")
 _DEFAULT_CONFIG = "/etc/hiveden-backup/config.toml"
@@ -53,13 +53,13 @@ class Options:
 
     def directory(self) -> "BackupDirectory":
         """The opened backup directory of the configuration."""
-        from hiveden_backup.host.directory import BackupDirectory
+        from hiveden_backup.host.disk.repository import BackupDirectory
 
         return BackupDirectory.open(Path(self.load().directory))
 
     def records(self) -> "Records":
         """The state directory's records."""
-        from hiveden_backup.host.records import Records
+        from hiveden_backup.host.state.records import Records
 
         return Records(state_directory())
 
@@ -135,7 +135,7 @@ def report(error: BackupError) -> None:
 
 def _complain(text: str, exit_code: int) -> None:
     from hiveden_backup.core.events import journal_fields
-    from hiveden_backup.host import journal
+    from hiveden_backup.host.systemd import journal
 
     facts = {"kind": "failed", "exit_code": exit_code}
     if journal.is_stderr() and journal.send(journal_fields("error", text, facts)):
@@ -159,8 +159,8 @@ def _defect(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 def run() -> None:
     """Run the command line: the process ends here, with 128 + n after a signal."""
-    from hiveden_backup.host.journal import is_stderr
     from hiveden_backup.host.signals import raise_on_signals
+    from hiveden_backup.host.systemd.journal import is_stderr
 
     raise_on_signals()
     sys.excepthook = _defect

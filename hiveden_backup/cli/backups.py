@@ -13,7 +13,7 @@ from hiveden_backup.core.errors import BackupError, UsageError, common_exit_code
 from hiveden_backup.core.model import ArtifactType
 
 if TYPE_CHECKING:
-    from hiveden_backup.jobs.catalog import Backup
+    from hiveden_backup.jobs.backups.catalog import Backup
 
 _MEANING = "An id, JOB/latest, JOB/ID, or a unique beginning."
 BACKUP = typer.Argument(..., metavar="BACKUP", help=_MEANING)
@@ -28,7 +28,7 @@ def list_backups(
     as_json: bool = _JSON,
 ) -> None:
     """List the artifacts of finished backups, newest first."""
-    from hiveden_backup.jobs import catalog
+    from hiveden_backup.jobs.backups import catalog
 
     rows, damaged = catalog.rows(options.directory(), options.records(), job=job, kind=kind, target=target)
     if as_json:
@@ -67,7 +67,7 @@ def show(
 
     Also where that came from, and the job's configuration, ready to be pasted.
     """
-    from hiveden_backup.jobs import catalog
+    from hiveden_backup.jobs.backups import catalog
 
     directory = options.directory()
     found = catalog.resolve(directory, backup)
@@ -127,7 +127,7 @@ def diff(older: str = BACKUP, newer: str = BACKUP, as_json: bool = _JSON) -> Non
 
     Both are of one job: + added, ~ changed, - removed.
     """
-    from hiveden_backup.jobs import catalog
+    from hiveden_backup.jobs.backups import catalog
 
     directory = options.directory()
     found = catalog.diff(directory, catalog.resolve(directory, older), catalog.resolve(directory, newer))
@@ -153,8 +153,8 @@ def verify(
     Exit 65 when something is damaged; the error names it.
     """
     from hiveden_backup.cli.running import context
-    from hiveden_backup.jobs import catalog
-    from hiveden_backup.jobs.verify import Verifier
+    from hiveden_backup.jobs.backups import catalog
+    from hiveden_backup.jobs.backups.verify import Verifier
 
     if bool(backups) == all_backups:
         raise UsageError("Say which backups to verify", "", "Name them, or give --all")
@@ -188,7 +188,7 @@ def verify(
 
 
 def _verified(verifier, backup: "Backup") -> Optional[BackupError]:  # type: ignore[no-untyped-def] # noqa: ANN001
-    from hiveden_backup.host.locks import job_lock
+    from hiveden_backup.host.state.locks import job_lock
 
     try:
         with job_lock(state_directory(), backup.job, shared=True):
@@ -205,7 +205,7 @@ def _result(error: Optional[BackupError]) -> str:
 
 
 def _decode_dump(path: Path, artifact) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
-    from hiveden_backup.jobs.databases import decode_dump
+    from hiveden_backup.jobs.run.dumps import decode_dump
 
     decode_dump(path, artifact)
 
@@ -213,9 +213,9 @@ def _decode_dump(path: Path, artifact) -> None:  # type: ignore[no-untyped-def] 
 @command("delete")
 def delete(backup: str = BACKUP, yes: bool = typer.Option(False, "--yes", help="Do it.")) -> None:
     """Remove one backup, whole."""
-    from hiveden_backup.host.locks import job_lock
-    from hiveden_backup.jobs import catalog
-    from hiveden_backup.jobs.prune import delete as remove
+    from hiveden_backup.host.state.locks import job_lock
+    from hiveden_backup.jobs.backups import catalog
+    from hiveden_backup.jobs.backups.prune import delete as remove
 
     directory = options.directory()
     found = catalog.resolve(directory, backup)

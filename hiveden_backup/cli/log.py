@@ -13,7 +13,7 @@ import structlog
 
 from hiveden_backup.cli import output
 from hiveden_backup.core.events import journal_fields
-from hiveden_backup.host import journal
+from hiveden_backup.host.systemd import journal
 
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _RESET = "\x1b[0m"

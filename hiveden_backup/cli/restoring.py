@@ -11,9 +11,9 @@ from hiveden_backup.cli.backups import BACKUP
 from hiveden_backup.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from hiveden_backup.jobs.catalog import Backup
-    from hiveden_backup.jobs.context import Context
-    from hiveden_backup.jobs.inplace import Done
+    from hiveden_backup.jobs.backups.catalog import Backup
+    from hiveden_backup.jobs.installation import Context
+    from hiveden_backup.jobs.restore.in_place import Done
 
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 
@@ -40,7 +40,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
 
     What an in-place restore replaces is kept for undo.
     """
-    from hiveden_backup.jobs import catalog
+    from hiveden_backup.jobs.backups import catalog
 
     found = catalog.resolve(options.directory(), backup)
     ways = [way for way, given in (("--to", to), ("--in-place", in_place), ("--database", database)) if given]
@@ -62,8 +62,8 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
 
 def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
     from hiveden_backup.cli.running import context
-    from hiveden_backup.host.locks import job_lock
-    from hiveden_backup.jobs.restore import refuse_inside, restore_files
+    from hiveden_backup.host.state.locks import job_lock
+    from hiveden_backup.jobs.restore.files import refuse_inside, restore_files
 
     directory = options.directory()
     refuse_inside(to, directory)
@@ -82,8 +82,8 @@ def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool)
 
 def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
     from hiveden_backup.cli.running import context
-    from hiveden_backup.host.locks import job_lock
-    from hiveden_backup.jobs.restore_database import restore_as
+    from hiveden_backup.host.state.locks import job_lock
+    from hiveden_backup.jobs.restore.database import restore_as
 
     config = options.load()
     with context(config) as surroundings, job_lock(state_directory(), found.job, shared=True):
@@ -98,10 +98,10 @@ def _restore_in_place(
     found: "Backup", database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
 ) -> None:
     from hiveden_backup.cli.running import context
-    from hiveden_backup.core.acts import Phase
-    from hiveden_backup.host.locks import job_lock
-    from hiveden_backup.jobs.inplace import restore_in_place
-    from hiveden_backup.jobs.replacement import planned
+    from hiveden_backup.core.restore_record import Phase
+    from hiveden_backup.host.state.locks import job_lock
+    from hiveden_backup.jobs.restore.in_place import restore_in_place
+    from hiveden_backup.jobs.restore.plan import planned
 
     directory = options.directory()
     with context(options.load()) as surroundings:
@@ -133,9 +133,9 @@ def undo(
 ) -> None:
     """Reverse the last in-place restore of a job."""
     from hiveden_backup.cli.running import context
-    from hiveden_backup.core.acts import Phase
-    from hiveden_backup.host.locks import job_lock
-    from hiveden_backup.jobs import undo as undoing
+    from hiveden_backup.core.restore_record import Phase
+    from hiveden_backup.host.state.locks import job_lock
+    from hiveden_backup.jobs.restore import undo as undoing
 
     with context(options.load()) as surroundings:
         if not yes:
@@ -158,8 +158,8 @@ def undo(
 
 def _heal(surroundings: "Context", job: str) -> "List[Any]":  # noqa: UP006
     """Finish what was broken off, and start what it left stopped; the acts that were finished."""
-    from hiveden_backup.core.acts import Phase
-    from hiveden_backup.jobs.run import settle
+    from hiveden_backup.core.restore_record import Phase
+    from hiveden_backup.jobs.run.job import settle
 
     settled = settle(surroundings, job)
     for each in settled.acts:

@@ -21,7 +21,7 @@ from hiveden_backup.core.errors import (
 
 if TYPE_CHECKING:
     from hiveden_backup.core.model import Config, Job
-    from hiveden_backup.jobs.context import Context
+    from hiveden_backup.jobs.installation import Context
 
 _JOBS = typer.Argument(None, help="Names of jobs; all when none is given.")
 _JSON = typer.Option(False, "--json", help="Print JSON.")
@@ -44,8 +44,8 @@ def run(
         if dry_run:
             _dry_run(surroundings, chosen, full=full)
             return
-        from hiveden_backup.host.files import translate
-        from hiveden_backup.jobs.run import exit_code, run_job
+        from hiveden_backup.host.disk.durable import translate
+        from hiveden_backup.jobs.run.job import exit_code, run_job
 
         outcomes = []
         unsaid: OSError | None = None
@@ -63,7 +63,7 @@ def run(
 
 
 def _dry_run(surroundings: "Context", jobs: "Sequence[Job]", *, full: bool) -> None:
-    from hiveden_backup.jobs.dry_run import describe
+    from hiveden_backup.jobs.run.dry_run import describe
 
     codes = []
     for job in jobs:
@@ -84,8 +84,8 @@ def check(jobs: Optional[List[str]] = _JOBS, as_json: bool = _JSON) -> None:  # 
     Nothing is changed. Exit 1 if anything would prevent a run.
     """
     from hiveden_backup.core.model import Status
-    from hiveden_backup.jobs.schedule import Setting, timer_findings
-    from hiveden_backup.jobs.validate import validate
+    from hiveden_backup.jobs.run.validate import validate
+    from hiveden_backup.jobs.schedule.survey import Setting, timer_findings
 
     config = options.load()
     with context(config) as surroundings:
@@ -128,8 +128,8 @@ def prune(
     The archives that nothing needs any more go with it.
     """
     from hiveden_backup.host.clock import local_zone
-    from hiveden_backup.host.locks import job_lock
-    from hiveden_backup.jobs import prune as pruning
+    from hiveden_backup.host.state.locks import job_lock
+    from hiveden_backup.jobs.backups import prune as pruning
 
     config = options.load()
     directory = options.directory()
@@ -148,7 +148,7 @@ def prune(
         else:
             rows.extend((job.name, each) for each in pruned.table())
     if not dry_run:
-        from hiveden_backup.jobs.acts import Mover, expire
+        from hiveden_backup.jobs.recovery.mover import Mover, expire
 
         with context(config):
             expire(Mover(state_directory(), config.docker, now), config.jobs)
@@ -167,17 +167,17 @@ def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help
     What in-place restores replaced is removed when its time is over.
     """
     from hiveden_backup.cli import log
-    from hiveden_backup.host import journal
-    from hiveden_backup.host.ledger import Ledger
-    from hiveden_backup.jobs import acts
-    from hiveden_backup.jobs.recover import recover as pay_all
-    from hiveden_backup.jobs.recover import tell
+    from hiveden_backup.host.state.ledger import Ledger
+    from hiveden_backup.host.systemd import journal
+    from hiveden_backup.jobs.recovery import mover as acts
+    from hiveden_backup.jobs.services.debts import recover as pay_all
+    from hiveden_backup.jobs.services.debts import tell
 
     config = _config_if_any()
     address = config.docker if config is not None else None
 
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
-        from hiveden_backup.host.containers import connect as dial
+        from hiveden_backup.host.docker.engine import connect as dial
 
         return dial(address)
 
@@ -221,8 +221,8 @@ def _config_if_any() -> "Optional[Config]":
 @command("status")
 def status(as_json: bool = _JSON) -> None:
     """How each job is doing; exit 1 if anything failed or is overdue."""
-    from hiveden_backup.jobs.schedule import Setting, idle_jobs
-    from hiveden_backup.jobs.status import job_status
+    from hiveden_backup.jobs.backups.status import job_status
+    from hiveden_backup.jobs.schedule.survey import Setting, idle_jobs
 
     config = options.load()
     idle = idle_jobs(Setting(config, options.config, state_directory(), now))
@@ -276,7 +276,7 @@ def context(config: "Config") -> "Iterator[Context]":
 
     from hiveden_backup.cli import log
     from hiveden_backup.host.clock import local_zone
-    from hiveden_backup.jobs.context import Context
+    from hiveden_backup.jobs.installation import Context
 
     progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Phase()
     log.configure(verbose=options.verbose, quiet=options.quiet, progress=progress)

@@ -8,8 +8,8 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import app, command, now, options, state_directory
 
 if TYPE_CHECKING:
-    from hiveden_backup.core.units import Changes
-    from hiveden_backup.jobs.schedule import Setting
+    from hiveden_backup.core.schedule.units import Changes
+    from hiveden_backup.jobs.schedule.survey import Setting
 
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 _JOB = typer.Argument(..., metavar="JOB")
@@ -21,8 +21,8 @@ app.add_typer(_schedule)
 
 def _setting() -> "Setting":
     from hiveden_backup.cli import log
-    from hiveden_backup.host.systemd import require
-    from hiveden_backup.jobs.schedule import Setting
+    from hiveden_backup.host.systemd.systemctl import require
+    from hiveden_backup.jobs.schedule.survey import Setting
 
     require(change=False)
     log.configure(verbose=options.verbose, quiet=options.quiet)
@@ -32,7 +32,7 @@ def _setting() -> "Setting":
 @command("show", group=_schedule)
 def show(as_json: bool = _JSON) -> None:
     """Each job's schedule, when it elapses next, and whether the installed timer differs."""
-    from hiveden_backup.jobs import schedule
+    from hiveden_backup.jobs.schedule import survey as schedule
 
     rows = schedule.rows(_setting())
     if as_json:
@@ -63,8 +63,8 @@ def apply(
     as_json: bool = _JSON,
 ) -> None:
     """Install the timers that the configuration asks for."""
-    from hiveden_backup.jobs.schedule import survey
-    from hiveden_backup.jobs.schedule_apply import apply as install
+    from hiveden_backup.jobs.schedule.apply import apply as install
+    from hiveden_backup.jobs.schedule.survey import survey
 
     setting = _setting()
     if not dry_run:
@@ -86,7 +86,7 @@ def set_schedule(
     as_json: bool = _JSON,
 ) -> None:
     """Write a job's schedule to the managed drop-in, and apply."""
-    from hiveden_backup.jobs.schedule_apply import set_schedule as reschedule
+    from hiveden_backup.jobs.schedule.apply import set_schedule as reschedule
 
     _say(reschedule(_setting(), job, expression), as_json=as_json)
 
@@ -94,7 +94,7 @@ def set_schedule(
 @command("unset", group=_schedule)
 def unset(job: str = _JOB, as_json: bool = _JSON) -> None:
     """Let a job run only when told to, and apply."""
-    from hiveden_backup.jobs.schedule_apply import unset_schedule
+    from hiveden_backup.jobs.schedule.apply import unset_schedule
 
     _say(unset_schedule(_setting(), job), as_json=as_json)
 
@@ -106,8 +106,8 @@ def remove(as_json: bool = _JSON) -> None:
     The configuration stays as it is; `apply` installs them anew.
     """
     from hiveden_backup.cli import log
-    from hiveden_backup.host.units import UnitFiles
-    from hiveden_backup.jobs.schedule_apply import remove as uninstall
+    from hiveden_backup.host.systemd.unit_files import UnitFiles
+    from hiveden_backup.jobs.schedule.apply import remove as uninstall
 
     log.configure(verbose=options.verbose, quiet=options.quiet)
     _say(uninstall(UnitFiles(state_directory())), as_json=as_json)

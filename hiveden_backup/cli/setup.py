@@ -23,7 +23,7 @@ def init(
 
     A marked one is adopted. A starter configuration is written if there is none.
     """
-    from hiveden_backup.jobs.init import initialise
+    from hiveden_backup.jobs.setup.init import initialise
 
     done = initialise(directory, options.config, now())
     if as_json:
@@ -50,7 +50,7 @@ def init(
 @command("show", group=_config)
 def show(as_json: bool = _JSON) -> None:
     """The effective configuration, with every default."""
-    from hiveden_backup.jobs import configure
+    from hiveden_backup.jobs.setup import managed as configure
 
     table = configure.show(options.config)
     if as_json:
@@ -64,7 +64,7 @@ def get(
     key: str = typer.Argument(..., metavar="KEY", help="Such as jobs.immich.schedule."), as_json: bool = _JSON
 ) -> None:
     """One effective value."""
-    from hiveden_backup.jobs import configure
+    from hiveden_backup.jobs.setup import managed as configure
 
     value = configure.get(options.config, key)
     if as_json:
@@ -82,7 +82,7 @@ def set_value(
 
     Refused when the result would not be valid.
     """
-    from hiveden_backup.jobs import configure
+    from hiveden_backup.jobs.setup import managed as configure
 
     configure.set_value(options.config, key, value)
     typer.echo(f"Set {key}.")

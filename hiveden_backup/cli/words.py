@@ -27,7 +27,7 @@ def _names(kind: Kind) -> Iterator[str]:
     if kind is Kind.JOBS:
         yield from options.load().jobs
     elif kind is Kind.KEYS:
-        from hiveden_backup.jobs.configure import show
+        from hiveden_backup.jobs.setup.managed import show
 
         yield from _keys(show(options.config))
     else:

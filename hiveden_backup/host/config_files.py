@@ -11,11 +11,11 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from hiveden_backup.core.config import parse
+from hiveden_backup.core.config.layers import Layer, merge
+from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.errors import ConfigError, Problem
-from hiveden_backup.core.layers import Layer, merge
 from hiveden_backup.core.model import Config
-from hiveden_backup.host.files import make_directory, translate, translated, write_durably
+from hiveden_backup.host.disk.durable import make_directory, translate, translated, write_durably
 
 MANAGED = "90-managed.toml"
 _DROP_INS = "config.d"

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from hiveden_backup.core.config.layers import overlay
 from hiveden_backup.core.errors import DirectoryError
-from hiveden_backup.core.layers import overlay
 from hiveden_backup.host import config_files
-from hiveden_backup.host.directory import MARKER, initialise
-from hiveden_backup.host.records import Records
+from hiveden_backup.host.disk.repository import MARKER, initialise
+from hiveden_backup.host.state.records import Records
 
 
 @dataclass(frozen=True, slots=True)

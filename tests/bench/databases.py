@@ -6,14 +6,14 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hiveden_backup.core import postgres as rules
 from hiveden_backup.core.model import DatabaseFacts
-from hiveden_backup.core.postgres import Endpoint, restore_jobs
-from hiveden_backup.host.postgres_dump import dumping
-from hiveden_backup.host.postgres_load import load
-from hiveden_backup.host.postgres_scratch import scratch_database
-from hiveden_backup.host.postgres_snapshot import hold
-from hiveden_backup.host.postgres_tools import find_tools
+from hiveden_backup.core.postgres import values as rules
+from hiveden_backup.core.postgres.values import Endpoint, restore_jobs
+from hiveden_backup.host.postgres.dump import dumping
+from hiveden_backup.host.postgres.load import load
+from hiveden_backup.host.postgres.scratch import scratch_database
+from hiveden_backup.host.postgres.snapshot import hold
+from hiveden_backup.host.postgres.tools import find_tools
 from tests.bench.bed import timed
 from tests.support.postgres import running_server
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.schedule import to_calendars
+from hiveden_backup.core.schedule.expression import to_calendars
 from hiveden_backup.host.failpoints import VARIABLE
 from tests.support.machine import Machine
 from tests.support.timed import CONFIG, STATE, Timed, wait

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.containers import Container
+from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, UnreachableError
-from hiveden_backup.host import containers
-from hiveden_backup.host.containers import Docker, connect
+from hiveden_backup.host.docker import engine as containers
+from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.process import ProcessError
 from tests.support.dockerd import Engine
 

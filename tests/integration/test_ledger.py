@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core.errors import BackupError, StorageError
-from hiveden_backup.host.ledger import Debt, Ledger, boot_id
+from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
 from tests.support.disks import fill, small_disk
 
 DEBT = Debt(

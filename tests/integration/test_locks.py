@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core.errors import BusyError, Interrupted
-from hiveden_backup.host.locks import container_locks, job_lock
 from hiveden_backup.host.signals import raise_on_signals
+from hiveden_backup.host.state.locks import container_locks, job_lock
 from tests.support.disks import fill, small_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from hiveden_backup.host.locks import container_locks, job_lock
+from hiveden_backup.host.state.locks import container_locks, job_lock
 state, kind, *names = sys.argv[1:]
 if kind == "containers":
     lock = container_locks(Path(state), names, 0)
@@ -57,7 +57,7 @@ def test_who_only_looks_makes_nobody_busy(tmp_path: Path, monkeypatch: pytest.Mo
             looker.kill()
             looker.wait()
 
-        monkeypatch.setattr("hiveden_backup.host.locks.time.sleep", meanwhile)
+        monkeypatch.setattr("hiveden_backup.host.state.locks.time.sleep", meanwhile)
         with job_lock(tmp_path, "immich"):
             pass
 

@@ -9,10 +9,10 @@ import pytest
 
 from hiveden_backup.core.errors import BackupError, ConfigError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import PostgresSource
-from hiveden_backup.core.postgres import Endpoint, select_databases
-from hiveden_backup.host.postgres_connect import connect, end_backends
-from hiveden_backup.host.postgres_endpoint import dsn_endpoint
-from hiveden_backup.host.postgres_inspect import inspect, privileges
+from hiveden_backup.core.postgres.values import Endpoint, select_databases
+from hiveden_backup.host.postgres.connect import connect, end_backends
+from hiveden_backup.host.postgres.endpoint import dsn_endpoint
+from hiveden_backup.host.postgres.inspect import inspect, privileges
 from tests.support.postgres import ACCOUNT, ODD_NAMES, PASSWORD, SUPERUSER, Server
 
 

@@ -16,16 +16,16 @@ import pytest
 
 from hiveden_backup.core.errors import BackupError, DeniedError, Interrupted, UnreachableError
 from hiveden_backup.core.model import PostgresSource, Table
-from hiveden_backup.core.postgres import Endpoint, PgTools, ServerContainer
-from hiveden_backup.host import containers
-from hiveden_backup.host.postgres_connect import connect
-from hiveden_backup.host.postgres_decode import decode
-from hiveden_backup.host.postgres_dump import Dump, dumping, dumping_globals
-from hiveden_backup.host.postgres_endpoint import container_endpoint, opened_beneath
-from hiveden_backup.host.postgres_inspect import inspect, row_counts
-from hiveden_backup.host.postgres_restore import restore_new
-from hiveden_backup.host.postgres_snapshot import hold
-from hiveden_backup.host.postgres_tools import dump_tool, find_tools, inside_tools, restore_tool
+from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerContainer
+from hiveden_backup.host.docker import engine as containers
+from hiveden_backup.host.postgres.connect import connect
+from hiveden_backup.host.postgres.decode import decode
+from hiveden_backup.host.postgres.dump import Dump, dumping, dumping_globals
+from hiveden_backup.host.postgres.endpoint import container_endpoint, opened_beneath
+from hiveden_backup.host.postgres.inspect import inspect, row_counts
+from hiveden_backup.host.postgres.restore import restore_new
+from hiveden_backup.host.postgres.snapshot import hold
+from hiveden_backup.host.postgres.tools import dump_tool, find_tools, inside_tools, restore_tool
 from tests.support import images
 from tests.support.dockerd import Engine
 from tests.support.postgres import running_server
@@ -232,8 +232,8 @@ def test_without_the_capability_the_error_names_it(server: ServerContainer) -> N
     program = (
         "import sys\n"
         "from hiveden_backup.core.model import PostgresSource\n"
-        "from hiveden_backup.core.postgres import ServerContainer\n"
-        "from hiveden_backup.host.postgres_endpoint import container_endpoint\n"
+        "from hiveden_backup.core.postgres.values import ServerContainer\n"
+        "from hiveden_backup.host.postgres.endpoint import container_endpoint\n"
         "def door(*_, **__): raise AssertionError\n"
         "def find(addresses):\n"
         "    container = ServerContainer('c', int(sys.argv[1]), {}, addresses, door)\n"

@@ -14,12 +14,12 @@ import pytest
 
 from hiveden_backup.core.errors import BackupError, DeniedError, Interrupted, UnreachableError
 from hiveden_backup.core.model import PostgresSource, Table
-from hiveden_backup.core.postgres import Endpoint, PgTools
-from hiveden_backup.host.postgres_dump import Dump, dumping, dumping_globals
-from hiveden_backup.host.postgres_endpoint import dsn_endpoint
-from hiveden_backup.host.postgres_inspect import inspect
-from hiveden_backup.host.postgres_snapshot import hold
-from hiveden_backup.host.postgres_tools import dump_tool, find_tools
+from hiveden_backup.core.postgres.values import Endpoint, PgTools
+from hiveden_backup.host.postgres.dump import Dump, dumping, dumping_globals
+from hiveden_backup.host.postgres.endpoint import dsn_endpoint
+from hiveden_backup.host.postgres.inspect import inspect
+from hiveden_backup.host.postgres.snapshot import hold
+from hiveden_backup.host.postgres.tools import dump_tool, find_tools
 from hiveden_backup.host.process import Command, Pipeline
 from tests.support.postgres import ACCOUNT, ODD_NAMES, PASSWORD, Server, dump_to, waiting
 

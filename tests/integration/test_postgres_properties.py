@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core import postgres as rules
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts, Extension, Grant, PostgresSource, Setting, Table
-from hiveden_backup.core.postgres import Endpoint, PgTools
-from hiveden_backup.host import postgres_restore
-from hiveden_backup.host.postgres_endpoint import dsn_endpoint
-from hiveden_backup.host.postgres_inspect import extension_tables, inspect
-from hiveden_backup.host.postgres_restore import restore_new
-from hiveden_backup.host.postgres_swap import stage, swap, unswap
-from hiveden_backup.host.postgres_tools import restore_tool
+from hiveden_backup.core.postgres import values as rules
+from hiveden_backup.core.postgres.values import Endpoint, PgTools
+from hiveden_backup.host.postgres import restore as postgres_restore
+from hiveden_backup.host.postgres.endpoint import dsn_endpoint
+from hiveden_backup.host.postgres.inspect import extension_tables, inspect
+from hiveden_backup.host.postgres.restore import restore_new
+from hiveden_backup.host.postgres.swap import stage, swap, unswap
+from hiveden_backup.host.postgres.tools import restore_tool
 from tests.support.disks import small_disk
 from tests.support.postgres import ACCOUNT, SUPERUSER, Server, dump_to
 

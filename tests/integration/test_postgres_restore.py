@@ -18,14 +18,14 @@ from hiveden_backup.core.errors import (
     UsageError,
 )
 from hiveden_backup.core.model import DatabaseFacts, Extension, PostgresSource
-from hiveden_backup.core.postgres import SCRATCH_PREFIX, Endpoint, PgTools
-from hiveden_backup.host.postgres_connect import connect
-from hiveden_backup.host.postgres_decode import decode
-from hiveden_backup.host.postgres_endpoint import dsn_endpoint
-from hiveden_backup.host.postgres_inspect import inspect, row_counts
-from hiveden_backup.host.postgres_restore import restore_new
-from hiveden_backup.host.postgres_scratch import scratch_database, sweep_scratch
-from hiveden_backup.host.postgres_tools import find_tools, restore_tool
+from hiveden_backup.core.postgres.values import SCRATCH_PREFIX, Endpoint, PgTools
+from hiveden_backup.host.postgres.connect import connect
+from hiveden_backup.host.postgres.decode import decode
+from hiveden_backup.host.postgres.endpoint import dsn_endpoint
+from hiveden_backup.host.postgres.inspect import inspect, row_counts
+from hiveden_backup.host.postgres.restore import restore_new
+from hiveden_backup.host.postgres.scratch import scratch_database, sweep_scratch
+from hiveden_backup.host.postgres.tools import find_tools, restore_tool
 from tests.support.postgres import ODD_NAMES, SUPERUSER, Server, dump_to
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
 from hiveden_backup.core.model import Extension, PostgresSource, Table
-from hiveden_backup.host.postgres_connect import end_backends
-from hiveden_backup.host.postgres_endpoint import dsn_endpoint
-from hiveden_backup.host.postgres_snapshot import hold
+from hiveden_backup.host.postgres.connect import end_backends
+from hiveden_backup.host.postgres.endpoint import dsn_endpoint
+from hiveden_backup.host.postgres.snapshot import hold
 from tests.support.postgres import SUPERUSER, Server, waiting
 
 

@@ -17,12 +17,12 @@ import pytest
 
 from hiveden_backup.core.errors import BackupError, NotFoundError, UsageError
 from hiveden_backup.core.model import DatabaseFacts, PostgresSource
-from hiveden_backup.core.postgres import Endpoint, PgTools, select_databases
-from hiveden_backup.host import postgres_swap
+from hiveden_backup.core.postgres.values import Endpoint, PgTools, select_databases
 from hiveden_backup.host.failpoints import VARIABLE
-from hiveden_backup.host.postgres_inspect import inspect
-from hiveden_backup.host.postgres_swap import Staged, check_kept, discard, drop_kept, intended, stage, swap, unswap
-from hiveden_backup.host.postgres_tools import restore_tool
+from hiveden_backup.host.postgres import swap as postgres_swap
+from hiveden_backup.host.postgres.inspect import inspect
+from hiveden_backup.host.postgres.swap import Staged, check_kept, discard, drop_kept, intended, stage, swap, unswap
+from hiveden_backup.host.postgres.tools import restore_tool
 from tests.support.postgres import Server, dump_to
 
 NOW = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)

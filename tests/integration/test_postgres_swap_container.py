@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core import postgres as rules
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import PostgresSource
-from hiveden_backup.core.postgres import Endpoint, ServerContainer
-from hiveden_backup.host import containers
-from hiveden_backup.host.postgres_connect import connect
-from hiveden_backup.host.postgres_endpoint import container_endpoint
-from hiveden_backup.host.postgres_inspect import inspect, row_counts
-from hiveden_backup.host.postgres_swap import drop_kept, stage, swap, unswap
-from hiveden_backup.host.postgres_tools import dump_tool, find_tools, restore_tool
+from hiveden_backup.core.postgres import values as rules
+from hiveden_backup.core.postgres.values import Endpoint, ServerContainer
+from hiveden_backup.host.docker import engine as containers
+from hiveden_backup.host.postgres.connect import connect
+from hiveden_backup.host.postgres.endpoint import container_endpoint
+from hiveden_backup.host.postgres.inspect import inspect, row_counts
+from hiveden_backup.host.postgres.swap import drop_kept, stage, swap, unswap
+from hiveden_backup.host.postgres.tools import dump_tool, find_tools, restore_tool
 from tests.support.dockerd import Engine
 from tests.support.postgres import dump_to
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.host import records as module
-from hiveden_backup.host.records import Records, Result, RunRecord
+from hiveden_backup.host.state import records as module
+from hiveden_backup.host.state.records import Records, Result, RunRecord
 
 START = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 

@@ -14,12 +14,12 @@ from typing import NoReturn
 import pytest
 
 from hiveden_backup.core.errors import BusyError, UnreachableError
-from hiveden_backup.host.containers import Docker, connect
+from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.failpoints import VARIABLE
-from hiveden_backup.host.ledger import Debt, Ledger, boot_id
-from hiveden_backup.host.locks import container_locks, job_lock
-from hiveden_backup.jobs import recover as module
-from hiveden_backup.jobs.recover import Outcome, Payment, pay, recover
+from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
+from hiveden_backup.host.state.locks import container_locks, job_lock
+from hiveden_backup.jobs.services import debts as module
+from hiveden_backup.jobs.services.debts import Outcome, Payment, pay, recover
 from tests.support.dockerd import KEEP_RUNNING, Engine, unique_name
 
 JOB = "immich"
@@ -28,9 +28,9 @@ PROGRAM = """
 import sys
 from functools import partial
 from pathlib import Path
-from hiveden_backup.host.containers import connect
-from hiveden_backup.host.ledger import Ledger
-from hiveden_backup.jobs.recover import recover
+from hiveden_backup.host.docker.engine import connect
+from hiveden_backup.host.state.ledger import Ledger
+from hiveden_backup.jobs.services.debts import recover
 recover(partial(connect, sys.argv[1]), Ledger(Path(sys.argv[2])))
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.recipe import TEXT
+from hiveden_backup.core.backup.how_to_restore import TEXT
 from tests.support.program import Program
 from tests.support.sockets import listening
 from tests.support.storm import describe

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hiveden_backup.host.directory import BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from tests.support.dockerd import Engine, unique_name
 from tests.support.invariants import check_invariants
 from tests.support.job import App, Site, counting, site

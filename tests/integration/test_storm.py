@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hiveden_backup.core.containers import Container
+from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.model import Config, Job, Retention
 from hiveden_backup.core.progress import Silence
-from hiveden_backup.host.directory import BackupDirectory, initialise
-from hiveden_backup.jobs import passes
-from hiveden_backup.jobs.catalog import Backup
-from hiveden_backup.jobs.context import Context
-from hiveden_backup.jobs.execution import Execution, Finished
-from hiveden_backup.jobs.plan import Plan
-from hiveden_backup.jobs.prune import prune
-from hiveden_backup.jobs.restore import restore_files
-from hiveden_backup.jobs.validate import planned
-from hiveden_backup.jobs.verify import Verifier
+from hiveden_backup.host.disk.repository import BackupDirectory, initialise
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.prune import prune
+from hiveden_backup.jobs.backups.verify import Verifier
+from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.restore.files import restore_files
+from hiveden_backup.jobs.run import passes
+from hiveden_backup.jobs.run.execution import Execution, Finished
+from hiveden_backup.jobs.run.plan import Plan
+from hiveden_backup.jobs.run.validate import planned
 from tests.support.disks import own_disk
 from tests.support.storm import Blowing, blowing, describe
 
 if TYPE_CHECKING:
-    from hiveden_backup.jobs.databases import Dumps
+    from hiveden_backup.jobs.run.dumps import Dumps
 
 SEEDS = int(os.environ.get("HIVEDEN_STORM_SEEDS", "20"))
 RUNS = 5
@@ -203,7 +203,7 @@ def test_a_mapped_write_to_a_dirty_page_is_not_lost(quiet_disk: Path) -> None:
 def test_the_sync_is_what_saves_the_mapped_write(quiet_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proof that the test above can fail. The kernel's own flush may come to the rescue, but not each time."""
     monkeypatch.setattr(passes, "sync", lambda _trees: None)
-    monkeypatch.setattr("hiveden_backup.jobs.execution.sync", lambda _trees: None)
+    monkeypatch.setattr("hiveden_backup.jobs.run.execution.sync", lambda _trees: None)
     places = [quiet_disk / str(number) for number in range(5)]
     for place in places:
         place.mkdir()

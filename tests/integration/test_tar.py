@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core.errors import CorruptError
-from hiveden_backup.host import tar
+from hiveden_backup.host.disk import tar
 from hiveden_backup.host.process import ProcessError
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.errors import AmbiguousError, BackupError, ConfigError, NotFoundError, UnfitError, UsageError
 from hiveden_backup.core.model import ArtifactType
-from hiveden_backup.core.targets import Wanted
 from hiveden_backup.host import config_files
-from hiveden_backup.host.records import Records
+from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs import settings
 from hiveden_backup.jobs.settings import Settings, current
-from hiveden_backup.jobs.targets import adopt_application, adopt_database, find
+from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database, find
 from tests.support.job import Site, site
 from tests.support.postgres import Server
 

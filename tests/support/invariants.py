@@ -10,10 +10,10 @@ from pathlib import Path
 
 from hiveden_backup.cli.backups import _decode_dump
 from hiveden_backup.core.names import is_backup_id
-from hiveden_backup.host.directory import BackupDirectory, read_archive_names
-from hiveden_backup.host.records import Records
-from hiveden_backup.jobs.catalog import Backup
-from hiveden_backup.jobs.verify import Verifier, check_archive_digest
+from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names
+from hiveden_backup.host.state.records import Records
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.verify import Verifier, check_archive_digest
 from tests.support.job import App, Site, until
 from tests.support.postgres import Server
 

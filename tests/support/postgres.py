@@ -19,11 +19,11 @@ import pytest
 from psycopg import sql
 
 from hiveden_backup.core.model import DatabaseFacts, PostgresSource
-from hiveden_backup.core.postgres import Endpoint, PgTools, application_name
-from hiveden_backup.host.postgres_dump import dumping
-from hiveden_backup.host.postgres_endpoint import dsn_endpoint
-from hiveden_backup.host.postgres_snapshot import hold
-from hiveden_backup.host.postgres_tools import dump_tool
+from hiveden_backup.core.postgres.values import Endpoint, PgTools, application_name
+from hiveden_backup.host.postgres.dump import dumping
+from hiveden_backup.host.postgres.endpoint import dsn_endpoint
+from hiveden_backup.host.postgres.snapshot import hold
+from hiveden_backup.host.postgres.tools import dump_tool
 from tests.support import images
 
 ACCOUNT = "postgres"

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 from hiveden_backup import __version__
 from hiveden_backup.cli import main as _commands  # noqa: F401 - what registers them
 from hiveden_backup.cli.app import app
-from hiveden_backup.core import compaction, errors, retention, spans
-from hiveden_backup.core.config import complete_table, parse
+from hiveden_backup.core import errors, spans
+from hiveden_backup.core.backup import compaction, retention
+from hiveden_backup.core.config.parse import complete_table, parse
+from hiveden_backup.core.config.starter import starter_configuration
 from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
 from hiveden_backup.core.names import backup_id, backup_time
-from hiveden_backup.core.starter import starter_configuration
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")

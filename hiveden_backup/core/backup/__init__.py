@@ -1,0 +1,1 @@
+"""A backup's files: every name and format, and what follows from them."""

@@ -1,0 +1,291 @@
+"""The configuration's tables to values and back. Every key, its type, its default and its rules are here.
+
+Whether paths, containers and databases exist, and whether a schedule ever elapses, is not asked here.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
+
+from hiveden_backup.core import spans
+from hiveden_backup.core.config import rules
+from hiveden_backup.core.config.keys import Key, quoted
+from hiveden_backup.core.config.reader import Problems, Table
+from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
+from hiveden_backup.core.names import is_job_name
+from hiveden_backup.core.postgres import conninfo
+from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
+
+_Record = Config | Retention | Job | PostgresSource | Api
+
+_JOB = Job(name="")
+_API = Api()
+_SOURCE = PostgresSource()
+_HOMES = (
+    (Config, "the top of the file"),
+    (Retention, "[retention] or [jobs.NAME.retention]"),
+    (Job, "[jobs.NAME], above its other tables"),
+    (PostgresSource, "[[jobs.NAME.postgres]]"),
+    (Api, "[api]"),
+)
+_SPANS = frozenset(
+    {"jitter", "stop_timeout", "start_timeout", "max_downtime", "timeout", "max_age", "lock_wait", "undo_keep"}
+    | {"dump_lock_timeout", "keep_within", "idle"}
+)
+
+
+def parse(table: Mapping[str, object], origin: Callable[[Key], str]) -> Config:
+    """The configuration that `table`, the merged files, says. ConfigError with all its problems at once.
+
+    `origin` tells the name of the file that a key came from; it is asked about keys of the table and about required
+    ones that are missing, never with indexes of arrays.
+    """
+    problems = Problems(origin)
+    top = Table(table, (), problems)
+    directory = top.text("directory", rules.backup_directory)
+    if not top.has("directory"):
+        top.problem("directory", "is missing", 'Name the backup directory: directory = "/srv/backups"')
+    docker = top.text("docker", rules.docker_address)
+    own = top.table("retention")
+    retention = _retention(own) if own is not None else Retention()
+    api_table = top.table("api")
+    api = _api(api_table) if api_table is not None else _API
+    jobs_table = top.table("jobs")
+    jobs = _jobs(jobs_table, directory, retention) if jobs_table is not None else {}
+    top.finish(_advice)
+    problems.raise_any()
+    if directory is None:
+        raise AssertionError("a missing directory is a problem")
+    return Config(directory=directory, jobs=jobs, docker=docker, retention=retention, api=api)
+
+
+def job_table(job: Job) -> dict[str, object]:
+    """What of a job's configuration differs from the defaults, as it would be written in `[jobs.NAME]`.
+
+    There are no secrets in it, since `parse` lets none in. The retention is the effective one.
+    """
+    defaults = _job_values(_JOB)
+    own = {key: value for key, value in _job_values(job).items() if value != defaults[key]}
+    if job.postgres:
+        own["postgres"] = [_own_source_values(source) for source in job.postgres]
+    return _set_values(own)
+
+
+def retention_table(retention: Retention) -> dict[str, object]:
+    """The rules that are set, as they would be written in `[retention]`."""
+    return _set_values(_plain_values(retention))
+
+
+def complete_table(config: Config) -> dict[str, object]:
+    """The effective configuration with every key there is; None where a key is not set and has no fixed default."""
+    return {
+        **_plain_values(config, leave_out={"jobs", "retention", "api"}),
+        "retention": _plain_values(config.retention),
+        "api": _plain_values(config.api),
+        "jobs": {name: _job_values(job) for name, job in config.jobs.items()},
+    }
+
+
+def effective_table(config: Config) -> dict[str, object]:
+    """The effective configuration, defaults too, ready for TOML. `parse` gives the same configuration back."""
+    return _set_values(complete_table(config))
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
+def _jobs(table: Table, directory: str | None, retention: Retention) -> dict[str, Job]:
+    jobs = {}
+    for name, inner in table.each_table():
+        if not is_job_name(name):
+            hint = 'Use up to 48 of a-z, 0-9, "-" and "_", a letter or digit first'
+            table.problem(name, "not a name for a job", hint)
+        jobs[name] = _job(name, inner, directory, retention)
+    return jobs
+
+
+def _job(name: str, table: Table, directory: str | None, retention: Retention) -> Job:
+    own = table.table("retention")
+    job = Job(
+        name=name,
+        schedule=_schedule(table),
+        catch_up=table.flag("catch_up", default=_JOB.catch_up),
+        jitter=table.span("jitter", _JOB.jitter, zero=True),
+        paths=table.names("paths", rules.absolute_path),
+        volumes=table.names("volumes", rules.volume_name),
+        exclude=table.texts("exclude", rules.exclude_pattern),
+        containers=table.names("containers", rules.container_name),
+        postgres=tuple(_source(entry) for entry in table.tables("postgres")),
+        retention=_retention(own) if own is not None else retention,
+        stop_timeout=table.span("stop_timeout", _JOB.stop_timeout),
+        start_timeout=table.span("start_timeout", _JOB.start_timeout),
+        max_downtime=table.span("max_downtime", _JOB.max_downtime),
+        timeout=table.span("timeout", _JOB.timeout),
+        compact_ratio=table.share("compact_ratio", _JOB.compact_ratio),
+        max_archives=table.integer("max_archives", _JOB.max_archives, least=2),
+        one_file_system=table.flag("one_file_system", default=_JOB.one_file_system),
+        spool=table.flag("spool", default=_JOB.spool),
+        max_age=table.span("max_age", None),
+        lock_wait=table.span("lock_wait", _JOB.lock_wait, zero=True),
+        undo_keep=table.span("undo_keep", _JOB.undo_keep),
+        compression_level=table.integer("compression_level", _JOB.compression_level, least=1, most=19),
+        dump_lock_timeout=table.span("dump_lock_timeout", _JOB.dump_lock_timeout),
+    )
+    table.finish(_advice)
+    if not any(table.has(key) for key in ("paths", "volumes", "postgres")):
+        table.problem(None, "the job has nothing to back up", "Give it paths, volumes or a postgres table")
+    _check_paths(table, job.paths, directory)
+    _check_servers(table, job.postgres)
+    return job
+
+
+def _schedule(table: Table) -> tuple[str, ...]:
+    expressions = table.texts("schedule", single=True)
+    for expression in expressions:
+        try:
+            to_calendars(expression)
+        except ScheduleError as error:
+            table.problem("schedule", error.message, error.hint)
+    return expressions
+
+
+def _source(table: Table) -> PostgresSource:
+    source = PostgresSource(
+        container=table.text("container", rules.container_name),
+        dsn=table.text("dsn", rules.dsn),
+        databases=table.names("databases", rules.database_name),
+        user=table.text("user"),
+        os_user=table.text("os_user"),
+        passfile=table.text("passfile", rules.absolute_path),
+        globals=table.flag("globals", default=_SOURCE.globals),
+    )
+    table.finish(_advice)
+    if table.has("container") == table.has("dsn"):
+        which = "has both a container and a dsn" if table.has("dsn") else "has neither a container nor a dsn"
+        table.problem(None, which, "Give it exactly one of them")
+    if table.has("os_user") and not table.has("dsn"):
+        table.problem("os_user", "only goes with a dsn", "Use user for the role to connect as")
+    given = conninfo.parse(source.dsn) if source.dsn is not None else {}
+    for key in ("user", "passfile"):
+        if key in given and table.has(key):
+            table.problem(key, "is in the dsn, too", "Give it once")
+    return source
+
+
+def _retention(table: Table) -> Retention:
+    retention = Retention(
+        keep_last=table.integer("keep_last", None, least=0),
+        keep_hourly=table.integer("keep_hourly", None, least=0),
+        keep_daily=table.integer("keep_daily", None, least=0),
+        keep_weekly=table.integer("keep_weekly", None, least=0),
+        keep_monthly=table.integer("keep_monthly", None, least=0),
+        keep_yearly=table.integer("keep_yearly", None, least=0),
+        keep_within=table.span("keep_within", None),
+    )
+    table.finish(_advice)
+    return retention
+
+
+def _api(table: Table) -> Api:
+    api = Api(
+        token_file=table.text("token_file", rules.absolute_path),
+        idle=table.span("idle", _API.idle),
+        allow_loopback=table.flag("allow_loopback", default=_API.allow_loopback),
+    )
+    table.finish(_advice)
+    return api
+
+
+def _check_paths(table: Table, paths: Sequence[str], directory: str | None) -> None:
+    distinct = tuple(dict.fromkeys(paths))
+    for path in distinct:
+        outer = next((other for other in distinct if other != path and rules.inside(path, other)), None)
+        if outer is not None:
+            table.problem("paths", f"{quoted(path)} is already covered by {quoted(outer)}", f"Remove {quoted(path)}")
+        if directory is None:
+            continue
+        if rules.inside(path, directory):
+            where = "is" if path == directory else "lies inside"
+            table.problem(
+                "paths", f"{quoted(path)} {where} the backup directory", "Backups are not backed up: remove it"
+            )
+        elif rules.inside(directory, path):
+            hint = "Move the backup directory elsewhere, or name the directories beside it one by one"
+            table.problem("paths", f"the backup directory {quoted(directory)} lies inside {quoted(path)}", hint)
+
+
+def _check_servers(table: Table, sources: Sequence[PostgresSource]) -> None:
+    """One entry per server: files in a backup are called by the name of the server, and its port where needed."""
+    valid = [source for source in sources if (source.container is None) != (source.dsn is None)]
+    names = conninfo.server_names(valid)
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        hint = "List its databases in one entry"
+        table.problem("postgres", f"the server {quoted(name)} is listed twice", hint)
+
+
+def _advice(unknown: str, known: Collection[str]) -> str:
+    """A hint for an unknown key: where it belongs, else the known key that looks like it."""
+    import difflib  # noqa: PLC0415 - only a wrong configuration pays for it
+
+    if unknown == "password":
+        return "Put the password into a file and name it in passfile"
+    home = next((place for shape, place in _HOMES if unknown in _keys(shape)), None)
+    if home is not None:
+        return f"It belongs in {home}" if home[0] == "[" else f"It belongs at {home}"
+    close = difflib.get_close_matches(unknown, known, n=1)
+    return f"Did you mean {quoted(close[0])}?" if close else f"Known here: {', '.join(sorted(known))}"
+
+
+def _keys(shape: type[_Record]) -> set[str]:
+    return {field.name for field in fields(shape)} - {"name"}
+
+
+# ---- writing -------------------------------------------------------------------------------------------------------
+
+
+def _job_values(job: Job) -> dict[str, object]:
+    schedule = job.schedule[0] if len(job.schedule) == 1 else list(job.schedule)
+    return {
+        "schedule": schedule,
+        **_plain_values(job, leave_out={"name", "schedule", "postgres", "retention"}),
+        "retention": _plain_values(job.retention),
+        "postgres": [_plain_values(source) for source in job.postgres],
+    }
+
+
+def _own_source_values(source: PostgresSource) -> dict[str, object]:
+    defaults = _plain_values(_SOURCE)
+    return {key: value for key, value in _plain_values(source).items() if value != defaults[key]}
+
+
+def _plain_values(record: _Record, leave_out: Collection[str] = ()) -> dict[str, object]:
+    """A record's fields as TOML writes them, but for those left out; None where nothing is set."""
+    return {
+        field.name: _plain(field.name, getattr(record, field.name))
+        for field in fields(record)
+        if field.name not in leave_out
+    }
+
+
+def _plain(name: str, value: object) -> object:
+    match value:
+        case float() if name in _SPANS:
+            return spans.text(value)
+        case tuple():
+            return list(value)
+        case _:
+            return value
+
+
+def _set_values(table: Mapping[str, object]) -> dict[str, object]:
+    """The table without what is None, at any depth."""
+    return {name: _set_value(value) for name, value in table.items() if value is not None}
+
+
+def _set_value(value: object) -> object:
+    match value:
+        case Mapping():
+            return _set_values(value)
+        case list():
+            return [_set_value(element) for element in value]
+        case _:
+            return value

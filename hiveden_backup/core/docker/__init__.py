@@ -1,0 +1,1 @@
+"""What is known of containers, and the order in which they stop."""

@@ -1,0 +1,1 @@
+"""PostgreSQL's values and rules."""

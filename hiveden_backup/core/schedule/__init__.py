@@ -1,0 +1,1 @@
+"""Schedules: expressions, cron, clocks that jump, and the units made of them."""

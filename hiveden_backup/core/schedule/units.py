@@ -1,0 +1,207 @@
+"""The units that belong to the jobs of a configuration: a timer for each schedule, a drop-in for each job. No I/O.
+
+The service itself is a template that is shipped; see systemd/hiveden-backup@.service.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hiveden_backup.core import spans
+from hiveden_backup.core.config.rules import inside
+from hiveden_backup.core.model import Job
+from hiveden_backup.core.postgres import conninfo
+
+TEMPLATE = "hiveden-backup@.service"
+RECOVER = "hiveden-backup-recover.service"
+SETTLE = "hiveden-backup-settle.service"
+SHIPPED = (TEMPLATE, RECOVER, SETTLE)
+PROGRAM = "hiveden-backup"
+HEADER = (
+    "# Written by hiveden-backup schedule apply, which replaces it. Your own settings belong in a file beside it.\n"
+)
+
+_DROP_IN = "50-hiveden-backup.conf"
+COMMON_DROP_INS = tuple(f"{unit}.d/{_DROP_IN}" for unit in (RECOVER, SETTLE))
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - where a unit with PrivateTmp sees something else
+_MARGIN_SECONDS = 60.0
+_UNSAFE_IN_COMMAND = frozenset("\"'\\$")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the units of a configuration have in common: the backup directory, and the file if it is not the usual one.
+
+    `directories` are the backup directory as configured and, behind symbolic links, as it is.
+    """
+
+    directories: tuple[str, ...]
+    config: str | None = None
+
+
+def service(job: str) -> str:
+    """The unit that runs a job."""
+    return f"hiveden-backup@{job}.service"
+
+
+def timer(job: str) -> str:
+    """The unit that starts it."""
+    return f"hiveden-backup@{job}.timer"
+
+
+def drop_in(job: str) -> str:
+    """The generated settings of the unit that runs a job, as a path below the directory of units."""
+    return f"{service(job)}.d/{_DROP_IN}"
+
+
+def job_of(path: str) -> str:
+    """The job that a timer or a drop-in of ours belongs to, "" for anything else."""
+    start, end = "hiveden-backup@", (".timer", f".service.d/{_DROP_IN}")
+    if not path.startswith(start) or not path.endswith(end):
+        return ""
+    return path.removeprefix(start).removesuffix(end[1]).removesuffix(end[0])
+
+
+# ---- what a job's units say ------------------------------------------------------------------------------------------
+
+
+def unit_files(job: Job, calendars: Sequence[str], place: Place) -> Mapping[str, str]:
+    """The job's generated units: their paths below the directory of units, and their texts."""
+    files = {drop_in(job.name): drop_in_text(job, place)}
+    if calendars:
+        files[timer(job.name)] = timer_text(job, calendars)
+    return files
+
+
+def common_files(place: Place) -> Mapping[str, str]:
+    """What is generated for no single job: which configuration tells where Docker is, if it is not the usual one."""
+    if place.config is None:
+        return {}
+    return dict.fromkeys(COMMON_DROP_INS, f"{HEADER}[Service]\n{_configuration(place.config)}\n")
+
+
+def timer_text(job: Job, calendars: Sequence[str]) -> str:
+    """The timer that starts a job at `calendars`."""
+    lines = [
+        "[Unit]",
+        f"Description=Schedule of the backup job {job.name}",
+        "",
+        "[Timer]",
+        *(f"OnCalendar={escaped(calendar)}" for calendar in calendars),
+        f"Persistent={_flag(job.catch_up)}",
+        f"RandomizedDelaySec={spans.text(job.jitter)}",
+        "AccuracySec=1s",
+        "",
+        "[Install]",
+        "WantedBy=timers.target",
+    ]
+    return HEADER + "".join(f"{line}\n" for line in lines)
+
+
+def drop_in_text(job: Job, place: Place) -> str:
+    """What the template does not know of a job: its time limits, where it writes, and the privileges only it needs."""
+    stopping = job.stop_timeout + job.start_timeout + _MARGIN_SECONDS
+    lines = [
+        "[Unit]",
+        *(f"RequiresMountsFor={_word(path)}" for path in place.directories),
+        "",
+        "[Service]",
+        f"TimeoutStartSec={spans.text(job.timeout)}",
+        "# To start the containers again, after the run was told to end:",
+        f"TimeoutStopSec={spans.text(stopping)}",
+        "# The dash: a disk that vanishes must not keep the containers down.",
+        *(f"ReadWritePaths={_word(f'-{path}')}" for path in place.directories),
+    ]
+    if place.config is not None:
+        lines.append(_configuration(place.config))
+    if _needs_temporary(job, place):
+        lines += [
+            "# The job names something in /tmp or /var/tmp: the machine's own, not the unit's.",
+            "PrivateTmp=no",
+            f"ReadWritePaths={' '.join(f'-{top}' for top in _TEMPORARY)}",
+        ]
+    if any(source.container is not None for source in job.postgres):
+        lines += [
+            "# The server's socket lies in the container, behind /proc/PID/root.",
+            "CapabilityBoundingSet=CAP_SYS_PTRACE",
+        ]
+    if any(source.os_user is not None for source in job.postgres):
+        lines += [
+            "# The server asks which account connects; and what runs as that account must be ended, too.",
+            "CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL",
+            "SystemCallFilter=@setuid",
+        ]
+    return HEADER + "".join(f"{line}\n" for line in lines)
+
+
+def _configuration(file: str) -> str:
+    return f"Environment={_word(f'HIVEDEN_BACKUP_CONFIG={file}')}"
+
+
+def _needs_temporary(job: Job, place: Place) -> bool:
+    """Whether the job reads or writes anything in, or above, the directories that a unit may have for itself."""
+    seen = [*place.directories, *job.paths]
+    for source in job.postgres:
+        hosts = conninfo.parse(source.dsn).get("host", "").split(",") if source.dsn is not None else []
+        seen += [*(host for host in hosts if host.startswith("/")), *([source.passfile] if source.passfile else [])]
+    return any(inside(path, top) or inside(top, path) for path in seen for top in _TEMPORARY)
+
+
+def installed_text(shipped: str, executable: str) -> str:
+    """A shipped unit for a program that no package put where systemd looks: with its absolute path."""
+    lines = [
+        f"{key}={_command(executable)} {rest.removeprefix(f'{PROGRAM} ')}"
+        if key in ("ExecStart", "ExecStopPost") and rest.startswith(f"{PROGRAM} ")
+        else line
+        for line in shipped.splitlines()
+        for key, _, rest in [line.partition("=")]
+    ]
+    return HEADER + "".join(f"{line}\n" for line in lines)
+
+
+# ---- how systemd reads it --------------------------------------------------------------------------------------------
+
+
+def escaped(text: str) -> str:
+    """`text` with systemd's specifiers taken literally."""
+    return text.replace("%", "%%")
+
+
+def _word(text: str) -> str:
+    """One word of a list, whatever is in it."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped(quoted)}"'
+
+
+def _command(executable: str) -> str:
+    """A program's absolute path as the first word of a command. ValueError when systemd cannot be told it."""
+    if not executable.startswith("/") or not executable.isprintable() or _UNSAFE_IN_COMMAND & set(executable):
+        raise ValueError(f"no unit can start {executable!r}")
+    return f'"{escaped(executable)}"' if " " in executable else escaped(executable)
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001 - a value, not an option
+    return "yes" if value else "no"
+
+
+# ---- what differs ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an apply has to do: paths below the directory of units, sorted."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+def changes(wanted: Mapping[str, str], installed: Mapping[str, str]) -> Changes:
+    """From the units of ours that are installed to those that are wanted."""
+    return Changes(
+        tuple(sorted(wanted.keys() - installed.keys())),
+        tuple(sorted(path for path in wanted.keys() & installed.keys() if wanted[path] != installed[path])),
+        tuple(sorted(installed.keys() - wanted.keys())),
+    )

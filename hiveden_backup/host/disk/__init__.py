@@ -1,0 +1,1 @@
+"""The disk: the backup directory, trees, archives, mounts and swaps."""

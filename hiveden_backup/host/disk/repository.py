@@ -1,0 +1,290 @@
+"""The backup directory: its marker, the backups in it, how one becomes visible and how one goes.
+
+A visible directory is a finished backup, always: everything in progress and everything being removed has a name that
+begins with a dot. Callers hold the job's lock for whatever changes something.
+"""
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hiveden_backup.core.backup import manifest as manifests
+from hiveden_backup.core.backup.how_to_restore import TEXT
+from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
+from hiveden_backup.core.model import FORMAT, Manifest
+from hiveden_backup.core.names import is_archive_name, is_backup_id, is_job_name, iso, newest_first
+from hiveden_backup.host.disk.durable import (
+    fsync_directory,
+    make_directory,
+    remove,
+    translate,
+    translated,
+    write_durably,
+)
+from hiveden_backup.host.failpoints import failpoint
+
+MARKER = ".hiveden-backup.json"
+RECIPE = "HOW-TO-RESTORE.txt"
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+INDEX = "files.index.zst"
+ARCHIVE_NAMES = "files.archives"
+ARCHIVES = "archives"
+CHECKPOINT = ".checkpoint"
+_IN_AN_EMPTY_ONE = ("lost+found", RECIPE)  # a fresh file system's, and ours from an `init` that was killed
+_INCOMING = ".incoming-"
+_DELETING = ".deleting-"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupDirectory:
+    """An opened backup directory: marked, so that a disk that is not mounted is noticed."""
+
+    path: Path
+    id: str
+
+    @classmethod
+    def open(cls, path: Path) -> "BackupDirectory":
+        """The marked directory at `path`. DirectoryError when there is no (readable) marker."""
+        try:
+            table = json.loads((path / MARKER).read_bytes())
+            found = table["format"], table["id"]
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DirectoryError(
+                f"{path} is not a backup directory",
+                f"It has no marker file {MARKER}: perhaps its disk is not mounted",
+                f"Mount it, or mark a new one with: hiveden-backup init --directory {path}",
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DirectoryError(
+                f"The marker {path / MARKER} is damaged",
+                f"{type(error).__name__}: {error}",
+                f'Restore it from a copy, or write {{"format": {FORMAT}, "id": "..."}} into it',
+            ) from error
+        except OSError as error:
+            with translated(f"reading the marker of {path}"):
+                raise error from None
+        if found[0] != FORMAT:
+            raise DirectoryError(
+                f"The backup directory {path} has format {found[0]}",
+                f"This program knows format {FORMAT}",
+                "Use a version of hiveden-backup that knows it",
+            )
+        return cls(path, str(found[1]))
+
+    # ---- looking
+
+    def job_path(self, job: str) -> Path:
+        """Where the backups of `job` are."""
+        return self.path / job
+
+    def backup_path(self, job: str, backup: str) -> Path:
+        """Where one backup is."""
+        return self.path / job / backup
+
+    def jobs(self) -> tuple[str, ...]:
+        """The names of the jobs that have a directory here, sorted."""
+        with translated(f"reading the backup directory {self.path}"):
+            return tuple(sorted(entry.name for entry in os.scandir(self.path) if _is_job(entry)))
+
+    def backups(self, job: str) -> tuple[str, ...]:
+        """The ids of the job's finished backups, newest first; those dated in the future last."""
+        with translated(f"reading the backups of {job}"), suppress(FileNotFoundError):
+            found = [name for name in os.listdir(self.path / job) if is_backup_id(name)]
+            return tuple(newest_first(found, datetime.now(UTC)))
+        return ()
+
+    def outdates(self, job: str, identifier: str) -> bool:
+        """Whether this id would be the job's newest backup."""
+        backups = self.backups(job)
+        return identifier not in backups and newest_first((*backups, identifier), datetime.now(UTC))[0] == identifier
+
+    def manifest(self, job: str, backup: str) -> Manifest:
+        """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read."""
+        path = self.backup_path(job, backup) / MANIFEST
+        try:
+            data = path.read_bytes()
+            table = json.loads(data)
+        except FileNotFoundError as error:
+            if path.parent.is_dir():
+                raise CorruptError(f"{path} is missing", "", "Verify the other backups of the job") from error
+            raise no_such_backup(f"{job}/{backup}") from error
+        except ValueError as error:
+            raise CorruptError(f"{path} is damaged", str(error), "Verify the other backups of the job") from error
+        except OSError as error:
+            raise unread(path, error) from error
+        return manifests.from_table(table, str(path))
+
+    def archive_names(self, job: str, backup: str) -> tuple[str, ...]:
+        """The archives that a backup's index names, in the order of its numbers; empty without files."""
+        return read_archive_names(self.backup_path(job, backup))
+
+    # ---- one that is in progress
+
+    def begin(self, job: str, backup: str) -> Path:
+        """Make the directory in which a backup grows. FileExistsError when the id is taken.
+
+        It is by a backup, and by the archives that a failed run left to its checkpoint: they must not be replaced.
+        """
+        make_directory(self.path / job / ARCHIVES)
+        taken = (Path(name).name.startswith(backup) for name in self.archives(job))
+        if self.backup_path(job, backup).exists() or any(taken):
+            raise FileExistsError(backup)
+        incoming = self.path / job / f"{_INCOMING}{backup}"
+        incoming.mkdir(mode=0o700)
+        fsync_directory(incoming.parent)
+        return incoming
+
+    def adopt_archive(self, job: str, incoming: Path, name: str) -> None:
+        """Move a finished, fsynced archive `name` (relative to the job) from `incoming` to where backups name it."""
+        (incoming / Path(name).name).rename(self.path / job / name)
+        fsync_directory(self.path / job / ARCHIVES)
+
+    def publish(self, job: str, backup: str) -> None:
+        """Make the grown backup visible. Every file in it is fsynced already."""
+        incoming = self.path / job / f"{_INCOMING}{backup}"
+        fsync_directory(incoming)
+        failpoint("rename")
+        incoming.rename(self.backup_path(job, backup))
+        fsync_directory(self.path / job)
+
+    def put_checkpoint(self, job: str, incoming: Path) -> None:
+        """Make `incoming` (a directory of fsynced files) the job's checkpoint, in place of an older one."""
+        self.drop_checkpoint(job)
+        fsync_directory(incoming)
+        incoming.rename(self.path / job / CHECKPOINT)
+        fsync_directory(self.path / job)
+
+    def drop_checkpoint(self, job: str) -> None:
+        """Remove the job's checkpoint, if it has one."""
+        if (self.path / job / CHECKPOINT).exists():
+            self._remove(job, CHECKPOINT)
+
+    # ---- one that goes
+
+    def delete(self, job: str, backup: str) -> None:
+        """Remove a backup; archives that nothing else names are garbage then. NotFoundError when it is not there."""
+        if not self.backup_path(job, backup).is_dir():
+            raise no_such_backup(f"{job}/{backup}")
+        self._remove(job, backup)
+
+    def _remove(self, job: str, name: str) -> None:
+        gone = self.path / job / f"{_DELETING}{name.lstrip('.')}-{uuid.uuid4().hex[:8]}"
+        (self.path / job / name).rename(gone)
+        fsync_directory(gone.parent)
+        remove(gone)
+
+    def sweep(self, job: str) -> tuple[str, ...]:
+        """Remove what killed runs and deletes left; the names."""
+        swept = []
+        with translated(f"sweeping the leftovers of {job}"), suppress(FileNotFoundError):
+            for entry in sorted(os.scandir(self.path / job), key=lambda each: each.name):
+                if entry.name.startswith((_INCOMING, _DELETING)):
+                    remove(Path(entry.path))
+                    swept.append(entry.name)
+        return tuple(swept)
+
+    def collect_garbage(self, job: str) -> tuple[str, ...]:
+        """Remove archives that no backup and no checkpoint of the job names; their names.
+
+        CorruptError, and nothing is removed, when a backup's list of archives cannot be read.
+        """
+        live = set(read_archive_names(self.path / job / CHECKPOINT))
+        for backup in self.backups(job):  # the union of both lists: one of them may be damaged
+            live.update(self.archive_names(job, backup))
+            live.update(archive.path for archive in self.manifest(job, backup).archives)
+        removed = []
+        for name in self.archives(job):
+            if name not in live:
+                (self.path / job / name).unlink()
+                removed.append(name)
+        return tuple(removed)
+
+    def archives(self, job: str) -> Iterator[str]:
+        """All archives on disk, relative to the job's directory; what has no archive's name is not ours to remove."""
+        with suppress(FileNotFoundError):
+            found = [entry for entry in os.scandir(self.path / job / ARCHIVES) if entry.is_file(follow_symlinks=False)]
+            yield from sorted(f"{ARCHIVES}/{entry.name}" for entry in found if is_archive_name(entry.name))
+
+
+def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
+    """Create and mark a backup directory, or adopt a marked one; the flag tells whether it is new.
+
+    DirectoryError when `path` has other things in it: they might be taken for backups, or swept.
+    """
+    with translated(f"making the backup directory {path}"):
+        if (path / MARKER).exists():
+            return BackupDirectory.open(path), False
+        if path.exists() and not path.is_dir():
+            raise DirectoryError(f"{path} is not a directory", "", "Choose an empty or new one")
+        if path.is_dir() and any(entry not in _IN_AN_EMPTY_ONE for entry in os.listdir(path)):
+            raise DirectoryError(
+                f"{path} is not empty", "A backup directory must have nothing else in it", "Choose an empty or new one"
+            )
+        make_directory(path)
+        path.chmod(0o700)
+        write_durably(path / RECIPE, TEXT.encode())
+        marker = {"format": FORMAT, "id": str(uuid.uuid4()), "created": iso(now)}
+        write_durably(path / MARKER, json.dumps(marker).encode() + b"\n")
+    return BackupDirectory.open(path), True
+
+
+def read_archive_names(holder: Path) -> tuple[str, ...]:
+    """The lines of `files.archives` in a backup or checkpoint; empty when it has no files.
+
+    CorruptError when the list is missing beside an index, or names something outside `archives/`.
+    """
+    try:
+        names = tuple((holder / ARCHIVE_NAMES).read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError as error:
+        if (holder / INDEX).exists():
+            raise CorruptError(f"{holder / ARCHIVE_NAMES} is missing", "", "Verify the backups of the job") from error
+        return ()
+    except OSError as error:
+        raise unread(holder / ARCHIVE_NAMES, error) from error
+    _check_names(names, holder)
+    return names
+
+
+def _check_names(names: Iterable[str], holder: Path) -> None:
+    for name in names:
+        folder, _, file = name.partition("/")
+        if folder != ARCHIVES or not is_archive_name(file):
+            raise CorruptError(
+                f"{holder / ARCHIVE_NAMES} is damaged", f"{name!r} is no archive", "Verify the backups of the job"
+            )
+
+
+def unread(path: Path, error: OSError) -> BackupError:
+    """Why a file of a backup could not be read. What the disk has lost is damage to this backup only."""
+    if error.errno == errno.EIO:
+        return CorruptError(f"{path} cannot be read", os.strerror(errno.EIO), "Verify the other backups of the job")
+    return translate(error, f"reading {path}")
+
+
+def no_such_backup(what: str) -> NotFoundError:
+    """The error for a backup that is not there."""
+    return NotFoundError(f"There is no backup {what}", "", "See what there is: hiveden-backup list")
+
+
+def _is_job(entry: os.DirEntry[str]) -> bool:
+    return is_job_name(entry.name) and entry.is_dir(follow_symlinks=False)
+
+
+def missing_archives(directory: BackupDirectory, job: str, sizes: Collection[tuple[str, int]]) -> frozenset[str]:
+    """Those of the named archives that are not there (or cannot be looked at) in the size they were written with."""
+    broken = set()
+    for name, size in sizes:
+        try:
+            found = os.stat(directory.job_path(job) / name).st_size
+        except OSError:
+            found = -1
+        if found != size:
+            broken.add(name)
+    return frozenset(broken)

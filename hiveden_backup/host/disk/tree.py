@@ -1,0 +1,248 @@
+"""The scan of a job's trees: every path's record, sorted bytewise, as one stream."""
+
+import errno
+import heapq
+import os
+import stat
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+
+from hiveden_backup.core.backup.index import HEADER_BYTES, Scanned
+from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.restore_record import HOLDER_PREFIX
+from hiveden_backup.host.disk.durable import translate
+
+_LETTERS = {
+    stat.S_IFREG: "f",
+    stat.S_IFDIR: "d",
+    stat.S_IFLNK: "l",
+    stat.S_IFIFO: "p",
+    stat.S_IFCHR: "c",
+    stat.S_IFBLK: "b",
+}
+_SUSPECTS = frozenset({b"postmaster.pid", b"ibdata1", b"mongod.lock"})
+_FORMAT = 0o170000  # what stat.S_IFMT masks, without a call for each path
+_ENCODING = sys.getfilesystemencoding()
+_SUSPECT_ENDINGS = (*_SUSPECTS, b"-wal")
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
+"""What the system says of a path of which some part went, or became something else, since it was listed."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """The trees to scan, and what the scan counted.
+
+    `roots` are bytes relative to `/`, none below another. `skip` are paths relative to `/` left out with all below;
+    so are directories whose device and inode are in `hidden`, under whatever name: a bind mount gives them another one.
+    `excluded` decides further ones; trees kept for undo are left out, too. `loose_devices` are the device numbers of
+    network and FUSE file systems. Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects`
+    are files by whose names a database seems to be in use there.
+    """
+
+    roots: tuple[bytes, ...]
+    skip: Collection[bytes] = ()
+    hidden: Collection[tuple[int, int]] = ()
+    excluded: Callable[[bytes], bool] | None = None
+    one_file_system: bool = False
+    loose_devices: Collection[int] = ()
+    sockets: int = 0
+    suspects: list[bytes] = field(default_factory=list)
+    _heads: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
+
+    def entries(self) -> Iterator[Scanned]:
+        """Every path below the roots and the roots themselves. What vanishes meanwhile is left out.
+
+        NotFoundError when a root is gone, StorageError or DeniedError when something cannot be read.
+        """
+        roots = sorted(self.roots)
+        streams = [self._tree(root) for root in roots]
+        if any(after.startswith(before) for before, after in pairwise(roots)):
+            return heapq.merge(*streams)  # what is below `a` sorts behind the root `a-b`, and before `a0`
+        return chain.from_iterable(streams)
+
+    def _tree(self, root: bytes) -> Iterator[Scanned]:
+        try:
+            status = os.lstat(b"/" + root)
+            device = status.st_dev
+            children = self._children(root, device) if stat.S_ISDIR(status.st_mode) else []
+        except OSError as error:
+            raise _gone(root, error) from error
+        top = self._scanned(root, status)
+        if top is not None and root:  # `/` itself has no name that an archive could give it
+            yield top
+        stack = [iter(children)]
+        while stack:
+            for entry in stack[-1]:
+                if entry[1]:
+                    yield entry
+                else:  # the place where what is below a directory sorts
+                    stack.append(iter(self._below(entry[0][:-1], device)))
+                    break
+            else:
+                stack.pop()
+
+    def _below(self, directory: bytes, device: int) -> list[Scanned]:
+        """As `_children`; none when the directory went since its parent was read: the next pass sees that."""
+        try:
+            return self._children(directory, device)
+        except OSError as error:
+            if error.errno in _GONE:
+                return []
+            raise translate(error, f"reading the directory /{os.fsdecode(directory)}") from error
+
+    def _children(self, parent: bytes, device: int) -> list[Scanned]:
+        """The sorted entries of one directory. An empty record marks where those below a subdirectory belong."""
+        found: list[Scanned] = []
+        append, skip, excluded, scanned = found.append, self.skip, self.excluded, self._scanned
+        prefix = parent + b"/" if parent else b""
+        with _opened(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
+            for entry in listing:
+                path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
+                kept_for_undo = entry.name.startswith(HOLDER_PREFIX)
+                if kept_for_undo or path in skip or (excluded is not None and excluded(path)):
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    if error.errno in _GONE:
+                        continue
+                    raise
+                item = scanned(path, status)
+                if item is None:
+                    self.sockets += 1
+                    continue
+                directory = status.st_mode & _FORMAT == stat.S_IFDIR
+                if directory and (status.st_dev, status.st_ino) in self.hidden:
+                    continue
+                append(item)
+                if directory:
+                    if not (self.one_file_system and status.st_dev != device):
+                        append((path + b"/", b"", 0, 0, 0, False))
+                elif path.endswith(_SUSPECT_ENDINGS) and _suspect(path, status):
+                    self.suspects.append(path)
+        found.sort()
+        return found
+
+    def _scanned(self, path: bytes, status: os.stat_result) -> Scanned | None:
+        """What the index says of a path; None of one that cannot be archived."""
+        mode, nlink, size, inode = status.st_mode, status.st_nlink, status.st_size, status.st_ino
+        mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
+        kind = mode & _FORMAT
+        weight = HEADER_BYTES
+        if kind == stat.S_IFREG:
+            weight += size // nlink if nlink > 1 else size
+        elif kind == stat.S_IFDIR:
+            nlink = size = 0
+        elif kind not in _LETTERS:
+            return None
+        alike = mode, nlink, status.st_uid, status.st_gid
+        head = self._heads.get(alike)
+        if head is None:  # there are few of them: formatting each once saves a tenth of the scan
+            head = f"{_LETTERS[kind]}\t{mode & 0o7777:o}\t{status.st_uid}\t{status.st_gid}\t{nlink}\t"
+            self._heads[alike] = head
+        return (
+            path,
+            f"{head}{size}\t{mtime}\t{ctime}\t{inode}\t".encode() + path,
+            max(mtime, ctime),
+            weight,
+            inode if nlink > 1 else 0,
+            status.st_dev in self.loose_devices,
+        )
+
+
+@contextmanager
+def _opened(directory: bytes) -> Iterator[int]:
+    """A descriptor of a directory that is no symbolic link."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _suspect(path: bytes, status: os.stat_result) -> bool:
+    """Whether a file of this name tells of a database in use (an empty write-ahead log or lock does not)."""
+    return status.st_size > 0 and (os.path.basename(path) in _SUSPECTS or path.endswith(b"-wal"))
+
+
+def _gone(root: bytes, error: OSError) -> BackupError:
+    """The error for a root that cannot be read. One that is gone is never an empty backup."""
+    if error.errno in _GONE:
+        return NotFoundError(f"The job's path /{os.fsdecode(root)} is gone", "", "Mount it, or correct the job")
+    return translate(error, f"reading the job's path /{os.fsdecode(root)}")
+
+
+@dataclass(slots=True)
+class Survey:
+    """What lies at a path: how many paths, bytes of regular files, the newest time of change (ns).
+
+    `left_out` are the topmost paths below it, relative to it, that a backup leaves out; they are not counted. `hidden`
+    are directories in it that must never move, relative to it.
+    """
+
+    paths: int = 0
+    bytes: int = 0
+    newest_ns: int = 0
+    left_out: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+
+    def count(self, status: os.stat_result) -> None:
+        """One more path."""
+        self.paths += 1
+        self.newest_ns = max(self.newest_ns, status.st_mtime_ns)
+        if stat.S_ISREG(status.st_mode):
+            self.bytes += status.st_size // max(status.st_nlink, 1)
+
+
+def survey(path: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]] = ()) -> Survey | None:
+    """Look at a path and all below it; None when there is nothing. `excluded` gets paths relative to it.
+
+    `hidden` are device and inode of directories that must never move, by whatever name a bind mount gives them.
+    Directories in it that hold what earlier restores replaced are passed over.
+    """
+    found = Survey()
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    found.count(status)
+    if (status.st_dev, status.st_ino) in hidden:
+        found.hidden.append(".")
+    ahead = [""] if stat.S_ISDIR(status.st_mode) else []
+    while ahead:
+        below = ahead.pop()
+        try:
+            ahead.extend(_survey_directory(path, below, excluded, hidden, found))
+        except OSError as error:
+            if error.errno not in _GONE:  # else it went meanwhile
+                raise
+    found.left_out.sort()
+    return found
+
+
+def _survey_directory(
+    path: str, below: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]], found: Survey
+) -> list[str]:
+    """Count what is in the directory `below`; the directories among it."""
+    directories = []
+    with _opened(os.fsencode(f"{path}/{below}" if below else path)) as descriptor, os.scandir(descriptor) as listing:
+        for entry in listing:
+            name = f"{below}/{entry.name}" if below else entry.name
+            if entry.name.startswith(HOLDER_PREFIX):
+                continue
+            if excluded(name):
+                found.left_out.append(name)
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            found.count(status)
+            if stat.S_ISDIR(status.st_mode):
+                directories.append(name)
+                if (status.st_dev, status.st_ino) in hidden:
+                    found.hidden.append(name)
+    return directories

@@ -1,0 +1,400 @@
+"""Docker: containers and volumes as values, stopping and starting, and programs run inside a container.
+
+Only the Engine of this machine makes sense here (the files are on this machine), so its address is a unix socket or
+plain tcp. No call waits for ever for an Engine that hangs.
+"""
+
+import contextlib
+import errno
+import io
+import math
+import os
+import re
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import docker.errors
+from docker.api import APIClient
+
+from hiveden_backup.core.docker import containers as values
+from hiveden_backup.core.docker.containers import Container, Mount, Volume
+from hiveden_backup.core.docker.exec_frames import STDERR, STDOUT, Frames, opened, opening
+from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
+from hiveden_backup.host.process import Completed, ProcessError
+
+__all__ = ["Container", "ContainerError", "Docker", "ExecStream", "Mount", "Volume", "connect"]
+
+_DEFAULT_URL = "unix:///var/run/docker.sock"
+_ANSWER_SECONDS = 10
+_PATIENCE_SECONDS = 60  # for one call; a stop gets its own time on top
+_POLL_SECONDS = 0.1
+_STEADY_SECONDS = 1.0
+_EXIT_SECONDS = 30.0  # from the end of a program's output to its exit code
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_ID_LENGTH = 64
+_SILENCE_SECONDS = 60  # of a program's output, before the Engine is asked whether both are still there
+_TCP_PORT = 2375
+_FORBIDDEN = 403
+_NOT_STARTED = (126, 127)
+_CHUNK = 1 << 18
+_KEPT_STDERR = 1 << 16
+
+
+class ContainerError(BackupError):
+    """Docker answered, but a container did not do what was asked of it."""
+
+
+@contextlib.contextmanager
+def connect(url: str | None = None, *, answer_timeout: int = _ANSWER_SECONDS) -> "Iterator[Docker]":
+    """The Engine at `url` (None: DOCKER_HOST, else the default socket), for the block.
+
+    UnreachableError when it does not answer within `answer_timeout` seconds, DeniedError when it may not be asked.
+    """
+    address = url or os.environ.get("DOCKER_HOST") or _DEFAULT_URL
+    if urlsplit(address).scheme not in ("unix", "tcp"):
+        raise UnreachableError(
+            f"Docker at {address} cannot be used",
+            "Only the Docker Engine of this machine can be backed up",
+            "Give a unix:// or tcp:// address as `docker` in the configuration, or in DOCKER_HOST",
+        )
+    with _calling(address, "connecting"):
+        api = APIClient(base_url=address, version="auto", timeout=answer_timeout)
+    with contextlib.closing(api):
+        api.timeout = _PATIENCE_SECONDS
+        yield Docker(api, address)
+
+
+class Docker:
+    """An Engine that answered once. Every method raises UnreachableError when it does not any more."""
+
+    def __init__(self, api: APIClient, address: str) -> None:
+        self._api = api
+        self.address = address
+
+    def ping(self) -> str:
+        """The Engine's version, if it answers."""
+        with _calling(self.address, "asking for the version"):
+            return str(self._api.version()["Version"])
+
+    # ---- looking -----------------------------------------------------------------------------------------------------
+
+    def container(self, name: str) -> Container:
+        """The container of exactly this name or full id. NotFoundError has the closest name."""
+        record = self._inspect(self._api.inspect_container, "container", name)
+        found = values.container(record) if record is not None else None
+        if found is not None and name in (found.name, found.id):  # to Docker, the beginning of an id is a name too
+            return found
+        names = [entry.removeprefix("/") for summary in self._summaries() for entry in summary["Names"] or ()]
+        raise NotFoundError(f"There is no container {name}", "", values.closest(name, names, "docker ps --all"))
+
+    def containers(self) -> tuple[Container, ...]:
+        """All containers, running or not, sorted by name."""
+        records = [self._inspect(self._api.inspect_container, "container", each["Id"]) for each in self._summaries()]
+        found = [values.container(record) for record in records if record is not None]  # some may just have gone
+        return tuple(sorted(found, key=lambda container: container.name))
+
+    def volume(self, name: str) -> Volume:
+        """The volume of this name. NotFoundError has the closest name."""
+        record = self._inspect(self._api.inspect_volume, "volume", name)
+        if record is not None:
+            return values.volume(record)
+        with _calling(self.address, "listing the volumes"):
+            names = [volume["Name"] for volume in self._api.volumes()["Volumes"] or ()]
+        raise NotFoundError(f"There is no volume {name}", "", values.closest(name, names, "docker volume ls"))
+
+    def create_volume(self, name: str) -> Volume:
+        """Make a local volume; one that is there stays as it is."""
+        with _calling(self.address, f"creating the volume {name}"):
+            return values.volume(self._api.create_volume(name))
+
+    def _inspect(self, ask: Callable[[str], Any], kind: str, name: str) -> Mapping[str, Any] | None:
+        """What Docker knows; None when there is nothing of that name."""
+        if _NAME.fullmatch(name) is None:  # it would become another path of Docker's API
+            return None
+        try:
+            with _calling(self.address, f"looking at the {kind} {name}"):
+                record: Mapping[str, Any] = ask(name)
+        except NotFoundError:
+            return None
+        return record
+
+    def _summaries(self) -> list[Mapping[str, Any]]:
+        with _calling(self.address, "listing the containers"):
+            return list(self._api.containers(all=True))
+
+    # ---- stopping and starting ---------------------------------------------------------------------------------------
+
+    def stop(self, container: Container, timeout: float) -> Container:
+        """Stop it: TERM (or its own stop signal), KILL after `timeout` seconds. Returns it as it is then, down."""
+        with _calling(self.address, f"stopping the container {container.name}"):
+            self._api.stop(container.id, timeout=math.ceil(timeout))
+        stopped = self.container(container.id)
+        if stopped.running:
+            raise ContainerError(
+                f"The container {container.name} runs again right after it was stopped",
+                "Something else starts it",
+                "Look for what does, with `docker events`",
+            )
+        return stopped
+
+    def start(self, container: Container) -> None:
+        """Start it; one that runs already is left alone. ContainerError with Docker's reason when it refuses."""
+        with _calling(self.address, f"starting the container {container.name}"):
+            self._api.start(container.id)
+
+    def wait_running(self, container: Container, timeout: float, *, steady: float = _STEADY_SECONDS) -> Container:
+        """Wait until it was up for `steady` seconds without a restart. ContainerError as soon as it ended instead."""
+        since, started_at = time.monotonic(), None
+
+        def settled(now: Container) -> bool:
+            nonlocal since, started_at
+            if not now.up:
+                started_at = None
+            elif started_at != now.started_at:
+                since, started_at = time.monotonic(), now.started_at
+            return now.up and time.monotonic() - since >= min(steady, timeout / 2)
+
+        return self._wait(container, timeout, settled, "is not steadily running")
+
+    def wait_healthy(self, container: Container, timeout: float) -> Container:
+        """Wait until its health check passes; one without a check is healthy at once. ContainerError when it ended."""
+        return self._wait(container, timeout, lambda now: now.up and now.health in (None, "healthy"), "is not healthy")
+
+    def _wait(self, container: Container, timeout: float, done: Callable[[Container], bool], failing: str) -> Container:
+        deadline = time.monotonic() + timeout
+        hint = f"Look at `docker logs {container.name}`"
+        while True:
+            now = self.container(container.id)
+            if done(now):
+                return now
+            if now.status in ("exited", "dead", "removing"):
+                why = f"It ended with exit code {now.exit_code}{f': {now.error}' if now.error else ''}"
+                raise ContainerError(f"The container {now.name} does not stay up", why, hint)
+            if time.monotonic() >= deadline:
+                state = now.health if now.up and now.health else now.status
+                why = f"It is `{state}`{f', and ended with exit code {now.exit_code}' if now.exit_code else ''}"
+                raise ContainerError(f"The container {now.name} {failing} after {timeout:g} seconds", why, hint)
+            time.sleep(_POLL_SECONDS)
+
+    # ---- programs inside ---------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def exec_stream(
+        self,
+        container: Container,
+        argv: Sequence[str],
+        *,
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        stdin: IO[bytes] | None = None,
+    ) -> "Iterator[ExecStream]":
+        """Run a program inside, without a terminal; iterating over the stream gives its output as it comes.
+
+        `environment` is added to the container's; secrets go there. Leaving the block waits for the end: ProcessError
+        when the exit code is not 0, ContainerError when the output was cut off. Leaving it by an exception lets go of
+        the program, which Docker leaves running: the caller ends it by other means.
+        """
+        program = os.path.basename(argv[0])
+        with _calling(self.address, f"running {program} in the container {container.name}"):
+            created = self._api.exec_create(
+                container.id, list(argv), stdin=stdin is not None, user=user, environment=dict(environment or {})
+            )
+            exec_id = str(created["Id"])
+            connection, early = self._hijack(exec_id)
+        with connection:
+            ended = partial(self._exec_ended, container, program, exec_id)
+            stream = ExecStream(connection, early, stdin, self.address, ended)
+            yield stream
+            for _ in stream:  # what the caller did not want
+                pass
+        status = self._exit_code(container, program, exec_id)
+        if status != 0:
+            said = stream.last if status in _NOT_STARTED else b""  # Docker's own words, as if they were output
+            raise ProcessError(Completed(program, status, b"", stream.stderr + said))
+
+    def exec_run(
+        self,
+        container: Container,
+        argv: Sequence[str],
+        *,
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+    ) -> Completed:
+        """Run a short program inside to its end; otherwise as `exec_stream`."""
+        feed = None if stdin is None else io.BytesIO(stdin)
+        with self.exec_stream(container, argv, user=user, environment=environment, stdin=feed) as stream:
+            output = b"".join(stream)
+        return Completed(os.path.basename(argv[0]), 0, output, stream.stderr)
+
+    def _hijack(self, exec_id: str) -> tuple[socket.socket, bytes]:
+        """A connection that carries the program's streams from here on, and what it carried already.
+
+        The SDK's own way loses bytes that arrive together with the head of the answer.
+        """
+        path, answer = f"/v{self._api.api_version}/exec/{exec_id}/start", b""
+        with contextlib.ExitStack() as undo:
+            connection = undo.enter_context(_dial(self.address))
+            connection.sendall(opening(path, b'{"Detach":false,"Tty":false}'))
+            while (early := _opened(answer)) is None:
+                data = connection.recv(_CHUNK)
+                if not data:
+                    raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+                answer += data
+            undo.pop_all()
+        return connection, early
+
+    def _exec_ended(self, container: Container, program: str, exec_id: str) -> int | None:
+        """The exit code; None while it runs."""
+        doing = f"asking how {program} ended in the container {container.name}"
+        try:
+            with _calling(self.address, doing):
+                record = self._api.exec_inspect(exec_id)
+        except NotFoundError as error:
+            raise _cut_off(container, program) from error
+        if not record["Running"] and record["ExitCode"] is None:
+            raise _cut_off(container, program)
+        return None if record["Running"] else int(record["ExitCode"])
+
+    def _exit_code(self, container: Container, program: str, exec_id: str) -> int:
+        deadline = time.monotonic() + _EXIT_SECONDS
+        while (status := self._exec_ended(container, program, exec_id)) is None:
+            if time.monotonic() >= deadline:
+                raise _cut_off(container, program)
+            time.sleep(_POLL_SECONDS / 10)
+        return status
+
+
+class ExecStream:
+    """The output of a program in a container, in pieces of bytes. It can be gone through once."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        early: bytes,
+        stdin: IO[bytes] | None,
+        address: str,
+        ended: Callable[[], object],
+    ) -> None:
+        self._connection = connection
+        self._stdin = stdin
+        self._unsent = memoryview(b"")
+        self._address = address
+        self._ended = ended
+        self._stderr = bytearray()
+        self._pieces = self._read(early)
+        self.last = b""  # piece of output
+
+    @property
+    def stderr(self) -> bytes:
+        """The end of what it said so far on its error output."""
+        return bytes(self._stderr)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def _read(self, early: bytes) -> Iterator[bytes]:
+        frames = Frames()
+        data = early or self._receive()
+        while data:
+            for kind, piece in frames.feed(data):
+                if kind == STDOUT:
+                    self.last = piece
+                    yield piece
+                elif kind == STDERR:
+                    self._stderr += piece
+                    del self._stderr[:-_KEPT_STDERR]
+            data = self._receive()
+        if not frames.whole:
+            raise ContainerError("The output of a program in a container was cut off", "Its container or Docker ended")
+
+    def _receive(self) -> bytes:
+        """The next bytes, none at the end; feeds the program in the meantime."""
+        doing = "talking to a program in a container"
+        poll = select.poll()
+        while True:
+            poll.register(self._connection, select.POLLIN | (select.POLLOUT if self._stdin is not None else 0))
+            events = poll.poll(_SILENCE_SECONDS * 1000)
+            if not events and self._ended() is not None:  # asks the Engine, which raises when that hangs
+                return b""
+            if events and events[0][1] & ~select.POLLOUT:
+                with _translated(self._address, doing):
+                    return self._connection.recv(_CHUNK)
+            if events and self._stdin is not None:
+                self._unsent = self._unsent or memoryview(self._stdin.read(_CHUNK))
+                with _translated(self._address, doing):
+                    self._send()
+
+    def _send(self) -> None:
+        try:
+            if self._unsent:
+                self._unsent = self._unsent[self._connection.send(self._unsent, socket.MSG_DONTWAIT) :]
+            else:
+                self._stdin = None
+                self._connection.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:  # it does not want more; its exit code tells whether that is right
+            self._stdin = None
+
+
+@contextlib.contextmanager
+def _calling(address: str, doing: str) -> Iterator[None]:
+    """A call of the SDK. `doing` is a clause: "stopping the container web"."""
+    with _translated(address, doing):
+        _dial(address).close()  # the SDK says less clearly that nobody is there, and leaks its socket then
+        yield
+
+
+def _dial(address: str) -> socket.socket:
+    parts = urlsplit(address)
+    if parts.scheme == "tcp":
+        return socket.create_connection((parts.hostname or "localhost", parts.port or _TCP_PORT), _PATIENCE_SECONDS)
+    with contextlib.ExitStack() as undo:
+        connection = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        connection.settimeout(_PATIENCE_SECONDS)
+        connection.connect(f"/{parts.netloc}{parts.path}".replace("//", "/"))
+        undo.pop_all()
+    return connection
+
+
+@contextlib.contextmanager
+def _translated(address: str, doing: str) -> Iterator[None]:
+    """Turn what the SDK and sockets raise into our errors."""
+    what = f"{doing[:1].upper()}{doing[1:]} failed"
+    try:
+        yield
+    except docker.errors.NotFound as error:
+        raise NotFoundError(what, str(error.explanation)) from error
+    except docker.errors.APIError as error:
+        if error.status_code == _FORBIDDEN:
+            raise DeniedError(what, f"Docker at {address} forbids it: {error.explanation}") from error
+        raise ContainerError(what, f"Docker says: {error.explanation}") from error
+    except (docker.errors.DockerException, OSError, ValueError) as error:  # requests' own errors are OSErrors
+        if isinstance(error, PermissionError):
+            raise DeniedError(
+                f"Docker at {address} may not be asked", "Permission denied", "Run as root, or through the systemd unit"
+            ) from error
+        why = f"{what}: {getattr(error, 'strerror', None) or error}"
+        hint = "Look at `systemctl status docker`"
+        raise UnreachableError(f"Docker does not answer at {address}", why, hint) from error
+
+
+def _cut_off(container: Container, program: str) -> ContainerError:
+    return ContainerError(
+        f"{program} in the container {container.name} was cut off",
+        "Docker does not tell how it ended: the container or Docker itself was ended",
+        "Run again when both are up",
+    )
+
+
+def _opened(answer: bytes) -> bytes | None:
+    try:
+        return opened(answer)
+    except ValueError as error:
+        raise ContainerError("Docker refused to run a program in a container", f"Docker says: {error}") from error

@@ -1,0 +1,227 @@
+"""Connections to a server, and the one place where its errors become ours."""
+
+import contextlib
+import os
+import pwd
+import socket
+from collections.abc import Callable, Iterator
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
+from hiveden_backup.core.postgres.values import MAINTENANCE, Endpoint
+from hiveden_backup.host.postgres.endpoint import peer_lives_with
+
+type_connection = psycopg.Connection[TupleRow]
+
+APPLICATION = "hiveden-backup"
+CONNECTION_PARAMETERS = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "60",
+    "keepalives_interval": "10",
+    "keepalives_count": "6",
+}
+"""What every connection of ours is made with, unless the dsn says otherwise."""
+
+READABLE_MESSAGES = "-c lc_messages=C"
+"""An option to have the server's messages in English, which tell why a program failed. Only for superusers."""
+
+_MAX_MILLISECONDS = 2**31 - 1
+_NO_TIMEOUTS = (
+    (0, "statement_timeout"),
+    (0, "lock_timeout"),
+    (0, "idle_in_transaction_session_timeout"),
+    (140000, "idle_session_timeout"),
+    (170000, "transaction_timeout"),
+)
+
+# A failed connection has no SQLSTATE, only the server's words.
+_DENIED_WORDS = (
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+    "no password supplied",
+    "permission denied",
+    "is not permitted to log in",
+    "not currently accepting connections",
+)
+_MISSING_ROLE_WORDS = ('role "', "does not exist")
+_PASSFILE_HINT = "Name a `user` that may connect, and its password in a `passfile`; peer authentication needs `os_user`"
+
+
+def connect(endpoint: Endpoint, dbname: str | None = None, *, application: str = APPLICATION) -> type_connection:
+    """An autocommit connection to `dbname`, None for the database to talk to the server through.
+
+    No setting of the server, the role or the database ends it while it waits: its timeouts are off. UnreachableError,
+    DeniedError, or NotFoundError when the database is missing. With `os_user` the whole process has that effective
+    user for the moment: no other thread may open files meanwhile.
+    """
+    if dbname is not None:
+        return _connect(endpoint, dbname, application)
+    names = (endpoint.database,) if endpoint.database is not None else MAINTENANCE
+    for name in names[:-1]:
+        try:
+            return _connect(endpoint, name, application)
+        except NotFoundError:
+            continue
+    return _connect(endpoint, names[-1], application)
+
+
+def milliseconds(seconds: float) -> int:
+    """A timeout as PostgreSQL takes it: it knows no fractions, 0 would be none at all, and it counts to 24 days."""
+    return min(max(1, round(seconds * 1000)), _MAX_MILLISECONDS)
+
+
+def end_backends(endpoint: Endpoint, application: str, *, prefix: bool = False) -> int:
+    """End the backends of this application_name (with `prefix`: beginning so); returns how many there were."""
+    name = "left(application_name, length(%(name)s))" if prefix else "application_name"
+    query = sql.SQL(
+        "SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE {} = %(name)s AND pid <> pg_backend_pid()) AS ended"
+    ).format(sql.SQL(name))
+    with contextlib.closing(connect(endpoint)) as connection, translated(endpoint, "ending a left-over dump"):
+        row = connection.execute(query, {"name": application}).fetchone()
+        return int(row[0]) if row else 0
+
+
+@contextlib.contextmanager
+def translated(endpoint: Endpoint, doing: str) -> Iterator[None]:
+    """Turn psycopg's errors from the block into ours; `doing` is a clause such as "locking the tables"."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translate(error, endpoint, doing) from error
+
+
+def reason(error: psycopg.Error) -> str:
+    """What the server gave as its reason, in one line."""
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return " ".join((text + detail).split())
+
+
+def _connect(endpoint: Endpoint, dbname: str, application: str) -> type_connection:
+    parameters = {
+        **CONNECTION_PARAMETERS,
+        "client_encoding": "UTF8",  # SQL_ASCII databases would give bytes for text
+        **endpoint.parameters,
+        "dbname": dbname,
+        "application_name": application,
+    }
+    password = endpoint.password(dbname)
+    if password is not None:
+        parameters["password"] = password
+    try:
+        with _own_environment(endpoint.os_user), _effective(endpoint.os_user):
+            connection = psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type] # libpq's keywords
+    except psycopg.Error as error:
+        raise _connect_error(error, endpoint, dbname) from error
+    try:
+        _check_peer(connection, endpoint)
+        with translated(endpoint, "preparing a connection"):
+            _settle(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _settle(connection: type_connection) -> None:
+    """No names but the catalog's own are found by chance, and no timeout strikes while we wait."""
+    version = connection.info.server_version
+    settings = [sql.SQL("SET search_path = pg_catalog")]
+    settings += [sql.SQL(f"SET {name} = 0") for since, name in _NO_TIMEOUTS if version >= since]
+    connection.execute(sql.SQL("; ").join(settings))
+
+
+def _check_peer(connection: type_connection, endpoint: Endpoint) -> None:
+    if not endpoint.socket_pid:
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as peer:
+        if not peer_lives_with(peer, endpoint.socket_pid):
+            raise UnreachableError(
+                f"The socket of the container {endpoint.name} led to another server",
+                f"What listens at {endpoint.place} does not run in that container",
+                f"Look at what `docker inspect {endpoint.name}` mounts there",
+            )
+
+
+@contextlib.contextmanager
+def _own_environment(os_user: str | None) -> Iterator[None]:
+    """Only the configuration decides: libpq does not see the PG* variables of whoever started us."""
+    hidden = {name: value for name, value in os.environ.items() if name.startswith("PG")}
+    home = os.environ.get("HOME")
+    try:
+        for name in hidden:
+            del os.environ[name]
+        if os_user is not None:
+            os.environ["HOME"] = pwd.getpwnam(os_user).pw_dir
+        yield
+    finally:
+        os.environ.update(hidden)
+        if home is not None:
+            os.environ["HOME"] = home
+        elif os_user is not None:
+            os.environ.pop("HOME", None)
+
+
+@contextlib.contextmanager
+def _effective(os_user: str | None) -> Iterator[None]:
+    """Peer authentication looks at the effective user of the moment of connecting."""
+    if os_user is None:
+        yield
+        return
+    account = pwd.getpwnam(os_user)
+    uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
+    steps: list[tuple[Callable[[], None], Callable[[], None]]] = [
+        (lambda: os.initgroups(os_user, account.pw_gid), lambda: os.setgroups(groups)),
+        (lambda: os.setegid(account.pw_gid), lambda: os.setegid(gid)),
+        (lambda: os.seteuid(account.pw_uid), lambda: os.seteuid(uid)),
+    ]
+    with contextlib.ExitStack() as undo:
+        try:
+            for become, back in steps:
+                become()
+                undo.callback(back)
+        except PermissionError as error:
+            raise DeniedError(
+                f"This process may not become {os_user}",
+                "Peer authentication needs the effective user of the system account",
+                "Run as root; the unit needs CAP_SETUID and CAP_SETGID: hiveden-backup schedule apply",
+            ) from error
+        yield
+
+
+def _connect_error(error: psycopg.Error, endpoint: Endpoint, dbname: str) -> BackupError:
+    text = reason(error)
+    where = f"PostgreSQL on {endpoint.name} ({endpoint.place})"
+    if error.sqlstate == "3D000" or (f'database "{dbname}" does not exist' in str(error)):
+        return NotFoundError(
+            f"The database {dbname} does not exist on {endpoint.name}", "", "Correct `databases`, or the name"
+        )
+    refused = any(word in text.lower() for word in _DENIED_WORDS) or all(word in text for word in _MISSING_ROLE_WORDS)
+    if refused or (error.sqlstate or "").startswith(("28", "42501")):
+        return DeniedError(f"{where} does not let us in", text, _PASSFILE_HINT)
+    return UnreachableError(f"{where} cannot be reached", text, "Look whether it runs and listens there")
+
+
+def _translate(error: psycopg.Error, endpoint: Endpoint, doing: str) -> BackupError:
+    what = f"{doing[:1].upper()}{doing[1:]} on {endpoint.name} failed"
+    why = reason(error)
+    match error.sqlstate or "":
+        case "42501":
+            hint = "Use a superuser; to dump, pg_read_all_data and BYPASSRLS do"
+            return DeniedError(what, why, hint)
+        case "3D000":
+            return NotFoundError(what, why)
+        case "53200":
+            return BackupError(what, why, "Raise max_locks_per_transaction (or free memory) on the server")
+        case state if state.startswith(("08", "57P", "53300")) or (
+            not state and isinstance(error, psycopg.OperationalError)
+        ):
+            return UnreachableError(what, f"The connection was lost: {why}", "Look at the server's log, then run again")
+        case _:
+            return BackupError(what, why)

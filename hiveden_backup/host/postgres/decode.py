@@ -1,0 +1,41 @@
+"""Dumps read to their end without a server, to see that all of them is there."""
+
+import re
+from pathlib import Path
+
+from hiveden_backup.core.errors import BackupError, CorruptError, UnreachableError
+from hiveden_backup.core.postgres.values import PgTools
+from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.process import Command, Pipeline, ProcessError
+
+_TOO_NEW = re.compile(r"unsupported version|unrecognized (?:archive format|compression)|compression.*not supported")
+
+
+def decode(path: Path, tool: PgTools) -> None:
+    """Read a compressed dump from its first byte to its last.
+
+    CorruptError names the file; UnreachableError when this pg_restore is too old for it, which says nothing against it.
+    """
+    decompress = Command(["zstd", "-q", "-dc"])
+    read = Command([tool.program("pg_restore"), "--file=/dev/null"])
+    try:
+        with translated(f"reading the dump {path}"), path.open("rb") as file, Pipeline(decompress, read, stdin=file):
+            pass
+    except ProcessError as error:
+        raise unreadable(error, path) or error from error
+
+
+def unreadable(error: ProcessError, path: Path) -> BackupError | None:
+    """What the failure of zstd or pg_restore says of the dump itself; None when it says nothing of it."""
+    if error.status < 0:  # ended by somebody, or out of memory
+        return None
+    said = error.stderr
+    if _TOO_NEW.search(said):
+        return UnreachableError(
+            f"The dump {path} cannot be decoded here", error.why, "Install a newer PostgreSQL client, then try again"
+        )
+    if error.program == "zstd" or "input file" in said or "archive" in said or "end of file" in said:
+        return CorruptError(
+            f"The dump {path} is damaged", error.why, "Use another backup: `hiveden-backup verify --all` tells which"
+        )
+    return None

@@ -1,0 +1,189 @@
+"""What the state directory remembers: a record of each run, and what verify found; bounded and crash-safe."""
+
+import json
+import os
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from hiveden_backup.core.errors import StorageError
+from hiveden_backup.core.names import backup_id, from_iso, is_backup_id, iso, newest_first
+from hiveden_backup.host.disk.durable import make_directory, translated, write_durably
+
+_KEPT_RUNS = 500
+_AHEAD = timedelta(minutes=1)  # records of runs within one second are named by the seconds after it
+
+
+class Result(StrEnum):
+    """How a run ended. `partial` is a published backup with something left to put right."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    BUSY = "busy"
+    INTERRUPTED = "interrupted"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run. `backup` is the id of what it published; `prune` is `done`, `failed` or `skipped`.
+
+    `invocation` is systemd's id of the unit's run, "" outside of units.
+    """
+
+    job: str
+    started: datetime
+    finished: datetime | None = None
+    result: Result = Result.RUNNING
+    exit_code: int | None = None
+    error: str = ""
+    backup: str | None = None
+    bytes: int = 0
+    downtime_seconds: float = 0.0
+    prune: str = "skipped"
+    trigger: str = "manual"
+    warnings: tuple[str, ...] = ()
+    invocation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What verify found in a backup: `result` is `ok` or `corrupt`; `failed` are archives with a wrong digest."""
+
+    at: datetime
+    result: str
+    detail: str = ""
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The records below the state directory."""
+
+    state: Path
+
+    def begin(self, record: RunRecord) -> Path:
+        """Write the record of a run that begins; the path to finish it at."""
+        folder = self.state / "runs" / record.job
+        with translated(f"writing the run record below {folder}", unwritable=StorageError):
+            make_directory(folder)
+            path = _claimed(folder, record.started)
+            self.write(path, record)
+            for old in sorted(folder.glob("*.json"))[:-_KEPT_RUNS]:
+                old.unlink(missing_ok=True)
+        return path
+
+    def write(self, path: Path, record: RunRecord) -> None:
+        """Replace the record at `path`."""
+        table = asdict(record)
+        table["started"] = iso(record.started)
+        table["finished"] = iso(record.finished) if record.finished else None
+        with translated(f"writing the run record {path}", unwritable=StorageError):
+            write_durably(path, json.dumps(table, indent=1).encode() + b"\n")
+
+    def runs(self, job: str) -> Iterator[tuple[Path, RunRecord]]:
+        """The job's records, newest first; those dated in the future last.
+
+        One that cannot be read (a torn disk) is passed over: it decides nothing.
+        """
+        folder = self.state / "runs" / job
+        with suppress(FileNotFoundError):
+            ids = [stem for name in os.listdir(folder) if is_backup_id(stem := name.removesuffix(".json"))]
+            for stem in newest_first(ids, datetime.now(UTC) + _AHEAD):
+                path = folder / f"{stem}.json"
+                if (record := _run_record(path)) is not None:
+                    yield path, record
+
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs that have run records."""
+        with suppress(FileNotFoundError):
+            return tuple(sorted(os.listdir(self.state / "runs")))
+        return ()
+
+    def mark_killed(self, job: str, now: datetime, current: Path | None) -> None:
+        """Close records of runs that ended without a word. The caller holds the job's lock, for the run `current`.
+
+        Those that began after it are still to find that out.
+        """
+        for path, record in self.runs(job):
+            if record.result is Result.RUNNING and (current is None or path.name < current.name):
+                ended = "The run was killed, or the machine went down."
+                self.write(path, replace(record, result=Result.KILLED, finished=now, error=ended))
+
+    def put_verification(self, job: str, backup: str, found: Verification) -> None:
+        """Remember what verify found."""
+        folder = self.state / "verified" / job
+        table = {"at": iso(found.at), "result": found.result, "detail": found.detail, "failed": list(found.failed)}
+        with translated(f"writing the verification record below {folder}", unwritable=StorageError):
+            make_directory(folder)
+            write_durably(folder / f"{backup}.json", json.dumps(table).encode() + b"\n")
+
+    def verification(self, job: str, backup: str) -> Verification | None:
+        """What the last verify of a backup found; None when there was none, or its record cannot be read."""
+        table = _table(self.state / "verified" / job / f"{backup}.json")
+        try:
+            return Verification(from_iso(table["at"]), table["result"], table["detail"], tuple(table["failed"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def verifications(self, job: str) -> dict[str, Verification]:
+        """What the last verify of each of the job's backups found, by id."""
+        found: dict[str, Verification] = {}
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self.state / "verified" / job):
+                backup = name.removesuffix(".json")
+                verification = self.verification(job, backup)
+                if verification is not None:
+                    found[backup] = verification
+        return found
+
+    def failed_archives(self, job: str) -> frozenset[str]:
+        """Archives whose digest failed in the last verify of some backup of the job."""
+        return frozenset(name for found in self.verifications(job).values() for name in found.failed)
+
+    def forget(self, job: str, backups: Collection[str], archives: Collection[str]) -> None:
+        """Drop what is remembered of others than these `backups`; but what is damaged of `archives`, which are there.
+
+        Backups that were not verified may name them, too.
+        """
+        for backup, found in self.verifications(job).items():
+            if backup not in backups and not set(found.failed).intersection(archives):
+                (self.state / "verified" / job / f"{backup}.json").unlink(missing_ok=True)
+
+
+def _claimed(folder: Path, moment: datetime) -> Path:
+    """A new, empty file named by `moment` or, where another run has that name, by the next second that is free."""
+    while True:
+        path = folder / f"{backup_id(moment)}.json"
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            moment += timedelta(seconds=1)
+        else:
+            return path
+
+
+def _run_record(path: Path) -> RunRecord | None:
+    table = _table(path)
+    try:
+        table["started"] = from_iso(table["started"])
+        table["finished"] = from_iso(table["finished"]) if table["finished"] else None
+        table["result"] = Result(table["result"])
+        table["warnings"] = tuple(table["warnings"])
+        return RunRecord(**table)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return table if isinstance(table, dict) else {}

@@ -1,0 +1,1 @@
+"""systemd: timers, units, calendar and journal."""

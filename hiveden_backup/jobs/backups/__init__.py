@@ -1,0 +1,1 @@
+"""What lies in the backup directory: list, verify, prune, status."""

@@ -1,0 +1,269 @@
+"""What there is: the artifacts of finished backups, one backup whole, its paths, and the difference of two."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from hiveden_backup.core.backup import manifest as manifests
+from hiveden_backup.core.backup.artifact_names import backup_of, filename
+from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
+from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
+from hiveden_backup.core.names import is_job_name, iso
+from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, BackupDirectory, no_such_backup
+from hiveden_backup.host.state.records import Records, Verification
+
+if TYPE_CHECKING:
+    from hiveden_backup.core.backup.index import Record
+
+_LIST = "See what there is: hiveden-backup list"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One artifact of a finished backup. `size` is what this backup added to the disk for it, in bytes."""
+
+    id: str
+    job: str
+    type: ArtifactType
+    target: str
+    server: str
+    path: str
+    size: int
+    started: datetime
+    created: datetime
+    downtime_seconds: float
+    verified: Verification | None
+
+    @property
+    def filename(self) -> str:
+        """What the artifact is called in one flat word."""
+        return filename(self.job, self.id, self.type, self.server, self.target)
+
+    def table(self) -> dict[str, Any]:
+        """The row as `list --json` prints it."""
+        return {
+            "id": self.id,
+            "job": self.job,
+            "type": self.type.value,
+            "target": self.target,
+            "server": self.server,
+            "path": self.path,
+            "size": self.size,
+            "created": iso(self.created),
+            "downtime_seconds": self.downtime_seconds,
+            "verified": verified_table(self.verified),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A finished backup by its job and id."""
+
+    job: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.job}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The paths (relative to `/`) that differ between two backups of a job."""
+
+    added: tuple[bytes, ...]
+    changed: tuple[bytes, ...]
+    removed: tuple[bytes, ...]
+
+
+def verified_table(found: Verification | None) -> dict[str, str] | None:
+    """A verification as listings print it."""
+    return None if found is None else {"at": iso(found.at), "result": found.result}
+
+
+def artifact_size(manifest: Manifest, artifact: Artifact) -> int:
+    """The bytes that a backup added to the disk for one of its artifacts."""
+    size = sum(file.bytes for file in artifact.files)
+    if artifact.type is ArtifactType.APPLICATION:
+        size += sum(archive.bytes for archive in manifest.archives if archive.added)
+    return size
+
+
+def backup_size(manifest: Manifest) -> int:
+    """The bytes that a backup added to the disk for all its artifacts."""
+    return sum(artifact_size(manifest, artifact) for artifact in manifest.artifacts)
+
+
+def rows(
+    directory: BackupDirectory,
+    records: Records,
+    *,
+    job: str | None = None,
+    kind: ArtifactType | None = None,
+    target: str | None = None,
+) -> tuple[tuple[Row, ...], tuple[CorruptError, ...]]:
+    """All artifacts that fit, newest first, and the backups whose manifest cannot be read.
+
+    NotFoundError for a `job` that has no backups here.
+    """
+    jobs = directory.jobs()
+    if job is not None and job not in jobs:
+        raise NotFoundError(f"There are no backups of a job {job}", f"There are some of: {', '.join(jobs) or 'none'}")
+    found: list[Row] = []
+    damaged: list[CorruptError] = []
+    for name in jobs if job is None else (job,):
+        verified = records.verifications(name)
+        for backup in directory.backups(name):
+            try:
+                manifest = directory.manifest(name, backup)
+            except CorruptError as error:
+                damaged.append(error)
+                continue
+            except NotFoundError:  # it was pruned in this moment
+                continue
+            found.extend(
+                _row(directory, manifest, artifact, verified.get(backup))
+                for artifact in manifest.artifacts
+                if (kind is None or artifact.type is kind) and (target is None or artifact.target == target)
+            )
+    found.sort(key=lambda row: row.id, reverse=True)
+    return tuple(found), tuple(damaged)
+
+
+def _row(directory: BackupDirectory, manifest: Manifest, artifact: Artifact, verified: Verification | None) -> Row:
+    path = directory.backup_path(manifest.job, manifest.id)
+    if artifact.type is ArtifactType.DATABASE:
+        path /= artifact.files[0].file
+    return Row(
+        id=manifest.id,
+        job=manifest.job,
+        type=artifact.type,
+        target=artifact.target,
+        server=artifact.server,
+        path=str(path),
+        size=artifact_size(manifest, artifact),
+        started=manifest.started,
+        created=manifest.finished,
+        downtime_seconds=manifest.downtime_seconds,
+        verified=verified,
+    )
+
+
+def newest_manifest(directory: BackupDirectory, job: str) -> Manifest | None:
+    """What the job's newest backup says of itself, passing over damaged ones; None when there is none."""
+    for backup in directory.backups(job):
+        try:
+            return directory.manifest(job, backup)
+        except (CorruptError, NotFoundError):
+            continue
+    return None
+
+
+def resolve(directory: BackupDirectory, text: str) -> Backup:
+    """The backup that a person means by an id, `JOB/latest`, `JOB/ID` or a unique beginning of either's id.
+
+    NotFoundError when there is none, UsageError when there are several.
+    """
+    job, slash, wanted = text.strip("/").rpartition("/")
+    if slash and not is_job_name(job):
+        raise no_such_backup(text)
+    jobs = (job,) if slash else directory.jobs()
+    if wanted == "latest":
+        newest = [Backup(name, directory.backups(name)[0]) for name in jobs if directory.backups(name)]
+        if not newest:
+            raise no_such_backup(text)
+        if len(newest) > 1:
+            raise AmbiguousError(f"{text} does not say of which job", "", f"Name one: {newest[0].job}/latest")
+        return newest[0]
+    matches = [Backup(name, each) for name in jobs for each in directory.backups(name) if each.startswith(wanted)]
+    if not matches or not wanted:
+        raise no_such_backup(text)
+    exact = [match for match in matches if match.id == wanted]
+    if len(exact or matches) > 1:
+        several = ", ".join(str(match) for match in (exact or matches)[:5])
+        raise AmbiguousError(
+            f"{text} means several backups", f"It could be {several}", "Give more of the id, or JOB/ID"
+        )
+    return (exact or matches)[0]
+
+
+def show(directory: BackupDirectory, records: Records, backup: Backup) -> dict[str, Any]:
+    """`{manifest, size, verified}` of one backup, as `show --json` prints it."""
+    manifest = directory.manifest(backup.job, backup.id)
+    return {
+        "manifest": manifests.to_table(manifest),
+        "size": backup_size(manifest),
+        "verified": verified_table(records.verification(backup.job, backup.id)),
+    }
+
+
+def files(directory: BackupDirectory, backup: Backup) -> Iterator["Record"]:
+    """The records of a backup's index, in order; none when the job has no files."""
+    from hiveden_backup.core.backup.index import parse  # noqa: PLC0415 - `list` does without these
+    from hiveden_backup.jobs.run.passes import records  # noqa: PLC0415 - as above
+
+    index = directory.backup_path(backup.job, backup.id) / INDEX
+    if not (index.parent / ARCHIVE_NAMES).exists() and not index.exists():
+        return
+    with records(index) as lines:
+        for line in lines:
+            yield parse(line)
+
+
+def diff(directory: BackupDirectory, older: Backup, newer: Backup) -> Difference:
+    """What differs from `older` to `newer`: type, mode, owner, size, times and link count of each path count."""
+    if older.job != newer.job:
+        raise UsageError(f"{older} and {newer} are backups of different jobs", "", "Compare two backups of one job")
+    added, changed, removed = [], [], []
+    left, right = files(directory, older), files(directory, newer)
+    one, two = next(left, None), next(right, None)
+    while one is not None or two is not None:
+        if two is None or (one is not None and one.path < two.path):
+            removed.append(one.path if one is not None else b"")
+            one = next(left, None)
+        elif one is None or two.path < one.path:
+            added.append(two.path)
+            two = next(right, None)
+        else:
+            if one._replace(archive=0, ctime_ns=0, inode=0) != two._replace(archive=0, ctime_ns=0, inode=0):
+                changed.append(one.path)
+            one, two = next(left, None), next(right, None)
+    return Difference(tuple(added), tuple(changed), tuple(removed))
+
+
+def show_path(path: bytes) -> str:
+    """A path relative to `/` as people and JSON read it: absolute, odd bytes as surrogates."""
+    return "/" + os.fsdecode(path)
+
+
+def find(directory: BackupDirectory, records: Records, text: str, kind: ArtifactType, target: str) -> Row:
+    """The artifact that a client means by its path, its name, or its backup's id (`JOB/ID` where jobs share one).
+
+    Nothing is looked up in the file system by what the client says. `target` tells databases of one backup apart.
+    """
+    parts = text.split("/")
+    if any(not char.isprintable() for char in text) or ".." in parts or "." in parts:
+        raise UsageError(f"{text!r} is no backup", "It is no path that this program ever gave", _LIST)
+    listed, _ = rows(directory, records, kind=kind)
+    found = [row for row in listed if text in (row.path, row.filename, row.id, f"{row.job}/{row.id}")]
+    if not found:
+        raise NotFoundError(f"There is no backup {text} of type {kind}", "", _LIST)
+    exact = [row for row in found if row.target == target] if len(found) > 1 else found
+    if len(exact) != 1:
+        several = ", ".join(row.filename for row in (exact or found)[:5])
+        raise AmbiguousError(f"{text} means several backups", f"It could be {several}", "Give one of these names")
+    return exact[0]
+
+
+def find_filename(directory: BackupDirectory, text: str) -> tuple[Backup, Manifest]:
+    """The backup that an artifact with this name belongs to. UsageError when no artifact can be called so."""
+    named = backup_of(text)
+    if named is None:
+        raise UsageError(f"{text!r} is not the name of a backup", "", _LIST)
+    backup = Backup(*named)
+    manifest = directory.manifest(backup.job, backup.id)
+    names = {filename(backup.job, backup.id, each.type, each.server, each.target) for each in manifest.artifacts}
+    if text not in names:
+        raise NotFoundError(f"There is no backup {text}", f"{backup} has {', '.join(sorted(names))}", _LIST)
+    return backup, manifest

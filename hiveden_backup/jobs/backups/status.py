@@ -1,0 +1,141 @@
+"""How each job is doing: the last run, the last success, what comes next, and whether somebody must look."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from hiveden_backup.core.errors import BackupError, BusyError
+from hiveden_backup.core.model import Job
+from hiveden_backup.core.names import backup_time, iso
+from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.state.locks import job_lock
+from hiveden_backup.host.state.records import Result, RunRecord, Verification
+from hiveden_backup.host.systemd.unit_files import timer_since
+from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
+from hiveden_backup.jobs.installation import Context
+
+_ELAPSES = 8
+_NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One job. `state` is `ok`, `running`, `failed`, `overdue` or `never`; sizes and times are of the newest backup."""
+
+    job: str
+    state: str
+    result: str | None
+    last_run: datetime | None
+    last_success: datetime | None
+    age_seconds: float | None
+    size: int | None
+    downtime_seconds: float | None
+    next_run: datetime | None
+    verified: Verification | None
+    error: str = ""
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether `status` ends with 1 for it."""
+        return self.state in {"failed", "overdue"}
+
+    def table(self) -> dict[str, Any]:
+        """The row as `status --json` prints it."""
+        return {
+            "job": self.job,
+            "state": self.state,
+            "result": self.result,
+            "last_run": iso(self.last_run) if self.last_run else None,
+            "last_success": iso(self.last_success) if self.last_success else None,
+            "age_seconds": self.age_seconds,
+            "size": self.size,
+            "downtime_seconds": self.downtime_seconds,
+            "next_run": iso(self.next_run) if self.next_run else None,
+            "verified": verified_table(self.verified),
+        }
+
+
+def job_status(context: Context, job: Job, *, idle: bool = False) -> JobStatus:
+    """The status of one job; `idle` when it has a schedule, but no timer that starts it.
+
+    A backup directory that is not there is the job's failure, not the command's.
+    """
+    runs = [record for _, record in context.records.runs(job.name) if record.result is not Result.BUSY]
+    last = _with_truth(context, job, runs[0]) if runs else None
+    try:
+        directory = BackupDirectory.open(Path(context.config.directory))
+        backups = directory.backups(job.name)
+        newest = directory.manifest(job.name, backups[0]) if backups else None
+        trouble = ""
+    except BackupError as error:
+        newest, trouble = None, str(error)
+    next_run, interval = _next_run(context, job)
+    if idle:
+        next_run = None
+    success = newest.finished if newest is not None else None
+    age = (context.now() - success).total_seconds() if success is not None else None
+    status = JobStatus(
+        job=job.name,
+        state="ok",
+        result=last.result.value if last is not None else None,
+        last_run=last.started if last is not None else None,
+        last_success=success,
+        age_seconds=age,
+        size=backup_size(newest) if newest is not None else None,
+        downtime_seconds=newest.downtime_seconds if newest is not None else None,
+        next_run=next_run,
+        verified=context.records.verification(job.name, newest.id) if newest is not None else None,
+        error=trouble or (last.error if last is not None else "") or (_NO_TIMER if idle else ""),
+    )
+    return replace(status, state=_state(context, job, status, last, interval, trouble=bool(trouble)))
+
+
+def _state(
+    context: Context, job: Job, status: JobStatus, last: RunRecord | None, interval: float | None, *, trouble: bool
+) -> str:
+    if last is not None and last.result is Result.RUNNING:
+        return "running"
+    if trouble or (last is not None and last.result is not Result.SUCCESS):
+        return "failed"
+    if status.verified is not None and status.verified.result != "ok":
+        return "failed"
+    limit = job.max_age if job.max_age is not None else (2 * interval if interval is not None else None)
+    since = status.last_success or _first_known(context, job)
+    if limit is not None and since is not None and context.now() - since > timedelta(seconds=limit):
+        return "overdue"
+    return "ok" if status.last_success is not None else "never"
+
+
+def _first_known(context: Context, job: Job) -> datetime | None:
+    """When the job first tried to run, else since when a timer should: without a success, it is overdue from there."""
+    moments = [backup_time(path.stem) for path, _ in context.records.runs(job.name)]
+    return min(moments, default=timer_since(job.name))
+
+
+def _with_truth(context: Context, job: Job, record: RunRecord) -> RunRecord:
+    """A record that says `running` although nobody holds the lock is that of a run that was killed."""
+    if record.result is not Result.RUNNING:
+        return record
+    try:
+        with job_lock(context.state, job.name, shared=True):
+            return replace(record, result=Result.KILLED, error="The run was killed, or the machine went down.")
+    except BusyError:
+        return record
+
+
+def _next_run(context: Context, job: Job) -> tuple[datetime | None, float | None]:
+    """The schedule's next elapse, and the longest of its next intervals; None without systemd or a schedule."""
+    if not job.schedule:
+        return None, None
+    from hiveden_backup.host.systemd.calendar import upcoming  # noqa: PLC0415 - starts a program
+
+    try:
+        calendars = [line for expression in job.schedule for line in to_calendars(expression)]
+        moments = upcoming(calendars, _ELAPSES, context.now())
+    except (ScheduleError, BackupError):
+        return None, None  # `check` says what is wrong with it
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
+    return (moments[0] if moments else None), (max(gaps) if gaps else None)

@@ -1,0 +1,214 @@
+"""Does a backup hold what it says? Digests of every file, every archive decoded and held against the index."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Self
+
+from hiveden_backup.core.backup.index import Record
+from hiveden_backup.core.backup.selection import checked
+from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
+from hiveden_backup.core.errors import CorruptError, StorageError
+from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest
+from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, SUMS, BackupDirectory, read_archive_names, unread
+from hiveden_backup.host.state.records import Records, Verification
+from hiveden_backup.jobs.backups.catalog import Backup, show_path
+from hiveden_backup.jobs.run.passes import records
+
+Progress = Callable[[int], None]
+_HINT = "Verify the other backups of the job; the next run takes again what this one lost"
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Verifies backups one after another; what several share (archives) is read once."""
+
+    directory: BackupDirectory
+    records: Records
+    progress: Progress
+    decode_dump: Callable[[Path, Artifact], None]
+    _digests: dict[tuple[str, Archive], CorruptError | None] = field(default_factory=dict)
+    _listings: dict[tuple[str, str], Path] = field(default_factory=dict)
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _spool: Path = Path()
+
+    def __enter__(self) -> Self:
+        self._spool = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hiveden-backup-")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def verify(self, backup: Backup, now: datetime) -> None:
+        """CorruptError that names the file when `backup` is not whole; remembered either way.
+
+        UnreachableError when a dump cannot be decoded here, which says nothing about the backup.
+        """
+        failed: set[str] = set()
+        try:
+            self._verify(backup, failed)
+        except CorruptError as error:
+            self.records.put_verification(
+                backup.job, backup.id, Verification(now, "corrupt", str(error), tuple(sorted(failed)))
+            )
+            raise
+        self.records.put_verification(backup.job, backup.id, Verification(now, "ok"))
+
+    def _verify(self, backup: Backup, failed: set[str]) -> None:
+        """Put into `failed` the archives that are not what they were. All are read, whatever else is wrong."""
+        manifest = self.directory.manifest(backup.job, backup.id)
+        errors: list[CorruptError] = []
+        try:
+            check_sums(self.directory, backup)
+        except CorruptError as error:
+            errors.append(error)
+        for archive in manifest.archives:
+            damage = self._digest(backup.job, archive)
+            if damage is not None:
+                errors.append(damage)
+                failed.add(archive.path)
+        if errors:
+            raise errors[0]
+        path = self.directory.backup_path(backup.job, backup.id)
+        for artifact in manifest.artifacts:
+            if artifact.type is ArtifactType.APPLICATION:
+                self._files(backup, manifest, artifact, failed)
+            else:
+                self.decode_dump(path / artifact.files[0].file, artifact)
+        for compressed in path.glob("globals.*.zst"):
+            with tar.decompressed(compressed) as stream:
+                for _ in tar.chunks(stream):
+                    pass
+
+    def _digest(self, job: str, archive: Archive) -> CorruptError | None:
+        key = job, archive
+        if key not in self._digests:
+            try:
+                check_archive_digest(self.directory.job_path(job), archive, self.progress)
+                self._digests[key] = None
+            except CorruptError as error:
+                self._digests[key] = error
+        return self._digests[key]
+
+    def _files(self, backup: Backup, manifest: Manifest, artifact: Artifact, failed: set[str]) -> None:
+        """Every live path of the index must be in its archive, as the index has it."""
+        path = self.directory.backup_path(backup.job, backup.id)
+        names = read_archive_names(path)
+        if names != tuple(archive.path for archive in manifest.archives):
+            raise CorruptError(f"{path / ARCHIVE_NAMES} does not agree with the manifest", "", _HINT)
+        entries = 0
+        with ExitStack() as stack:
+            cursors = [_Cursor(lines) for lines in self._opened(stack, backup.job, names, failed)]
+            try:
+                with records(path / INDEX) as lines:
+                    for record in checked(lines, len(names)):
+                        entries += 1
+                        if not cursors[record.archive].reaches(record):
+                            name = names[record.archive]
+                            failed.add(name)
+                            raise CorruptError(
+                                f"{self.directory.job_path(backup.job) / name} is not what {backup} needs",
+                                f"It does not have {show_path(record.path)} as the index says",
+                                _HINT,
+                            )
+            except ValueError as error:
+                raise CorruptError(f"{path / INDEX} is damaged", str(error), _HINT) from error
+        if entries != artifact.entries:
+            raise CorruptError(f"{path / INDEX} has {entries} paths, the manifest says {artifact.entries}", "", _HINT)
+
+    def _opened(self, stack: ExitStack, job: str, names: Sequence[str], failed: set[str]) -> Iterator[IO[bytes]]:
+        """The archives' listings."""
+        for name in names:
+            try:
+                yield stack.enter_context(self._listing(job, name).open("rb"))
+            except CorruptError:
+                failed.add(name)
+                raise
+
+    def _listing(self, job: str, name: str) -> Path:
+        """An archive's members, a line each; decoding all of it is part of the proof."""
+        key = job, name
+        if key not in self._listings:
+            place = self._spool / f"{len(self._listings)}.listing"
+            try:
+                with translated(f"writing the list {place}", unwritable=StorageError):
+                    tar.list_members(self.directory.job_path(job) / name, place)
+            except BaseException:
+                place.unlink(missing_ok=True)
+                raise
+            self._listings[key] = place
+        return self._listings[key]
+
+
+class _Cursor:
+    """Walks an archive's listing, which is in the index's order."""
+
+    def __init__(self, listing: Iterable[bytes]) -> None:
+        self._members = members(listing)
+        self._contents = Contents()
+
+    def reaches(self, record: Record) -> bool:
+        """Whether the archive has the path of `record`, and what it says of it."""
+        name = escape(record.path)
+        expected = Metadata(
+            b"%o" % record.mode, b"%d" % record.uid, b"%d" % record.gid, b"%d" % record.size, b"%d" % record.mtime_ns
+        )
+        for member in self._members:
+            if member.name == name:
+                found = self._contents.held(
+                    member,
+                    expected,
+                    kind=record.type.encode(),
+                    linked=record.nlink > 1,
+                    inode=record.inode,
+                )
+                return found == expected
+        return False
+
+
+def check_sums(directory: BackupDirectory, backup: Backup) -> None:
+    """CorruptError when a file of the backup is missing, or not what SHA256SUMS says."""
+    path = directory.backup_path(backup.job, backup.id)
+    sums = path / SUMS
+    try:
+        lines = sums.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ValueError) as error:
+        raise CorruptError(f"{sums} is missing or damaged", str(error), _HINT) from error
+    except OSError as error:
+        raise unread(sums, error) from error
+    listed = set()
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if not name or "/" in name:
+            raise CorruptError(f"{sums} is damaged", f"It has the line {line!r}", _HINT)
+        listed.add(name)
+        _check_digest(path / name, digest, lambda _: None)
+    unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in listed | {SUMS})
+    if unlisted or not listed:
+        raise CorruptError(f"{sums} does not cover {unlisted[0] if unlisted else 'anything'}", "", _HINT)
+
+
+def check_archive_digest(home: Path, archive: Archive, progress: Progress) -> None:
+    """CorruptError when an archive below the job's directory is missing or not what the manifest says."""
+    _check_digest(home / archive.path, archive.sha256, progress)
+
+
+def _check_digest(path: Path, expected: str, progress: Progress) -> None:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(tar.CHUNK):
+                digest.update(chunk)
+                progress(len(chunk))
+    except FileNotFoundError as error:
+        raise CorruptError(f"{path} is missing", "", _HINT) from error
+    except OSError as error:
+        raise unread(path, error) from error
+    if digest.hexdigest() != expected:
+        raise CorruptError(f"{path} is damaged", "Its SHA-256 is not what was written", _HINT)

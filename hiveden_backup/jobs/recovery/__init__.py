@@ -1,0 +1,1 @@
+"""What a killed run or restore left, brought to its end."""

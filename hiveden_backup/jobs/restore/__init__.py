@@ -1,0 +1,1 @@
+"""Restores: files, databases, in place, and undo."""

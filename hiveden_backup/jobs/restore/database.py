@@ -1,0 +1,107 @@
+"""A database out of a backup, as a new one beside what is there."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from hiveden_backup.core.config.parse import parse
+from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
+from hiveden_backup.core.model import Artifact, ArtifactType, Job, Manifest, PostgresSource
+from hiveden_backup.core.postgres.conninfo import server_names
+from hiveden_backup.core.postgres.values import Endpoint, major_of
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.docker.engine import connect
+from hiveden_backup.host.postgres.inspect import inspect
+from hiveden_backup.host.postgres.restore import restore_new
+from hiveden_backup.host.postgres.tools import restore_tool
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.verify import check_sums
+from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.run.dumps import endpoint_of
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredDatabase:
+    """A database that came back as `name` on `server`."""
+
+    name: str
+    server: str
+
+
+def restore_as(
+    context: Context, directory: BackupDirectory, backup: Backup, database: str, *, server: str | None, new_name: str
+) -> RestoredDatabase:
+    """Restore a database's dump as the new database `new_name` on the server that it came from.
+
+    Digests are checked first. NotFoundError when the backup has no such database, UsageError when several servers do.
+    """
+    manifest = directory.manifest(backup.job, backup.id)
+    artifact = find_artifact(manifest, database, server)
+    if artifact.database is None:
+        raise NotFoundError(f"{backup} does not say what the database {database} was made with")
+    check_sums(directory, backup)
+    path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
+    with ExitStack() as stack:
+        _, endpoint = find_server(context, manifest, artifact, stack)
+        dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
+        tool = restore_tool(endpoint, dumped, major)
+        warnings = restore_new(endpoint, path, artifact.database, new_name, tool)
+    for warning in warnings:
+        log.warning(warning, job=backup.job)
+    return RestoredDatabase(new_name, endpoint.name)
+
+
+def find_artifact(manifest: Manifest, database: str, server: str | None) -> Artifact:
+    """The dump of a database in a backup."""
+    databases = [each for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
+    found = [each for each in databases if each.target == database and server in (None, each.server)]
+    if not found:
+        have = ", ".join(f"{each.target} on {each.server}" for each in databases) or "none"
+        raise NotFoundError(
+            f"{manifest.job}/{manifest.id} has no database {database}{f' of {server}' if server else ''}",
+            f"It has: {have}",
+            "See what there is: hiveden-backup list --type database",
+        )
+    if len(found) > 1:
+        several = ", ".join(each.server for each in found)
+        raise UsageError(f"Several servers have a database {database}", several, "Say which one with --server")
+    return found[0]
+
+
+def find_server(
+    context: Context, manifest: Manifest, artifact: Artifact, stack: ExitStack
+) -> tuple[PostgresSource, Endpoint]:
+    """The server that an artifact came from, by today's configuration, else by the one the backup was made with."""
+    for sources in (job.postgres for job in configurations(context, manifest)):
+        for source, name in zip(sources, server_names(sources), strict=True):
+            if name == artifact.server:
+                docker = stack.enter_context(connect(context.config.docker)) if source.container is not None else None
+                return source, endpoint_of(source, name, docker)
+    raise NotFoundError(
+        f"The configuration does not tell how to reach the server {artifact.server}",
+        "No [[postgres]] table of the job leads to it",
+        f"Add one to the job {manifest.job}; what it was: hiveden-backup show {manifest.job}/{manifest.id}",
+    )
+
+
+def configurations(context: Context, manifest: Manifest) -> Iterator[Job]:
+    """The job as it is configured today, if it is, then as it was when the backup was made."""
+    job = context.config.jobs.get(manifest.job)
+    if job is not None:
+        yield job
+    then = job_then(context, manifest)
+    if then is not None:
+        yield then
+
+
+def job_then(context: Context, manifest: Manifest) -> Job | None:
+    """The job as it was when the backup was made; None when that was written by a version that knew other keys."""
+    table = {"directory": context.config.directory, "jobs": {manifest.job: dict(manifest.job_config)}}
+    try:
+        return parse(table, lambda _: "manifest.json").jobs[manifest.job]
+    except ConfigError:
+        return None

@@ -1,0 +1,85 @@
+"""Files out of a backup into a new directory. Nothing but the backup directory is needed for it."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hiveden_backup.core.errors import NotFoundError, StorageError, UsageError
+from hiveden_backup.core.globs import covering_matcher
+from hiveden_backup.core.model import ArtifactType, Manifest
+from hiveden_backup.host.disk.durable import make_directory, translated
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.verify import check_sums
+from hiveden_backup.jobs.restore.unpack import Progress, check_digests, closed, select, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back: paths and bytes of regular files, below `target`."""
+
+    target: Path
+    entries: int
+    bytes: int
+
+
+def restore_files(
+    directory: BackupDirectory, backup: Backup, target: Path, only: Sequence[str], progress: Progress
+) -> Restored:
+    """Restore a backup's files below `target`, a new or empty directory. The caller shares the job's lock.
+
+    With `only`, just what those globs match, by the final index. Digests are checked before anything is written.
+    NotFoundError when nothing matches; CorruptError when the backup is damaged.
+    """
+    manifest = directory.manifest(backup.job, backup.id)
+    if not has_files(manifest):
+        raise NotFoundError(
+            f"{backup} has no files",
+            "Its job backs up databases only",
+            f"See what it has: hiveden-backup show {backup}",
+        )
+    _refuse_used(target)
+    check_sums(directory, backup)
+    home = directory.job_path(backup.job)
+    with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as spool:
+        plan = select(directory, manifest, covering_matcher(only) if only else None, Path(spool))
+        if only and not plan.entries:
+            raise NotFoundError(
+                f"Nothing in {backup} matches {', '.join(only)}",
+                "",
+                f"List its paths: hiveden-backup show {backup} --files",
+            )
+        check_digests(home, manifest, plan, progress)
+        with translated(f"restoring to {target}", unwritable=StorageError):
+            _refuse_used(target)
+            make_directory(target)
+            failpoint("stage")
+            with closed(target) as place:
+                _refuse_filled(place)
+                size = unpack(home, manifest, plan, place)
+    return Restored(target, plan.entries, size)
+
+
+def has_files(manifest: Manifest) -> bool:
+    """Whether a backup holds files, and not databases only."""
+    return any(artifact.type is ArtifactType.APPLICATION for artifact in manifest.artifacts)
+
+
+def _refuse_used(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UsageError(f"{target} is no directory", "", "Give a new or empty directory")
+    if target.is_dir():
+        _refuse_filled(target)
+
+
+def _refuse_filled(target: Path) -> None:
+    if any(target.iterdir()):
+        raise UsageError(f"{target} is not empty", "A restore never writes over files", "Give a new or empty directory")
+
+
+def refuse_inside(target: Path, directory: BackupDirectory) -> None:
+    """UsageError when `target` lies in the backup directory."""
+    if target.resolve().is_relative_to(directory.path.resolve()):
+        raise UsageError(f"{target} lies in the backup directory", "", "Give a directory outside of it")

@@ -1,0 +1,231 @@
+"""An in-place restore: everything is staged, one record commits it, everything is swapped while containers are down.
+
+Until the record is written nothing that was there is touched, and whatever fails takes back what was staged.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import structlog
+
+from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError
+from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
+from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.postgres.swap import Staged, intended, stage
+from hiveden_backup.host.signals import deferred
+from hiveden_backup.host.state.ledger import Ledger
+from hiveden_backup.host.state.locks import container_locks
+from hiveden_backup.jobs.backups.verify import check_sums
+from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.recovery.mover import Mover, insist, unfinished
+from hiveden_backup.jobs.restore import places as replacing
+from hiveden_backup.jobs.restore import staging
+from hiveden_backup.jobs.restore.places import Files
+from hiveden_backup.jobs.restore.plan import Database, Plan, create_volumes, dump_path
+from hiveden_backup.jobs.services.downtime import Downtime
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished in-place restore, or undo; `problems` are what somebody has to look at all the same."""
+
+    act: Act
+    problems: tuple[BackupError, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def restore_in_place(context: Context, plan: Plan) -> Done:
+    """Carry out a plan. The caller holds the job's lock, and nothing of an earlier act is left half done.
+
+    BackupError when nothing was replaced, and everything is as it was, or when the error says otherwise.
+    """
+    return _Restore(context, plan).execute()
+
+
+class _Restore:
+    """One act, from its record to its end. `act` is always what the record says."""
+
+    def __init__(self, context: Context, plan: Plan) -> None:
+        self._context = context
+        self._plan = plan
+        self._mover = Mover(context.state, context.config.docker, context.now)
+        self._problems: list[BackupError] = list(plan.skipped)
+        self._warnings: list[str] = []
+        self._downtime: Downtime | None = None
+        self._committing = False
+        self._act = self._begun()
+
+    def execute(self) -> Done:
+        """The whole. Whatever is raised, what was staged is gone, or the record tells `recover` what to do."""
+        plan = self._plan
+        check_sums(plan.directory, plan.backup)
+        for name in plan.absent:
+            self._warn(f"There is no container {name} on this machine: it is passed over")
+        for name in create_volumes(plan):
+            log.info(f"Created the volume {name}", job=plan.job.name)
+        try:
+            self._stage()
+            self._swap()
+        except BaseException:
+            for problem in self._downtime.problems if self._downtime is not None else ():
+                log.error(str(problem), job=plan.job.name)  # what is raised will be told, and these are not part of it
+            self._clean()
+            raise
+        log.info(f"Restored {plan.backup} in place", job=plan.job.name, kind="restored")
+        return Done(self._act, tuple(self._problems), tuple(self._warnings))
+
+    def _begun(self) -> Act:
+        job, now = self._plan.job, self._context.now()
+        return Act(
+            id=self._mover.acts.new_id(self._plan.backup.job, now),
+            job=self._plan.backup.job,
+            backup=self._plan.backup.id,
+            started=now,
+            database=self._plan.database or "",
+            keep=job.undo_keep,
+            stop_timeout=job.stop_timeout,
+            start_timeout=job.start_timeout,
+            containers=tuple(container.name for container in self._plan.containers),
+        )
+
+    def _put(self, act: Act) -> None:
+        self._mover.acts.put(act)
+        self._act = act
+
+    # ---- nothing is touched yet
+
+    def _stage(self) -> None:
+        plan, progress = self._plan, self._context.progress
+        progress.begin("restore")
+        with translated("staging the restored files", unwritable=StorageError):
+            if plan.files is not None:
+                holders = self._reserve(plan.files)
+                failpoint("stage")
+                staging.stage(plan.directory, plan.manifest, holders, progress.advance)
+            failpoint("stage")
+        for database in plan.databases:
+            self._stage_database(database)
+
+    def _reserve(self, files: Files) -> list[staging.Holder]:
+        """Directories of ours beside what is replaced; written down before they are made."""
+        holders = staging.holders(self._act, files)
+        act = replace(
+            self._act,
+            exclude=files.exclude,
+            holders=tuple(holder.path for holder in holders),
+            made=tuple(dict.fromkeys(path for place in files.places for path in place.missing)),
+        )
+        self._put(staging.with_places(act, holders))
+        staging.make(self._act)
+        return holders
+
+    def _stage_database(self, database: Database) -> None:
+        name, before = database.artifact.target, self._act.databases
+        meant = intended(database.endpoint, name, self._act.started)
+        self._put(replace(self._act, databases=(*before, _swap_of(meant, database))))
+        staged, warnings = stage(
+            database.endpoint, dump_path(self._plan, database), database.facts, name, self._act.started, database.tool
+        )
+        self._put(replace(self._act, databases=(*before, _swap_of(staged, database))))
+        for warning in warnings:
+            self._warn(warning)
+        with translated("staging the restored databases", unwritable=StorageError):
+            failpoint("stage")
+
+    def _clean(self) -> None:
+        """After a failure: remove what was staged, unless names have changed. What cannot be, `recover` removes."""
+        if self._act.phase not in (Phase.STAGING, Phase.UNDONE):
+            return
+        try:
+            if self._committing:  # a record that failed to be written, yet is there, must not be found
+                self._put(self._act)
+            self._mover.take_back(self._act)
+        except BackupError as error:
+            log.error(f"What was staged is still there, for hiveden-backup recover: {error}", job=self._act.job)
+
+    # ---- the moment
+
+    def _swap(self) -> None:
+        """Everything down, the last look, the record, everything swapped, everything started."""
+        plan, act = self._plan, self._act
+        with container_locks(self._context.state, act.containers, plan.job.lock_wait), ExitStack() as started:
+            if plan.docker is not None:
+                self._downtime = Downtime(plan.docker, Ledger(self._context.state), plan.job, self._context.now)
+                started.callback(self._start, self._downtime)
+                self._downtime.stop(plan.containers)
+            act = self._named()
+            with deferred():
+                self._committing = True
+                self._put(act)
+                self._forward()
+        if self._downtime is not None:
+            self._downtime.await_healthy()
+            self._problems.extend(self._downtime.problems)
+
+    def _start(self, downtime: Downtime) -> None:
+        """Start what was stopped, but nothing on a mixture of old and new."""
+        if self._act.phase in (Phase.COMMITTED, Phase.UNDOING):
+            return
+        try:
+            downtime.start()
+        except Interrupted:  # before it held signals back, or after; there is only one
+            downtime.start()
+            raise
+
+    def _named(self) -> Act:
+        """The act with every name that is to change, as the record of the commit has it."""
+        act, lost = staging.with_swaps(self._act)
+        if self._plan.docker is not None and self._plan.files is not None:
+            replacing.check_unused(self._plan.docker, (), self._plan.files)
+            replacing.check_not_lost(self._plan.docker, lost)
+        for path in lost:
+            self._warn(f"{path} is not in the backup, nor is the directory it is in: it goes with what is replaced")
+        with translated(f"committing the restore of {self._plan.backup}", unwritable=StorageError):
+            failpoint("commit")
+        return replace(act, phase=Phase.COMMITTED)
+
+    def _forward(self) -> None:
+        """Twice if it must be; and when that cannot be, all goes back, which is decided by a record too."""
+        act = self._act
+        try:
+            self._act, problem = insist(lambda: self._mover.forward(act, "swap"), lambda: self._mover.forward(act))
+        except UnreachableError as error:
+            raise unfinished(act, error) from error
+        except BackupError:
+            try:
+                self._put(replace(act, phase=Phase.UNDOING))
+                self._act = self._mover.backward(self._act)
+            except BackupError as error:
+                raise unfinished(act, error) from error
+            raise
+        self._problems.extend(written(self._mover, self._act, problem))
+
+    def _warn(self, message: str) -> None:
+        self._warnings.append(message)
+        log.warning(message, job=self._act.job)
+
+
+def written(mover: Mover, act: Act, problem: BackupError | None) -> Iterator[BackupError]:
+    """Write down the end of an act. When that fails, it has ended all the same, and `recover` only repeats it."""
+    if problem is not None:
+        yield problem
+    try:
+        mover.acts.put(act)
+    except BackupError as error:
+        yield error
+
+
+def _swap_of(staged: Staged, database: Database) -> DatabaseSwap:
+    return DatabaseSwap(
+        server=staged.server,
+        live=staged.live,
+        staged=staged.staged,
+        kept=staged.kept,
+        oid=staged.oid,
+        replaced=staged.replaced,
+        source=database.source,
+    )

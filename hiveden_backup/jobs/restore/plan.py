@@ -1,0 +1,217 @@
+"""The plan of an in-place restore: which files and databases, which containers are stopped, what speaks against it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hiveden_backup.core.docker.containers import Container
+from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job, Manifest, PostgresSource
+from hiveden_backup.core.names import iso
+from hiveden_backup.core.postgres.values import Endpoint, PgTools, major_of
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.disk.tree import Survey
+from hiveden_backup.host.docker.engine import connect
+from hiveden_backup.host.postgres.inspect import inspect
+from hiveden_backup.host.postgres.tools import restore_tool
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.recovery.mover import existing
+from hiveden_backup.jobs.restore import places as replacing
+from hiveden_backup.jobs.restore.database import configurations, find_artifact, find_server, job_then
+from hiveden_backup.jobs.restore.files import has_files
+from hiveden_backup.jobs.restore.places import Files
+from hiveden_backup.jobs.run.checks import check_stoppable, docker_may_be_there, real_patterns
+
+if TYPE_CHECKING:
+    from hiveden_backup.host.docker.engine import Docker
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database to restore, with what is needed for it. `size` is the live one's in bytes, `exists` whether it is."""
+
+    artifact: Artifact
+    facts: DatabaseFacts
+    source: PostgresSource
+    endpoint: Endpoint
+    tool: PgTools
+    exists: bool
+    size: int | None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an in-place restore will do. `database` is the only one that was asked for, None for everything.
+
+    `absent` are containers of the job that are not on this machine. `skipped` says of databases whose server's
+    container is not there why they are not restored.
+    """
+
+    backup: Backup
+    manifest: Manifest
+    directory: BackupDirectory
+    job: Job
+    kept_out: tuple[str, ...]
+    database: str | None = None
+    docker: "Docker | None" = None
+    containers: tuple[Container, ...] = ()
+    absent: tuple[str, ...] = ()
+    files: Files | None = None
+    surveys: dict[str, Survey | None] = field(default_factory=dict)
+    databases: list[Database] = field(default_factory=list)
+    skipped: list[BackupError] = field(default_factory=list)
+
+    def table(self) -> dict[str, Any]:
+        """What would be replaced, ready for JSON."""
+        files = self.files or Files(())
+        return {
+            "job": self.backup.job,
+            "id": self.backup.id,
+            "created": iso(self.manifest.finished),
+            "files": [
+                {
+                    "path": place.live,
+                    "volume": place.volume or None,
+                    "now": _now(place.live, self.surveys[place.source]),
+                    "then": _then(files, place.source),
+                }
+                for place in files.places
+            ]
+            + [
+                {"path": None, "volume": name, "now": None, "then": _then(files, source)}
+                for name, source in files.absent.items()
+            ],
+            "databases": [
+                {
+                    "database": each.artifact.target,
+                    "server": each.endpoint.name,
+                    "now": {"bytes": each.size} if each.exists else None,
+                    "then": {"tables": len(each.facts.tables), "rows": sum(table.rows for table in each.facts.tables)},
+                }
+                for each in self.databases
+            ],
+            "containers": [container.name for container in self.containers if container.running],
+            "absent": list(self.absent),
+            "skipped": [str(error) for error in self.skipped],
+        }
+
+
+def _now(live: str, found: Survey | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    changed = datetime.fromtimestamp(found.newest_ns / 10**9, UTC)
+    kept = [f"{live}/{path}" for path in found.left_out]
+    return {"paths": found.paths, "bytes": found.bytes, "changed": iso(changed), "kept": kept}
+
+
+def _then(files: Files, source: str) -> dict[str, Any]:
+    coming = files.coming[source]
+    return {"paths": coming.paths, "bytes": coming.bytes}
+
+
+@contextmanager
+def planned(
+    context: Context, directory: BackupDirectory, backup: Backup, database: str | None, server: str | None
+) -> Iterator[Plan]:
+    """Plan to restore a whole backup in place, or just one database of it; connections live as long as the block.
+
+    Nothing is changed. BackupError with the first reason why it cannot be done.
+    """
+    manifest = directory.manifest(backup.job, backup.id)
+    job = next(configurations(context, manifest), Job(name=backup.job))
+    kept_out = tuple(os.path.realpath(path) for path in (context.config.directory, context.state))
+    plan = Plan(backup, manifest, directory, job, kept_out, database)
+    with ExitStack() as stack:
+        _find_docker(context, plan, stack)
+        _find_containers(plan)
+        if database is None:
+            wanted = [each for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
+            if has_files(manifest):
+                _find_files(context, plan)
+        else:
+            wanted = [find_artifact(manifest, database, server)]
+        for artifact in wanted:
+            try:
+                plan.databases.append(_find_database(context, plan, artifact, stack))
+            except NotFoundError as error:
+                if database is not None or not _is_absent(plan, artifact):
+                    raise
+                plan.skipped.append(error)
+        if plan.skipped and not plan.databases and plan.files is None:
+            raise plan.skipped[0]
+        yield plan
+
+
+def _find_docker(context: Context, plan: Plan, stack: ExitStack) -> None:
+    volumes = any(source.kind == "volume" for source in replacing.sources_of(plan.manifest))
+    if plan.job.containers or volumes or docker_may_be_there(context.config.docker):
+        try:
+            plan.docker = stack.enter_context(connect(context.config.docker))
+        except BackupError:
+            if docker_may_be_there(context.config.docker):  # containers may use what is to be replaced
+                raise
+
+
+def _find_containers(plan: Plan) -> None:
+    if plan.docker is None:
+        plan.absent = plan.job.containers
+        return
+    found, absent = existing(plan.docker, plan.job.containers)
+    for container in found:
+        check_stoppable(plan.job, container)
+    plan.containers, plan.absent = tuple(found), tuple(absent)
+
+
+def _find_files(context: Context, plan: Plan) -> None:
+    then = job_then(context, plan.manifest)
+    patterns = then.exclude if then is not None else plan.job.exclude
+    exclude = tuple(dict.fromkeys(real_patterns(patterns, replacing.sources_of(plan.manifest))))
+    files = replacing.find_places(plan.manifest, exclude, plan.docker, plan.kept_out)
+    replacing.look_at_index(plan.directory, plan.manifest, files)
+    for place in files.places:
+        plan.surveys[place.source] = files.survey(place)
+        replacing.check_left_out(place, plan.surveys[place.source])
+    if plan.docker is not None:
+        stopped = {container.id for container in plan.containers if container.running and not container.paused}
+        replacing.check_unused(plan.docker, stopped, files)
+    replacing.check_room(plan.backup, files)
+    plan.files = files
+
+
+def _find_database(context: Context, plan: Plan, artifact: Artifact, stack: ExitStack) -> Database:
+    if artifact.database is None:
+        raise NotFoundError(f"{plan.backup} does not say what the database {artifact.target} was made with")
+    source, endpoint = find_server(context, plan.manifest, artifact, stack)
+    facts = inspect(endpoint)
+    tool = restore_tool(endpoint, major_of(artifact.database.server_version), facts.major)
+    live = next((each for each in facts.databases if each.name == artifact.target), None)
+    size = live.size if live is not None else None
+    return Database(artifact, artifact.database, source, endpoint, tool, live is not None, size)
+
+
+def _is_absent(plan: Plan, artifact: Artifact) -> bool:
+    """Whether a database cannot be restored because the container of its server is not on this machine."""
+    names = [source.name for source in artifact.sources if source.kind == "container"]
+    return bool(names) and (plan.docker is None or bool(existing(plan.docker, names)[1]))
+
+
+def dump_path(plan: Plan, database: Database) -> Path:
+    """Where a database's dump is."""
+    return plan.directory.backup_path(plan.backup.job, plan.backup.id) / database.artifact.files[0].file
+
+
+def create_volumes(plan: Plan) -> Sequence[str]:
+    """Make the volumes that are not on this machine; their names."""
+    if plan.files is None or plan.docker is None:
+        return ()
+    created = list(plan.files.absent)
+    for name, source in plan.files.absent.items():
+        plan.files.places.append(replacing.volume_place(source, plan.docker.create_volume(name), plan.kept_out))
+    plan.files.absent.clear()
+    replacing.check_room(plan.backup, plan.files)
+    return created

@@ -1,0 +1,146 @@
+"""The last in-place restore of a job reversed: what it replaced comes back, what it brought is kept in its turn."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from hiveden_backup.core.docker.containers import Container
+from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.model import Job
+from hiveden_backup.core.names import iso
+from hiveden_backup.core.restore_record import Act, Phase
+from hiveden_backup.host.disk import mounts, swaps
+from hiveden_backup.host.signals import deferred
+from hiveden_backup.host.state.ledger import Ledger
+from hiveden_backup.host.state.locks import container_locks
+from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.recovery.mover import Mover, existing, insist, unfinished
+from hiveden_backup.jobs.restore import places as replacing
+from hiveden_backup.jobs.restore import staging
+from hiveden_backup.jobs.restore.in_place import Done, written
+from hiveden_backup.jobs.restore.places import Files, Place
+from hiveden_backup.jobs.services.downtime import Downtime
+
+if TYPE_CHECKING:
+    from hiveden_backup.host.docker.engine import Docker
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class UndoPlan:
+    """What an undo will reverse, and the containers that it stops."""
+
+    act: Act
+    job: Job
+    docker: "Docker | None" = None
+    containers: tuple[Container, ...] = ()
+
+    def table(self) -> dict[str, Any]:
+        """What would come back, ready for JSON."""
+        return {
+            "job": self.act.job,
+            "id": self.act.backup,
+            "restored": iso(self.act.finished or self.act.started),
+            "files": [place.live for place in self.act.places],
+            "databases": [
+                {"database": each.live, "server": each.server, "kept": each.kept if each.replaced else None}
+                for each in self.act.databases
+            ],
+            "containers": [container.name for container in self.containers if container.running],
+        }
+
+
+@contextmanager
+def planned(context: Context, job: str) -> Iterator[UndoPlan]:
+    """Plan to reverse the newest in-place restore of a job that is not reversed yet. Nothing is changed.
+
+    NotFoundError when there is none.
+    """
+    mover = Mover(context.state, context.config.docker, context.now)
+    act = next((each for each in reversed(mover.acts.of(job)) if each.phase is Phase.DONE), None)
+    if act is None:
+        raise NotFoundError(
+            f"There is no in-place restore of {job} to undo",
+            "What one replaced is kept for undo_keep, and each can be undone once",
+            "See what backups there are: hiveden-backup list",
+        )
+    settings = context.config.jobs.get(job) or Job(
+        name=job, stop_timeout=act.stop_timeout, start_timeout=act.start_timeout, containers=act.containers
+    )
+    plan = UndoPlan(act, settings)
+    with ExitStack() as stack:
+        if settings.containers or act.places:
+            _find_containers(context, plan, stack)
+        mover.check_kept(act)
+        _check(context, plan)
+        yield plan
+
+
+def _find_containers(context: Context, plan: UndoPlan, stack: ExitStack) -> None:
+    from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
+    from hiveden_backup.jobs.run.checks import docker_may_be_there  # noqa: PLC0415 - as above
+
+    if not docker_may_be_there(context.config.docker):
+        return
+    plan.docker = stack.enter_context(connect(context.config.docker))
+    plan.containers = tuple(existing(plan.docker, plan.job.containers)[0])
+
+
+def _check(context: Context, plan: UndoPlan) -> None:
+    table = mounts.mounts()
+    kept_out = (context.config.directory, str(context.state))
+    for place in plan.act.places:
+        replacing.refuse_mounts(place.live, table, own=not place.volume)
+        replacing.survey_place(place.live, replacing.excluded_below(place.source, plan.act.exclude), kept_out)
+    if plan.docker is not None:
+        stopped = {container.id for container in plan.containers if container.running and not container.paused}
+        _check_unused(plan, stopped)
+
+
+def _check_unused(plan: UndoPlan, stopped: set[str]) -> None:
+    """What a backup leaves out may be in use only where there is an old tree to carry it back into."""
+    docker, act = plan.docker, plan.act
+    if docker is None:
+        return
+    for place in act.places:
+        old = bool(place.volume) or swaps.there(place.old)
+        place_now = Place(place.source, place.live, "", place.volume)
+        files = Files(act.exclude if old else (), places=[place_now])
+        replacing.check_unused(docker, stopped, files)
+
+
+def undo(context: Context, plan: UndoPlan) -> Done:
+    """Carry out a plan. The caller holds the job's lock, and nothing of an earlier act is left half done."""
+    mover = Mover(context.state, context.config.docker, context.now)
+    act, names = plan.act, tuple(container.name for container in plan.containers)
+    problems: list[BackupError] = []
+    downtime: Downtime | None = None
+    with container_locks(context.state, names, plan.job.lock_wait), ExitStack() as started:
+
+        def start() -> None:
+            if downtime is not None and act.phase is not Phase.UNDOING:
+                downtime.start()
+
+        started.callback(start)
+        if plan.docker is not None:
+            downtime = Downtime(plan.docker, Ledger(context.state), plan.job, context.now)
+            downtime.stop(plan.containers)
+            _check_unused(plan, set())
+        going = replace(staging.with_swaps_back(act), phase=Phase.UNDOING, containers=names)
+        with deferred():
+            mover.acts.put(going)
+            act = going
+            try:
+                act, problem = insist(lambda: mover.backward(going, "undo"), lambda: mover.backward(going))
+            except BackupError as error:
+                raise unfinished(going, error) from error
+            problems.extend(written(mover, act, problem))
+    if downtime is not None:
+        downtime.await_healthy()
+        problems.extend(downtime.problems)
+    log.info(f"Reversed the in-place restore of {act.backup}", job=act.job, kind="undone")
+    return Done(act, tuple(problems))

@@ -1,0 +1,61 @@
+"""What a run would do: the plan that the real run executes, in words."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hiveden_backup.core.model import Job
+from hiveden_backup.core.sizes import text as size
+from hiveden_backup.jobs.backups import prune
+from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.run.passes import compacting
+from hiveden_backup.jobs.run.plan import Plan, ValidationError
+from hiveden_backup.jobs.run.validate import planned
+
+_SHOWN = 10
+
+
+def describe(context: Context, job: Job, spool: Path, *, full: bool) -> Iterator[str]:
+    """The steps of a run, a line each. ValidationError when there would be none. Nothing is changed."""
+    with planned(context, job, spool, full=full) as plan:
+        if plan.findings.failed:
+            raise ValidationError(job.name, tuple(plan.findings.all))
+        yield f"{job.name}: a run would now"
+        for number, step in enumerate(_steps(context, plan), 1):
+            yield f"  {number}. {step}"
+
+
+def _steps(context: Context, plan: Plan) -> Iterator[str]:
+    if plan.looked is not None:
+        comparison = plan.looked.comparison
+        selection, rewritten = compacting(plan.looked, plan.job, adding=2 if plan.containers else 1)
+        yield (
+            f"archive {comparison.taken} of {comparison.entries} paths, {size(comparison.taken_weight)}"
+            f" before compression, below {', '.join(plan.looked.views)}"
+        )
+        if selection.compacted:
+            yield f"compact {len(selection.compacted)} old archives along with that, {size(rewritten)}"
+    running = [container.name for container in plan.containers if container.running and not container.paused]
+    if running:
+        yield f"stop {', '.join(running)}"
+        if plan.looked is not None:
+            yield "archive what changed since then"
+    for server in plan.servers:
+        yield f"hold a snapshot of {', '.join(server.names)} on {server.endpoint.name}"
+    if running:
+        yield f"start {', '.join(reversed(running))}"
+    for server in plan.servers:
+        yield f"dump {', '.join(server.names)} with pg_dump {'.'.join(map(str, server.tool.version))}"
+    if plan.directory is not None:
+        yield f"publish the backup in {os.fspath(plan.directory.job_path(plan.job.name))}"
+        pruned = prune.plan(
+            plan.directory,
+            context.records,
+            plan.job.name,
+            policy=plan.job.retention,
+            now=context.now(),
+            zone=context.zone,
+        )
+        going = [decision.id for decision in pruned.decisions if not decision.keep]
+        if going:
+            yield f"prune {', '.join(going[:_SHOWN])}{' and more' if len(going) > _SHOWN else ''}"

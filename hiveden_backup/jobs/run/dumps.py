@@ -1,0 +1,233 @@
+"""The databases of a run: reached while validating, held still in the cold pass, written after the start."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from hiveden_backup.core.errors import DeniedError, NotFoundError, UnreachableError
+from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource
+from hiveden_backup.core.names import encode
+from hiveden_backup.core.postgres.values import (
+    Endpoint,
+    ServerContainer,
+    application_name,
+    application_prefix,
+    choose_restore_tool,
+    major_of,
+    select_databases,
+)
+from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.docker.engine import Container, Docker
+from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.postgres.connect import connect, end_backends
+from hiveden_backup.host.postgres.decode import decode
+from hiveden_backup.host.postgres.dump import Dump, dumping, dumping_globals
+from hiveden_backup.host.postgres.endpoint import container_endpoint, dsn_endpoint
+from hiveden_backup.host.postgres.inspect import inspect, privileges
+from hiveden_backup.host.postgres.scratch import sweep_scratch
+from hiveden_backup.host.postgres.snapshot import Snapshot, hold
+from hiveden_backup.host.postgres.tools import dump_tool, find_tools
+from hiveden_backup.jobs.run.plan import Plan, Server
+
+log = structlog.get_logger()
+_LOCKED_SECONDS = 10.0
+_BLOCKED_POLL = 5.0
+
+
+def reach(plan: Plan, source: PostgresSource, server_name: str) -> Server:
+    """Connect to a source's server and see that it can be dumped; findings for what is only worth a look."""
+    endpoint = endpoint_of(source, server_name, plan.docker)
+    facts = inspect(endpoint)
+    names = select_databases(facts, source, endpoint.name)
+    tool = dump_tool(endpoint, facts.major)
+    server = Server(source, endpoint, facts, names, tool)
+    if not names:
+        plan.findings.warn("postgres", f"{endpoint.name} has no database to dump", "Name them in `databases`")
+    for name in names:
+        with plan.findings.check("postgres"):
+            _check_readable(server, name)
+    if source.globals and not facts.superuser:
+        plan.findings.warn(
+            "postgres",
+            f"{facts.user} is no superuser on {endpoint.name}: roles are dumped without their password hashes",
+            "Use a superuser, or set globals = false",
+        )
+    where = "inside its container" if tool.inside else "on this host"
+    version = ".".join(map(str, tool.version))
+    plan.findings.ok(
+        "postgres",
+        f"{endpoint.name} runs PostgreSQL {facts.version}, pg_dump {version} {where}; {', '.join(names) or 'nothing'}",
+    )
+    return server
+
+
+def endpoint_of(source: PostgresSource, server_name: str, docker: Docker | None) -> Endpoint:
+    """How to reach the server of a source, called as `core.conninfo.server_names` says."""
+    if source.container is None:
+        return replace(dsn_endpoint(source), name=server_name)
+    if docker is None:
+        raise UnreachableError(f"The container {source.container} cannot be looked at", "Docker does not answer")
+    return container_endpoint(source, server_container(docker, docker.container(source.container)))
+
+
+def server_container(docker: Docker, container: Container) -> ServerContainer:
+    """A container as the PostgreSQL rooms need it."""
+    return ServerContainer(
+        name=container.name,
+        pid=container.pid,
+        environment=container.environment,
+        addresses=container.addresses,
+        door=lambda argv, **how: docker.exec_stream(container, argv, **how),
+    )
+
+
+def _check_readable(server: Server, name: str) -> None:
+    with closing(connect(server.endpoint, name)) as connection:
+        reasons = privileges(connection)
+    if reasons:
+        more = f", and {len(reasons) - 3} more" if len(reasons) > 3 else ""  # noqa: PLR2004 - enough to understand
+        raise DeniedError(
+            f"{server.facts.user} cannot dump all of {name} on {server.endpoint.name}",
+            "; ".join(reasons[:3]) + more,
+            "Use a superuser, or a role with pg_read_all_data and BYPASSRLS",
+        )
+
+
+@dataclass(slots=True)
+class _Held:
+    server: Server
+    snapshot: Snapshot
+    dump: Dump
+    running: ExitStack = field(default_factory=ExitStack)
+
+
+@dataclass(slots=True)
+class Dumps:
+    """The dumps of one run. Everything it holds is given back when `stack` is closed.
+
+    The pg_dumps begin before the containers start and are read after it: their own locks must be there first, else a
+    start-up migration that waits for our lock stands between pg_dump and its tables until both give up.
+    """
+
+    job: Job
+    backup: str
+    stack: ExitStack
+    warnings: list[str] = field(default_factory=list)
+    _held: list[_Held] = field(default_factory=list)
+
+    def hold(self, servers: Sequence[Server]) -> None:
+        """Hold the moment of every database."""
+        for server in servers:
+            for name in server.names:
+                application = application_name(self.job.name, self.backup, server.endpoint.name, name)
+                timeout = self.job.dump_lock_timeout
+                snapshot = self.stack.enter_context(hold(server.endpoint, name, lock_timeout=timeout))
+                dump = dumping(
+                    snapshot,
+                    server.tool,
+                    level=self.job.compression_level,
+                    lock_timeout=timeout,
+                    application=application,
+                )
+                self._held.append(_Held(server, snapshot, dump))
+
+    def begin(self) -> None:
+        """Start every pg_dump and see it hold its own locks; a failure is told when it is read."""
+        for held in self._held:
+            self.stack.enter_context(held.running)
+            held.running.enter_context(held.dump)
+        deadline = time.monotonic() + _LOCKED_SECONDS
+        for held in self._held:
+            if not held.dump.wait_locked(deadline - time.monotonic()):
+                self.warnings.append(f"pg_dump of {held.snapshot.dbname} had not locked its tables before the start")
+
+    def write(self, incoming: Path, progress: Callable[[int], None]) -> tuple[Artifact, ...]:
+        """Write every dump, and the globals of each server, into `incoming`. Failures raise: nothing is published."""
+        return tuple(self._write(held, incoming, progress) for held in self._held)
+
+    def _write(self, held: _Held, incoming: Path, progress: Callable[[int], None]) -> Artifact:
+        name, server = held.snapshot.dbname, held.server.endpoint.name
+        began = time.monotonic()
+        path = incoming / f"database.{encode(server)}.{encode(name)}.dump.zst"
+        watch = _Watch(held.snapshot, progress)
+        with translated(f"writing {path.name}"):
+            failpoint("dump")
+            written = tar.store(held.dump.stream, path, watch.advance)
+            held.running.close()
+        self.warnings.extend(f"pg_dump of {name} on {server}: {line}" for line in held.dump.warnings)
+        self.warnings.extend(watch.blocked)
+        facts = held.snapshot.facts()
+        tables = held.snapshot.row_counts()
+        log.info(
+            f"Dumped database {name} of {server}",
+            job=self.job.name,
+            artifact=name,
+            bytes=written.bytes,
+            seconds=time.monotonic() - began,
+        )
+        return Artifact(
+            type=ArtifactType.DATABASE,
+            target=name,
+            server=server,
+            files=(ArtifactFile(path.name, written.bytes, held.dump.uncompressed_bytes, written.sha256),),
+            entries=len(tables),
+            sources=(held.server.artifact_source,),
+            database=replace(facts, tables=tables),
+        )
+
+    def write_globals(self, servers: Sequence[Server], incoming: Path) -> None:
+        """Roles and tablespaces of each server; they belong to no artifact."""
+        for server in servers:
+            if not server.source.globals:
+                continue
+            application = application_name(self.job.name, self.backup, server.endpoint.name, "")
+            path = incoming / f"globals.{encode(server.endpoint.name)}.sql.zst"
+            with (
+                translated(f"writing {path.name}"),
+                dumping_globals(
+                    server.endpoint,
+                    server.facts,
+                    server.tool,
+                    level=self.job.compression_level,
+                    application=application,
+                ) as dump,
+            ):
+                tar.store(dump.stream, path, lambda _: None)
+
+
+class _Watch:
+    """Passes progress on, and looks now and then who waits for the dump."""
+
+    def __init__(self, snapshot: Snapshot, progress: Callable[[int], None]) -> None:
+        self._snapshot = snapshot
+        self._progress = progress
+        self._next = time.monotonic() + _BLOCKED_POLL
+        self.blocked: list[str] = []
+
+    def advance(self, count: int) -> None:
+        self._progress(count)
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _BLOCKED_POLL
+            for line in self._snapshot.blocked():
+                if not self.blocked:
+                    log.warning(line)
+                    self.blocked.append(line)
+
+
+def decode_dump(path: Path, artifact: Artifact) -> None:
+    """Decode a whole dump. CorruptError names it; UnreachableError when no pg_restore here can."""
+    if artifact.database is None:
+        raise NotFoundError(f"{path} is no dump of a database")
+    decode(path, choose_restore_tool(major_of(artifact.database.server_version), find_tools()))
+
+
+def end_leftovers(plan: Plan) -> None:
+    """End what killed runs and restores left on the job's servers: pg_dumps that hold locks, scratch databases."""
+    for server in plan.servers:
+        sweep_scratch(server.endpoint)
+        end_backends(server.endpoint, application_prefix(plan.job.name), prefix=True)

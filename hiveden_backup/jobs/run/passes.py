@@ -1,0 +1,297 @@
+"""The hot and the cold pass: scan, compare, archive what differs, settle the new index.
+
+A pass is three steps, so that the containers are down for two of the cold one only: `look` (scan and compare),
+`take` (archive), `settle` (hold the draft against tar's listing and write the index).
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from hiveden_backup.core.backup import compaction
+from hiveden_backup.core.backup.index import (
+    Comparison,
+    Selected,
+    Selection,
+    Sink,
+    compare,
+    renumbering,
+    select,
+    split_records,
+)
+from hiveden_backup.core.backup.tar_listing import Settlement, torn
+from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
+from hiveden_backup.core.globs import matcher
+from hiveden_backup.core.model import Archive, Job
+from hiveden_backup.host import process
+from hiveden_backup.host.disk import mounts, tar
+from hiveden_backup.host.disk.durable import fsync_file, translated
+from hiveden_backup.host.disk.repository import ARCHIVES
+from hiveden_backup.host.disk.tree import Scan
+
+Progress = Callable[[int], None]
+_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """The job's files, resolved: `roots` are real absolute paths, `skip` absolute paths that are never archived."""
+
+    roots: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    one_file_system: bool = False
+
+    def views(self) -> dict[str, mounts.View]:
+        """What is mounted at and below each root right now. NotFoundError when a root is gone."""
+        found = {}
+        for root in self.roots:
+            try:
+                found[root] = mounts.view(root, self.ignores)
+            except FileNotFoundError as error:
+                raise NotFoundError(f"The job's path {root} is gone", "", "Mount it, or correct the job") from error
+        return found
+
+    def hidden(self) -> frozenset[tuple[int, int]]:
+        """Device and inode of the directories that are never archived: a bind mount shows them elsewhere, too."""
+        found = [os.stat(path) for path in self.skip if os.path.exists(path)]
+        return frozenset((status.st_dev, status.st_ino) for status in found)
+
+    def ignores(self, point: str) -> bool:
+        """Whether what is mounted at `point` is no concern of the job."""
+        if self.one_file_system or any(mounts.is_below(point, skipped) for skipped in self.skip):
+            return True
+        if not self.exclude:
+            return False
+        excluded = matcher(self.exclude)
+        parts = point.strip("/").split("/")
+        return any(excluded(os.fsencode("/".join(parts[: n + 1]))) for n in range(len(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An index with the archives it names, in the order of its numbers: what a pass starts from, and what it leaves.
+
+    `index` None is the state before the first run. `broken` are numbers of archives that are never built upon. `views`
+    are the mounts that a pass of the same run saw: the next one must find them too.
+    """
+
+    index: Path | None = None
+    archives: tuple[Archive, ...] = ()
+    taken_ns: int = 0
+    entries: int = 0
+    broken: frozenset[int] = frozenset()
+    views: Mapping[str, mounts.View] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A draft, and what the comparison that wrote it learned. `views` are the mounts before the scan.
+
+    `candidates` are the draft's lines that may be archived, compaction aside.
+    """
+
+    base: State
+    draft: Path
+    candidates: Path
+    comparison: Comparison
+    taken_ns: int
+    views: dict[str, mounts.View]
+    sockets: int
+    suspects: tuple[str, ...]
+
+    @property
+    def selection(self) -> Selection:
+        """What must be archived, before compaction adds to it."""
+        return Selection(frozenset(self.comparison.dirty))
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What was archived: `archive` is None when there was nothing to archive. `path` is where it lies, not yet fsynced.
+
+    `names` are the paths handed to tar, `listing` is its answer.
+    """
+
+    look: Look
+    selected: Selected
+    archive: Archive | None
+    path: Path
+    names: Path
+    listing: Path
+    diagnostics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A settled pass.
+
+    `struck` are the paths that the new index leaves out because no archive holds them, `unsure` those that changed
+    between the scan and the end of their reading.
+    """
+
+    state: State
+    struck: tuple[bytes, ...]
+    unsure: tuple[bytes, ...]
+
+
+def sync(trees: Trees) -> None:
+    """Flush the roots' file systems, so that a page that is dirty now changes its file's times when written again."""
+    points = [point for view in trees.views().values() for point in (view.path, *(mount.point for mount in view.below))]
+    process.run(process.Command(("sync", "-f", "--", *points)))
+
+
+def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | None = None) -> Look:
+    """Scan and compare with `base`; the draft goes to `spool`. Without `taken_ns`, T is now, and a sync follows it.
+
+    NotFoundError when what an earlier pass of the run saw mounted is gone.
+    """
+    views = trees.views()
+    compare_mounts(base.views, views)
+    if taken_ns is None:
+        taken_ns = time.time_ns()
+        sync(trees)
+    scan = Scan(
+        roots=tuple(os.fsencode(root.lstrip("/")) for root in trees.roots),
+        skip=frozenset(os.fsencode(path.lstrip("/")) for path in trees.skip),
+        hidden=trees.hidden(),
+        excluded=matcher(trees.exclude) if trees.exclude else None,
+        one_file_system=trees.one_file_system,
+        loose_devices=frozenset(device for view in views.values() for device in view.loose_devices),
+    )
+    draft, candidates = spool / f"{name}.draft", spool / f"{name}.candidates"
+    with (
+        _spooling(spool),
+        draft.open("wb") as draft_file,
+        candidates.open("wb") as candidates_file,
+        records(base.index) as older,
+    ):
+        comparison = compare(
+            older,
+            scan.entries(),
+            Sink(_writer(draft_file), _writer(candidates_file)),
+            taken_ns=base.taken_ns,
+            archives=len(base.archives),
+            broken=base.broken,
+        )
+    suspects = tuple("/" + os.fsdecode(path) for path in scan.suspects)
+    return Look(base, draft, candidates, comparison, taken_ns, views, scan.sockets, suspects)
+
+
+def _writer(file: IO[bytes]) -> Callable[[Sequence[bytes]], object]:
+    return lambda lines: file.write(b"".join([line + b"\0" for line in lines]))
+
+
+def compacting(looked: Look, job: Job, adding: int) -> tuple[Selection, int]:
+    """The look's selection with what compaction takes along, and how many bytes that rewrites."""
+    candidates = [
+        compaction.Candidate(number, looked.comparison.live[b"%d" % number], archive.content_bytes)
+        for number, archive in enumerate(looked.base.archives)
+        if number not in looked.base.broken
+    ]
+    chosen = compaction.choose(
+        candidates, compact_ratio=job.compact_ratio, max_archives=job.max_archives, adding=adding
+    )
+    rewritten = sum(candidate.live for candidate in candidates if candidate.number in chosen)
+    return replace(looked.selection, compacted=frozenset(b"%d" % number for number in chosen)), rewritten
+
+
+def take(
+    trees: Trees, looked: Look, selection: Selection, target: Path, spool: Path, *, level: int, progress: Progress
+) -> Take:
+    """Archive what the selection takes into the new file `target`. The mounts must be those that the look saw."""
+    names, listing = spool / f"{looked.draft.stem}.names", spool / f"{looked.draft.stem}.listing"
+    with _spooling(spool), names.open("wb", buffering=tar.CHUNK) as file:
+
+        def write(path: bytes) -> None:
+            file.write(path + b"\0")
+
+        choice = looked.draft if selection.compacted else looked.candidates
+        selected = select(_spooled(choice), selection, looked.comparison.live, write)
+    archive: Archive | None = None
+    diagnostics: tuple[str, ...] = ()
+    if selected.names:
+        roots = [os.fsencode(root.lstrip("/")) for root in trees.roots]
+        place = _spooling(spool) if target.parent == spool else translated(f"writing {target.name}")
+        with _spooling(spool), tar.received(listing) as lines, place:
+            written, diagnostics = tar.create(names, lines, target, roots=roots, level=level, progress=progress)
+        name = f"{ARCHIVES}/{target.name}"
+        archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
+    compare_mounts(looked.views, trees.views())
+    return Take(looked, selected, archive, target, names, listing, diagnostics)
+
+
+def _spooling(spool: Path) -> AbstractContextManager[None]:
+    return translated(f"writing the spool {spool}", unwritable=StorageError)
+
+
+def settle(taken: Take, index: Path, level: int) -> Passed:
+    """Write the finished index to the new file `index`; it and the archive are durable then."""
+    base = taken.look.base
+    numbers = renumbering(taken.selected.live, len(base.archives))
+    kept = [
+        replace(archive, live_bytes=taken.selected.live[b"%d" % number], added=False)
+        for number, archive in enumerate(base.archives)
+        if b"%d" % number in numbers
+    ]
+    settlement = Settlement(
+        draft=_spooled(taken.look.draft),
+        names=_spooled(taken.names),
+        listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
+        numbers=numbers,
+        new_number=b"%d" % len(kept),
+        torn=torn(taken.diagnostics),
+    )
+    with translated(f"writing {index}"), tar.compressing(index, level) as stream:
+        lines = settlement.records()
+        while batch := list(islice(lines, _BATCH)):
+            stream.write(b"".join([line + b"\0" for line in batch]))
+    archives = [*kept]
+    if taken.archive is not None:
+        with translated(f"writing {taken.path}"):
+            fsync_file(taken.path)
+        weight = taken.archive.content_bytes - settlement.struck_weight
+        archives.append(replace(taken.archive, live_bytes=weight, content_bytes=weight))
+    state = State(index, tuple(archives), taken.look.taken_ns, settlement.entries, views=taken.look.views)
+    return Passed(state, tuple(settlement.struck), tuple(settlement.unsure))
+
+
+def compare_mounts(before: Mapping[str, mounts.View], after: Mapping[str, mounts.View]) -> None:
+    """NotFoundError when a file system that was there before is gone, or another one: never an empty backup."""
+    for root, view in before.items():
+        now = after[root].identities
+        for point, identity in view.identities.items():
+            if now.get(point) != identity:
+                raise NotFoundError(
+                    f"What was mounted at {point} is gone or changed during the run",
+                    "A volume with driver options, for one, is unmounted when its container stops",
+                    "Back up the directory or device behind it instead, or exclude it",
+                )
+
+
+@contextmanager
+def records(index: Path | None) -> Iterator[Iterator[bytes]]:
+    """The records of a finished index; none without one. CorruptError when it cannot be decoded."""
+    if index is None:
+        yield iter(())
+        return
+    try:
+        with tar.decompressed(index) as stream:
+            yield split_records(tar.chunks(stream))
+    except ValueError as error:
+        raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
+
+
+def _spooled(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from split_records(tar.chunks(file))
+
+
+def archive_lines(archives: Sequence[Archive]) -> bytes:
+    """The content of `files.archives`."""
+    return "".join(f"{archive.path}\n" for archive in archives).encode()

@@ -1,0 +1,109 @@
+"""What validation finds: the plan that a run executes, and the findings that may prevent it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hiveden_backup.core.docker.containers import Container
+from hiveden_backup.core.errors import BackupError, common_exit_code
+from hiveden_backup.core.model import Finding, Job, PostgresSource, Source, Status
+from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.jobs.run.passes import Look, State, Trees
+
+if TYPE_CHECKING:
+    from hiveden_backup.host.docker.engine import Docker
+
+
+class ValidationError(BackupError):
+    """A job cannot run. `findings` has every check's outcome."""
+
+    def __init__(self, job: str, findings: tuple[Finding, ...]) -> None:
+        self.findings = findings
+        failed = [finding for finding in findings if finding.status is Status.FAIL]
+        self.exit_code = common_exit_code(finding.exit_code for finding in failed)
+        lines = "".join(f"\n  {each.name}: {' '.join(_sentences(each))}" for each in failed)
+        super().__init__(f"The job {job} did not pass validation:{lines}")
+
+    def __str__(self) -> str:
+        return self.what
+
+
+def _sentences(finding: Finding) -> Iterator[str]:
+    return (text if text.endswith((".", "?")) else f"{text}." for text in (finding.message, finding.hint) if text)
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects what the checks of one job say."""
+
+    job: str
+    all: list[Finding] = field(default_factory=list)
+
+    def ok(self, name: str, message: str) -> None:
+        """A check that passed."""
+        self.all.append(Finding(self.job, name, Status.OK, message))
+
+    def warn(self, name: str, message: str, hint: str = "") -> None:
+        """Something that a person should look at; the run goes on."""
+        self.all.append(Finding(self.job, name, Status.WARN, message, hint))
+
+    def fail(self, name: str, error: BackupError) -> None:
+        """Something that prevents the run."""
+        why = f"{error.what}. {error.why}" if error.why else error.what
+        self.all.append(Finding(self.job, name, Status.FAIL, why, error.hint, error.exit_code))
+
+    @contextmanager
+    def check(self, name: str) -> Iterator[None]:
+        """A check that fails when its block raises one of our errors."""
+        try:
+            yield
+        except BackupError as error:
+            self.fail(name, error)
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything prevents the run."""
+        return any(finding.status is Status.FAIL for finding in self.all)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings, a sentence each."""
+        return tuple(finding.message for finding in self.all if finding.status is Status.WARN)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that a job dumps, as validation found it. `names` are the databases to dump."""
+
+    source: PostgresSource
+    endpoint: Endpoint
+    facts: ServerFacts
+    names: tuple[str, ...]
+    tool: PgTools
+
+    @property
+    def artifact_source(self) -> Source:
+        """Where its artifacts come from."""
+        if self.source.container is not None:
+            return Source("container", self.source.container)
+        return Source("dsn", self.endpoint.name, self.endpoint.place)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run will do, as validation found it. `looked` is the hot pass's comparison, taken while validating."""
+
+    job: Job
+    findings: Findings
+    spool: Path
+    directory: BackupDirectory | None = None
+    docker: "Docker | None" = None
+    containers: tuple[Container, ...] = ()
+    trees: Trees | None = None
+    sources: tuple[Source, ...] = ()
+    base: State = field(default_factory=State)
+    looked: Look | None = None
+    servers: list[Server] = field(default_factory=list)

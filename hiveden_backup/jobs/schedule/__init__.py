@@ -1,0 +1,1 @@
+"""Timers from the configuration."""

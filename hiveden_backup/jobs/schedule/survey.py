@@ -1,0 +1,313 @@
+"""`schedule show`, and what `apply` starts from: the units that the configuration asks for, and those there are."""
+
+import difflib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from hiveden_backup.core.config.keys import join
+from hiveden_backup.core.errors import BackupError, ConfigError, Problem
+from hiveden_backup.core.model import Config, Finding, Job, Status
+from hiveden_backup.core.names import iso
+from hiveden_backup.core.schedule import units
+from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
+from hiveden_backup.core.schedule.skipped_hours import Gap, gaps
+from hiveden_backup.host.clock import local_zone, zone_name
+from hiveden_backup.host.systemd import systemctl as systemd
+from hiveden_backup.host.systemd.calendar import upcoming
+from hiveden_backup.host.systemd.unit_files import UnitFiles, Written, digest, shared
+
+DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
+_NEXT = 3
+_YEAR_DAYS = 370
+_SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What schedules depend on: the configuration and the file it came from, the state directory, the clock."""
+
+    config: Config
+    config_file: Path
+    state: Path
+    now: Callable[[], datetime]
+
+    @property
+    def files(self) -> UnitFiles:
+        """Our unit files."""
+        return UnitFiles(self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is wanted and what is there.
+
+    `wanted` and `installed` are texts by path, `states` are those of our timers and of the unit that recovers.
+    """
+
+    calendars: Mapping[str, tuple[str, ...]]
+    wanted: Mapping[str, str]
+    installed: Mapping[str, str]
+    written: Written
+    states: Mapping[str, systemd.UnitState]
+
+    @property
+    def changes(self) -> units.Changes:
+        """What an apply has to do to files."""
+        return units.changes(self.wanted, self.installed)
+
+    @property
+    def timers(self) -> tuple[str, ...]:
+        """The timers that are wanted."""
+        return tuple(path for path in self.wanted if path.endswith(".timer"))
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Wanted timers that would not elapse, now or after the next boot, though their files may be right."""
+        return tuple(timer for timer in self.timers if not (self.states[timer].active and self.states[timer].settled))
+
+    @property
+    def outdated(self) -> tuple[str, ...]:
+        """Wanted timers of which systemd has loaded something else than what their files say."""
+        return tuple(timer for timer in self.timers if self.states[timer].needs_reload)
+
+    def diff(self) -> str:
+        """The changes to files, as `diff -u` shows them."""
+        paths = (path for group in (self.changes.added, self.changes.changed, self.changes.removed) for path in group)
+        return "".join(
+            line if line.endswith("\n") else f"{line}\n"
+            for path in sorted(paths)
+            for line in difflib.unified_diff(
+                self.installed.get(path, "").splitlines(keepends=True),
+                self.wanted.get(path, "").splitlines(keepends=True),
+                path if path in self.installed else "/dev/null",
+                path if path in self.wanted else "/dev/null",
+            )
+        )
+
+    def drift(self, job: str) -> str | None:
+        """How the job's installed units differ from the configuration, None when they do not.
+
+        `missing`: a unit is not there; `edited`: it is not as it was written, or somebody has added to its timer;
+        `stale`: it is, but the configuration has changed; `stopped`: its timer is not active, or not enabled.
+        """
+        own = {path for path in (*self.wanted, *self.installed) if units.job_of(path) in ("", job)}
+        if any(path not in self.installed for path in own & self.wanted.keys()):
+            return "missing"
+        differing = [path for path in own & self.installed.keys() if self.installed[path] != self.wanted.get(path)]
+        if self.added_to(job) or any(
+            digest(self.installed[path]) not in self.written.digests.get(path, ()) for path in differing
+        ):
+            return "edited"
+        if differing:
+            return "stale"
+        return "stopped" if units.timer(job) in self.idle else None
+
+    def added_to(self, job: str) -> tuple[str, ...]:
+        """The files by which somebody has added to the job's timer. They are not ours, and stay."""
+        state = self.states.get(units.timer(job))
+        return state.drop_ins if state is not None else ()
+
+
+def survey(setting: Setting) -> Survey:
+    """Look at everything. ConfigError with all bad schedules, UnreachableError without a running systemd."""
+    systemd.require(change=False)
+    calendars = calendars_of(setting.config, setting.now())
+    place = _place(setting)
+    wanted = {**shared(), **units.common_files(place)}
+    for job in setting.config.jobs.values():
+        wanted |= units.unit_files(job, calendars[job.name], place)
+    return compared(setting.files, calendars, wanted)
+
+
+def compared(files: UnitFiles, calendars: Mapping[str, tuple[str, ...]], wanted: Mapping[str, str]) -> Survey:
+    """What there is, beside what is wanted."""
+    written = files.written()
+    installed = files.ours(written)
+    timers = sorted({path for path in (*wanted, *installed) if path.endswith(".timer")})
+    return Survey(calendars, wanted, installed, written, systemd.states([*timers, units.RECOVER]))
+
+
+def is_current(setting: Setting, job: Job) -> bool:
+    """Whether the unit that runs a job knows of it what the configuration says; until then it may not write there."""
+    return setting.files.text(units.drop_in(job.name)) == units.drop_in_text(job, _place(setting))
+
+
+def _place(setting: Setting) -> units.Place:
+    directory = setting.config.directory
+    config = setting.config_file.absolute()
+    return units.Place(
+        tuple(dict.fromkeys((directory, os.path.realpath(directory)))),
+        None if config == DEFAULT_CONFIG else str(config),
+    )
+
+
+# ---- expressions -----------------------------------------------------------------------------------------------------
+
+
+def calendars_of(config: Config, now: datetime) -> Mapping[str, tuple[str, ...]]:
+    """The calendar lines of each job's schedule; every line elapses some day. ConfigError with all that do not."""
+    found: dict[str, tuple[str, ...]] = {}
+    problems: list[Problem] = []
+    for job in config.jobs.values():
+        lines: list[str] = []
+        for expression in job.schedule:
+            problem = problem_of(expression, now)
+            if problem is None:
+                lines += to_calendars(expression)
+            else:
+                problems.append(as_problem(job.name, problem))
+        found[job.name] = tuple(dict.fromkeys(lines))
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def as_problem(job: str, error: BackupError) -> Problem:
+    """What is wrong with a job's schedule, as a problem of the configuration."""
+    return Problem("", join(("jobs", job, "schedule")), ". ".join(filter(None, (error.what, error.why))), error.hint)
+
+
+def problem_of(expression: str, now: datetime) -> BackupError | None:
+    """What is wrong with a schedule: it means nothing, systemd cannot read it, or a line never elapses.
+
+    UnreachableError without systemd-analyze.
+    """
+    try:
+        lines = to_calendars(expression)
+    except ScheduleError as error:
+        return BackupError(error.message, "", error.hint)
+    for line in lines:
+        try:
+            if upcoming([line], 1, now):
+                continue
+        except BackupError as error:
+            if error.exit_code != BackupError.exit_code:
+                raise
+            return error
+        why = "" if line == expression else f'That is systemd\'s "{line}"'
+        return BackupError(f'The schedule "{expression}" never elapses', why, "Look at its date")
+    return None
+
+
+def skipped(job: Job, now: datetime) -> Iterator[tuple[str, Gap]]:
+    """The calendar lines that fall into an hour that clocks skip in the year to come, with the first such hour.
+
+    A schedule that elapses again before as much time has passed as was skipped loses nothing.
+    """
+    lines = [line for expression in job.schedule for line in to_calendars(expression) if not line.startswith("@")]
+    for line in lines:
+        bare, zone = _zone_of(line)
+        for gap in gaps(zone, now, _YEAR_DAYS):
+            wall = upcoming([f"{bare} UTC"], 1, gap.start.replace(tzinfo=UTC) - _SECOND)
+            if not wall or wall[0].replace(tzinfo=None) >= gap.end:
+                continue
+            real = upcoming(lines, 1, gap.moment - _SECOND)
+            if not real or real[0] - gap.moment >= gap.length:
+                yield line, gap
+                break
+
+
+def _zone_of(line: str) -> tuple[str, tzinfo]:
+    """A calendar line without its zone, and the zone it is for."""
+    bare, _, last = line.rpartition(" ")
+    if bare and (last == "UTC" or "/" in last) and ":" not in last and "*" not in last:
+        with suppress(ZoneInfoNotFoundError, ValueError):
+            return bare, ZoneInfo(last)
+    return line, local_zone()
+
+
+def timer_findings(setting: Setting, jobs: Sequence[Job]) -> Sequence[Finding]:
+    """What `check` says of the installed timers, where there should be any."""
+    try:
+        found = survey(setting) if _has_timers(setting) else None
+    except BackupError:  # what is wrong with a schedule is said where it is checked
+        found = None
+    if found is None:
+        return ()
+    drifts = {job.name: found.drift(job.name) for job in jobs}
+    return [_timer_finding(found, job, drifts[job.name]) for job in jobs if job.schedule or drifts[job.name]]
+
+
+def idle_jobs(setting: Setting) -> frozenset[str]:
+    """The jobs that have a schedule, but no timer that starts them, where there should be one."""
+    timers = {units.timer(job.name): job.name for job in setting.config.jobs.values() if job.schedule}
+    if not timers or not _has_timers(setting):
+        return frozenset()
+    return frozenset(timers[timer] for timer, state in systemd.states(list(timers)).items() if not state.active)
+
+
+def _has_timers(setting: Setting) -> bool:
+    """Whether this machine has timers for the configuration: for its own, and for any other that was applied."""
+    own = setting.config_file.absolute() == DEFAULT_CONFIG
+    return systemd.running() and (own or bool(setting.files.written().digests))
+
+
+def _timer_finding(found: Survey, job: Job, drift: str | None) -> Finding:
+    if drift is None:
+        return Finding(job.name, "timer", Status.OK, f"{units.timer(job.name)} is as configured")
+    message = {
+        "missing": "its units are not installed, so systemd does not start it as configured",
+        "edited": "its units were edited since they were installed",
+        "stale": "its units are those of an older configuration",
+        "stopped": "its timer is stopped or disabled, so nothing starts the job",
+    }[drift]
+    hint = "Install them: hiveden-backup schedule apply"
+    if added := found.added_to(job.name):
+        message = f"settings in {', '.join(added)} are added to its timer"
+        hint = "They stay; remove them if only the configuration is to say when the job runs"
+    return Finding(job.name, "timer", Status.WARN, message, hint)
+
+
+# ---- what `show` prints ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One job's schedule. `next` are the moments at which it elapses next, without the jitter."""
+
+    job: str
+    schedule: tuple[str, ...]
+    calendars: tuple[str, ...]
+    timezone: str
+    next: tuple[datetime, ...]
+    last_trigger: datetime | None
+    drift: str | None
+
+    def table(self) -> dict[str, Any]:
+        """The row as `schedule show --json` prints it."""
+        return {
+            "job": self.job,
+            "schedule": list(self.schedule),
+            "calendars": list(self.calendars),
+            "timezone": self.timezone,
+            "next": [iso(moment) for moment in self.next],
+            "last_trigger": iso(self.last_trigger) if self.last_trigger else None,
+            "drift": self.drift,
+        }
+
+
+def rows(setting: Setting) -> Sequence[Row]:
+    """The schedule of every job; and of those that are not configured any more but still have a timer."""
+    found = survey(setting)
+    left = {units.job_of(path): Job(units.job_of(path)) for path in found.installed if units.job_of(path)}
+    return [_row(setting, found, job) for job in ({**left, **setting.config.jobs}).values()]
+
+
+def _row(setting: Setting, found: Survey, job: Job) -> Row:
+    calendars = found.calendars.get(job.name, ())
+    state = found.states.get(units.timer(job.name))
+    return Row(
+        job=job.name,
+        schedule=job.schedule,
+        calendars=calendars,
+        timezone=zone_name(),
+        next=upcoming(calendars, _NEXT, setting.now()),
+        last_trigger=state.last_trigger if state is not None else None,
+        drift=found.drift(job.name),
+    )

@@ -1,0 +1,1 @@
+"""Containers and servers, as all acts on them share them."""

@@ -1,0 +1,1 @@
+"""What sets an installation up and changes its configuration."""

@@ -1,0 +1,157 @@
+"""The texts of units: what a job adds to its unit and only then, and how odd words get there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hiveden_backup.core.events import MESSAGE_IDS, journal_fields
+from hiveden_backup.core.model import Job, PostgresSource
+from hiveden_backup.core.schedule import units
+from hiveden_backup.host.systemd.journal import encoded
+from hiveden_backup.host.systemd.unit_files import _SHIPPED
+
+PLACE = units.Place(("/srv/backups",))
+CONTAINER = PostgresSource(container="db")
+ACCOUNT = PostgresSource(dsn="host=/run/postgresql user=postgres", os_user="postgres")
+REMOTE = PostgresSource(dsn="host=192.0.2.7 user=backup", passfile="/etc/hiveden-backup/pgpass")
+
+
+def settings(text: str, key: str) -> list[str]:
+    """What a unit's text has for a key, line by line."""
+    return re.findall(rf"^{key}=(.*)$", text, re.MULTILINE)
+
+
+def shipped(name: str) -> str:
+    """A unit as it is in the checkout, and in the wheel."""
+    return (_SHIPPED / name).read_text("utf-8")
+
+
+# ---- a job's own units ---------------------------------------------------------------------------------------------
+
+
+def test_timer_has_every_calendar_and_what_the_job_wants() -> None:
+    text = units.timer_text(Job("a", catch_up=False, jitter=600.0), ("Mon *-*-* 02:30:00", "daily"))
+    assert settings(text, "OnCalendar") == ["Mon *-*-* 02:30:00", "daily"]
+    assert settings(text, "Persistent") == ["no"]
+    assert settings(text, "RandomizedDelaySec") == ["10min"]
+    assert settings(text, "WantedBy") == ["timers.target"]
+
+
+def test_a_job_without_a_schedule_has_no_timer() -> None:
+    assert list(units.unit_files(Job("a"), (), PLACE)) == ["hiveden-backup@a.service.d/50-hiveden-backup.conf"]
+
+
+def test_drop_in_has_limits_and_the_directory() -> None:
+    text = units.drop_in_text(Job("a", timeout=7200.0, stop_timeout=30.0, start_timeout=300.0), PLACE)
+    assert settings(text, "TimeoutStartSec") == ["2h"]
+    assert settings(text, "TimeoutStopSec") == ["6min 30s"]
+    assert settings(text, "ReadWritePaths") == ['"-/srv/backups"']
+    assert settings(text, "RequiresMountsFor") == ['"/srv/backups"']
+    assert not settings(text, "Environment")
+
+
+@pytest.mark.parametrize(
+    ("sources", "capabilities", "calls"),
+    [
+        ((), [], []),
+        ((REMOTE,), [], []),
+        ((CONTAINER,), ["CAP_SYS_PTRACE"], []),
+        ((ACCOUNT,), ["CAP_SETUID CAP_SETGID CAP_KILL"], ["@setuid"]),
+        ((CONTAINER, ACCOUNT), ["CAP_SYS_PTRACE", "CAP_SETUID CAP_SETGID CAP_KILL"], ["@setuid"]),
+    ],
+)
+def test_privileges_are_for_those_who_need_them(
+    sources: tuple[PostgresSource, ...], capabilities: list[str], calls: list[str]
+) -> None:
+    text = units.drop_in_text(Job("a", postgres=sources), PLACE)
+    assert settings(text, "CapabilityBoundingSet") == capabilities
+    assert settings(text, "SystemCallFilter") == calls
+
+
+@pytest.mark.parametrize(
+    ("job", "place", "shared"),
+    [
+        (Job("a", paths=("/srv",)), PLACE, False),
+        (Job("a", paths=("/var/tmpfiles",)), PLACE, False),
+        (Job("a", paths=("/var/tmp/x",)), PLACE, True),
+        (Job("a", paths=("/var",)), PLACE, True),
+        (Job("a", paths=("/",)), PLACE, True),
+        (Job("a"), units.Place(("/tmp/backups",)), True),
+        (Job("a"), units.Place(("/srv/link", "/var/tmp/backups")), True),
+        (Job("a", postgres=(PostgresSource(dsn="host=/tmp user=a"),)), PLACE, True),
+        (Job("a", postgres=(PostgresSource(dsn="host=h", passfile="/tmp/pass"),)), PLACE, True),
+    ],
+)
+def test_temporary_directories_are_the_machines_own_for_jobs_that_name_them(
+    job: Job, place: units.Place, *, shared: bool
+) -> None:
+    assert (settings(units.drop_in_text(job, place), "PrivateTmp") == ["no"]) is shared
+
+
+def test_odd_words_are_literal() -> None:
+    text = units.drop_in_text(Job("a"), units.Place(('/srv/100% "so" $HOME\\x',), "/etc/100%.toml"))
+    assert settings(text, "ReadWritePaths") == [r'"-/srv/100%% \"so\" $HOME\\x"']
+    assert settings(text, "Environment") == ['"HIVEDEN_BACKUP_CONFIG=/etc/100%%.toml"']
+
+
+def test_paths_lead_back_to_their_jobs() -> None:
+    for job in ("a", "timer", "a-b_c"):
+        assert units.job_of(units.timer(job)) == units.job_of(units.drop_in(job)) == job
+    assert [units.job_of(name) for name in (units.TEMPLATE, units.RECOVER, "other.timer")] == ["", "", ""]
+
+
+def test_changes_are_named() -> None:
+    found = units.changes({"a": "1", "b": "2", "c": "3"}, {"b": "2", "c": "old", "d": "4"})
+    assert found == units.Changes(("a",), ("c",), ("d",))
+    assert not units.changes({"a": "1"}, {"a": "1"})
+
+
+# ---- what is shipped -----------------------------------------------------------------------------------------------
+
+
+def test_a_program_elsewhere_is_started_by_its_path() -> None:
+    text = units.installed_text(shipped(units.TEMPLATE), "/opt/my tools/hiveden-backup")
+    assert settings(text, "ExecStart") == ['"/opt/my tools/hiveden-backup" run -- %i']
+    assert settings(text, "ExecStopPost") == ['"/opt/my tools/hiveden-backup" --quiet recover --job %i']
+    recover = units.installed_text(shipped(units.RECOVER), "/opt/100%/hiveden-backup")
+    assert settings(recover, "ExecStart") == ["/opt/100%%/hiveden-backup --quiet recover"]
+    assert text.startswith(units.HEADER)
+
+
+@pytest.mark.parametrize("path", ["hiveden-backup", "/opt/$HOME/x", "/opt/it's", '/opt/"', "/opt/a\\b", "/opt/a\nb"])
+def test_a_path_that_no_unit_can_start_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="no unit can start"):
+        units.installed_text(shipped(units.TEMPLATE), path)
+
+
+def test_the_catalog_has_each_kind_of_entry() -> None:
+    text = shipped("hiveden-backup.catalog")
+    assert re.findall(r"^-- ([0-9a-f]{32})$", text, re.MULTILINE) == list(MESSAGE_IDS.values())
+    assert len(re.findall(r"^Subject: ", text, re.MULTILINE)) == len(MESSAGE_IDS)
+
+
+def test_the_readme_has_each_kind_of_entry() -> None:
+    readme = (Path(__file__).resolve().parents[4] / "README.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| ([a-z-]+) \| `([0-9a-f]{32})` \|$", readme, re.MULTILINE)) == MESSAGE_IDS
+
+
+# ---- entries of the journal ----------------------------------------------------------------------------------------
+
+
+def test_events_become_fields() -> None:
+    facts = {"event": "x", "job": "a", "kind": "finished", "bytes": 7, "seconds": 1.5, "phase": None, "other": 1}
+    assert journal_fields("warning", "text", facts) == {
+        "MESSAGE": "text",
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "hiveden-backup",
+        "MESSAGE_ID": MESSAGE_IDS["finished"],
+        "HIVEDEN_JOB": "a",
+        "HIVEDEN_BYTES": "7",
+        "HIVEDEN_DURATION_USEC": "1500000",
+    }
+
+
+def test_values_of_several_lines_have_their_length() -> None:
+    assert encoded({"A": "one", "B": "two\nlines"}) == b"A=one\nB\n\x09\0\0\0\0\0\0\0two\nlines\n"
+    assert encoded({"A": "\udcff"}) == b"A=\xff\n"
