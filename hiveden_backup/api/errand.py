@@ -46,7 +46,7 @@ def _adopt(config: Path, details: dict[str, Any]) -> None:
 
 
 def _configure(config: Path, details: dict[str, Any]) -> None:
-    from hiveden_backup.jobs.settings import Settings, change  # noqa: PLC0415 - the other errand
+    from hiveden_backup.jobs.setup.managed import Settings, change  # noqa: PLC0415 - the other errand
 
     wanted = Settings(details["directory"], details["keep_last"])
     change(config, Records(Path(os.environ["STATE_DIRECTORY"])), wanted, datetime.now(UTC))

@@ -8,7 +8,7 @@ from hiveden_backup.api.backups import apply_schedules
 from hiveden_backup.api.site import Site, site_of
 from hiveden_backup.api.targets import errand
 from hiveden_backup.core.errors import UnfitError
-from hiveden_backup.jobs import settings
+from hiveden_backup.jobs.setup import managed
 
 router = APIRouter()
 
@@ -17,7 +17,7 @@ router = APIRouter()
 @router.get("/backups/config", response_model=models.Settings)
 def read_settings(site: Site = Depends(site_of)) -> models.Settings:
     """The backup directory, and how many of the newest backups are kept."""
-    now = settings.current(site.config)
+    now = managed.current(site.config)
     return models.Settings(directory=now.directory, retention_count=now.keep_last)
 
 

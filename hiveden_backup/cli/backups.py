@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
@@ -169,9 +168,7 @@ def verify(
     rows, codes = [], []
     with context(options.load()) as surroundings, ExitStack() as stack:
         surroundings.progress.begin("verify")
-        verifier = stack.enter_context(
-            Verifier(directory, options.records(), surroundings.progress.advance, _decode_dump)
-        )
+        verifier = stack.enter_context(Verifier(directory, options.records(), surroundings.progress.advance))
         for each in chosen:
             error = _verified(verifier, each)
             codes.append(error.exit_code if error is not None else 0)
@@ -202,12 +199,6 @@ def _result(error: Optional[BackupError]) -> str:
     from hiveden_backup.core.errors import CorruptError
 
     return "ok" if error is None else "corrupt" if isinstance(error, CorruptError) else "inconclusive"
-
-
-def _decode_dump(path: Path, artifact) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
-    from hiveden_backup.jobs.run.dumps import decode_dump
-
-    decode_dump(path, artifact)
 
 
 @command("delete")

@@ -159,7 +159,7 @@ def undo(
 def _heal(surroundings: "Context", job: str) -> "List[Any]":  # noqa: UP006
     """Finish what was broken off, and start what it left stopped; the acts that were finished."""
     from hiveden_backup.core.restore_record import Phase
-    from hiveden_backup.jobs.run.job import settle
+    from hiveden_backup.jobs.recovery.heal import settle
 
     settled = settle(surroundings, job)
     for each in settled.acts:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hiveden_backup.core.config import rules
 from hiveden_backup.core.errors import UsageError
 from hiveden_backup.core.model import ArtifactType, Job
+from hiveden_backup.core.paths import inside
 
 _LONGEST_NAME = 48
 _TEXT_LIMIT = 4096
@@ -64,7 +65,7 @@ def matching(wanted: Wanted, jobs: Iterable[Job], dumped: Mapping[str, Collectio
 
 def contradiction(wanted: Wanted, job: Job) -> str:
     """Why a job does not do what a client takes for granted, "" when it does."""
-    missing = [path for path in wanted.paths if not any(rules.inside(path, own) for own in job.paths)]
+    missing = [path for path in wanted.paths if not any(inside(path, own) for own in job.paths)]
     if missing and wanted.source_dirs:
         return f"Its paths do not cover {missing[0]}"
     known = {*job.containers, *(source.container for source in job.postgres)}

@@ -8,7 +8,10 @@ slash against the last component alone. A pattern that matches a directory cover
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+from hiveden_backup.core.model import Source
+from hiveden_backup.core.paths import inside
 
 _NEGATIONS = ("!", "^")
 
@@ -81,3 +84,12 @@ def _set(body: str) -> str:
     if not expression:
         return "[^/]" if negated else "(?!)"
     return f"(?!/)[{'^' if negated else ''}{expression}]"
+
+
+def real_patterns(patterns: Sequence[str], sources: Sequence[Source]) -> Iterator[str]:
+    """The patterns of a job, and below a path that is or lies behind a symbolic link those for where it leads to."""
+    for pattern in patterns:
+        yield pattern
+        for source in sources:
+            if source.path != source.name and inside(pattern, source.name):
+                yield literal(source.path) + pattern[len(source.name.rstrip("/")) :]

@@ -103,7 +103,7 @@ class Chain:
         return describe(target / str(self.tree).lstrip("/"))
 
     def verify(self) -> None:
-        with Verifier(self.directory, self.context.records, lambda _: None, lambda *_: None) as verifier:
+        with Verifier(self.directory, self.context.records, lambda _: None) as verifier:
             for backup in self.directory.backups("storm"):
                 verifier.verify(Backup("storm", backup), datetime.now(UTC))
 

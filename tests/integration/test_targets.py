@@ -14,8 +14,8 @@ from hiveden_backup.core.errors import AmbiguousError, BackupError, ConfigError,
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host import config_files
 from hiveden_backup.host.state.records import Records
-from hiveden_backup.jobs import settings
-from hiveden_backup.jobs.settings import Settings, current
+from hiveden_backup.jobs.setup import managed as module
+from hiveden_backup.jobs.setup.managed import Settings, current
 from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database, find
 from tests.support.job import Site, site
 from tests.support.postgres import Server
@@ -132,7 +132,7 @@ def test_a_database_that_nobody_has(place: Site, postgres: Server) -> None:
 
 def change(place: Site, directory: Path | str | None = None, keep_last: int | None = None) -> bool:
     wanted = Settings(None if directory is None else str(directory), keep_last)
-    return settings.change(place.config, Records(place.state), wanted, NOW)
+    return module.change(place.config, Records(place.state), wanted, NOW)
 
 
 def test_a_new_directory_is_initialised(place: Site) -> None:

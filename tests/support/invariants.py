@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hiveden_backup.cli.backups import _decode_dump
 from hiveden_backup.core.names import is_backup_id
 from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names
 from hiveden_backup.host.state.records import Records
@@ -77,7 +76,7 @@ def check_backups(site: Site, job: str = "app") -> None:
         return
     directory = BackupDirectory.open(site.backups)
     # not the installation's records: what is found here must not change what the next run builds upon
-    with Verifier(directory, Records(site.path / "other-state"), lambda _: None, _decode_dump) as verifier:
+    with Verifier(directory, Records(site.path / "other-state"), lambda _: None) as verifier:
         for backup in site.ids(job):
             path = site.job(job) / backup
             done = subprocess.run(

@@ -12,6 +12,7 @@ from hiveden_backup.core.config.keys import Key, quoted
 from hiveden_backup.core.config.reader import Problems, Table
 from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
 from hiveden_backup.core.names import is_job_name
+from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres import conninfo
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 
@@ -198,17 +199,17 @@ def _api(table: Table) -> Api:
 def _check_paths(table: Table, paths: Sequence[str], directory: str | None) -> None:
     distinct = tuple(dict.fromkeys(paths))
     for path in distinct:
-        outer = next((other for other in distinct if other != path and rules.inside(path, other)), None)
+        outer = next((other for other in distinct if other != path and inside(path, other)), None)
         if outer is not None:
             table.problem("paths", f"{quoted(path)} is already covered by {quoted(outer)}", f"Remove {quoted(path)}")
         if directory is None:
             continue
-        if rules.inside(path, directory):
+        if inside(path, directory):
             where = "is" if path == directory else "lies inside"
             table.problem(
                 "paths", f"{quoted(path)} {where} the backup directory", "Backups are not backed up: remove it"
             )
-        elif rules.inside(directory, path):
+        elif inside(directory, path):
             hint = "Move the backup directory elsewhere, or name the directories beside it one by one"
             table.problem("paths", f"the backup directory {quoted(directory)} lies inside {quoted(path)}", hint)
 

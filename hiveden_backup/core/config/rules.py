@@ -111,11 +111,6 @@ def dsn(text: str) -> Fault | None:
     return Fault(f"contains a secret ({', '.join(found)})", "Put the password into a file and name it in passfile")
 
 
-def inside(inner: str, outer: str) -> bool:
-    """Whether the normalized absolute path `inner` is `outer` or lies below it, by its letters alone."""
-    return inner == outer or inner.startswith(f"{outer.rstrip('/')}/")
-
-
 def _shown(text: str) -> str:
     """The text for a message, unless a connection string with a password may have got into the wrong place."""
     return "the value" if _SECRET.search(text) else quoted(text)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hiveden_backup.core import spans
-from hiveden_backup.core.config.rules import inside
 from hiveden_backup.core.model import Job
+from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres import conninfo
 
 TEMPLATE = "hiveden-backup@.service"

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -42,6 +43,13 @@ def write_durably(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def digest(path: Path) -> tuple[int, str]:
+    """A file's size and SHA-256."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256")
+        return os.fstat(file.fileno()).st_size, found.hexdigest()
 
 
 def make_directory(path: Path) -> None:

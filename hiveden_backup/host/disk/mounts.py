@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hiveden_backup.core.errors import NotFoundError
+from hiveden_backup.core.paths import inside
 
 _LOOSE = re.compile(
     r"nfs\d?|cifs|smb3?|smbfs|9p|afs|ceph|glusterfs|ncpfs|virtiofs|vboxsf|davfs|fuse(\..*)?|fuseblk"
@@ -46,15 +47,10 @@ def mounts() -> tuple[Mount, ...]:
 
 def mount_of(path: str, table: Iterable[Mount]) -> Mount:
     """The mount that `path` (absolute, without symlinks) lies on. NotFoundError when /proc knows none."""
-    covering = [mount for mount in table if is_below(path, mount.point)]
+    covering = [mount for mount in table if inside(path, mount.point)]
     if not covering:
         raise NotFoundError(f"No file system is mounted that contains {path}")
     return max(covering, key=lambda mount: len(mount.point))
-
-
-def is_below(path: str, directory: str) -> bool:
-    """Whether `path` is `directory` or lies below it, by name."""
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ def view(path: str, ignored: Callable[[str], bool]) -> View:
     """What is under `path` right now, but for mount points that are `ignored`. OSError when it is gone."""
     table = mounts()
     own = mount_of(path, table)
-    below = [mount for mount in table if mount.point != path and is_below(mount.point, path)]
+    below = [mount for mount in table if mount.point != path and inside(mount.point, path)]
     # a point that is not there belongs to a mount that another one hides
     kept = tuple(mount for mount in below if not ignored(mount.point) and os.path.lexists(mount.point))
     identities = {path: _identity(path, own), **{mount.point: _identity(mount.point, mount) for mount in kept}}

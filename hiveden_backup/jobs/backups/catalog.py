@@ -201,7 +201,7 @@ def show(directory: BackupDirectory, records: Records, backup: Backup) -> dict[s
 def files(directory: BackupDirectory, backup: Backup) -> Iterator["Record"]:
     """The records of a backup's index, in order; none when the job has no files."""
     from hiveden_backup.core.backup.index import parse  # noqa: PLC0415 - `list` does without these
-    from hiveden_backup.jobs.run.passes import records  # noqa: PLC0415 - as above
+    from hiveden_backup.host.disk.index_files import records  # noqa: PLC0415 - as above
 
     index = directory.backup_path(backup.job, backup.id) / INDEX
     if not (index.parent / ARCHIVE_NAMES).exists() and not index.exists():

@@ -12,14 +12,17 @@ from typing import IO, Self
 from hiveden_backup.core.backup.index import Record
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
-from hiveden_backup.core.errors import CorruptError, StorageError
+from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest
+from hiveden_backup.core.postgres.values import choose_restore_tool, major_of
 from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, SUMS, BackupDirectory, read_archive_names, unread
+from hiveden_backup.host.postgres.decode import decode
+from hiveden_backup.host.postgres.tools import find_tools
 from hiveden_backup.host.state.records import Records, Verification
 from hiveden_backup.jobs.backups.catalog import Backup, show_path
-from hiveden_backup.jobs.run.passes import records
 
 Progress = Callable[[int], None]
 _HINT = "Verify the other backups of the job; the next run takes again what this one lost"
@@ -32,7 +35,6 @@ class Verifier:
     directory: BackupDirectory
     records: Records
     progress: Progress
-    decode_dump: Callable[[Path, Artifact], None]
     _digests: dict[tuple[str, Archive], CorruptError | None] = field(default_factory=dict)
     _listings: dict[tuple[str, str], Path] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -80,7 +82,7 @@ class Verifier:
             if artifact.type is ArtifactType.APPLICATION:
                 self._files(backup, manifest, artifact, failed)
             else:
-                self.decode_dump(path / artifact.files[0].file, artifact)
+                decode_dump(path / artifact.files[0].file, artifact)
         for compressed in path.glob("globals.*.zst"):
             with tar.decompressed(compressed) as stream:
                 for _ in tar.chunks(stream):
@@ -212,3 +214,10 @@ def _check_digest(path: Path, expected: str, progress: Progress) -> None:
         raise unread(path, error) from error
     if digest.hexdigest() != expected:
         raise CorruptError(f"{path} is damaged", "Its SHA-256 is not what was written", _HINT)
+
+
+def decode_dump(path: Path, artifact: Artifact) -> None:
+    """Decode a whole dump. CorruptError names it; UnreachableError when no pg_restore here can."""
+    if artifact.database is None:
+        raise NotFoundError(f"{path} is no dump of a database")
+    decode(path, choose_restore_tool(major_of(artifact.database.server_version), find_tools()))

@@ -19,6 +19,7 @@ from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.model import Job
+from hiveden_backup.core.paths import inside
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
 from hiveden_backup.host.disk import mounts, swaps
 from hiveden_backup.host.disk.durable import translated
@@ -141,7 +142,7 @@ class Mover:
     def _clear(self, act: Act) -> None:
         table = mounts.mounts()
         for holder in act.holders:
-            mounted = [mount.point for mount in table if mounts.is_below(mount.point, holder)]
+            mounted = [mount.point for mount in table if inside(mount.point, holder)]
             if mounted:
                 raise StorageError(
                     f"{holder} cannot be removed", f"{mounted[0]} is mounted in it", f"Unmount it: umount {mounted[0]}"
@@ -169,7 +170,7 @@ class Mover:
             @contextmanager
             def server(database: DatabaseSwap):  # type: ignore[no-untyped-def] # noqa: ANN202
                 from hiveden_backup.host.postgres import swap as postgres_swap  # noqa: PLC0415 - slow to import
-                from hiveden_backup.jobs.run.dumps import endpoint_of  # noqa: PLC0415 - as above
+                from hiveden_backup.jobs.services.servers import endpoint_of  # noqa: PLC0415 - as above
 
                 yield postgres_swap, endpoint_of(database.source, database.server, docker)
 

@@ -19,7 +19,7 @@ from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Context
-from hiveden_backup.jobs.run.dumps import endpoint_of
+from hiveden_backup.jobs.services.servers import endpoint_of
 
 log = structlog.get_logger()
 

@@ -11,14 +11,15 @@ from hiveden_backup.core.docker.containers import Container, Volume
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import ArtifactType, Manifest, Source
+from hiveden_backup.core.paths import inside
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import INDEX, BackupDirectory
 from hiveden_backup.host.disk.tree import Survey, survey
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.restore.unpack import trusted
-from hiveden_backup.jobs.run.passes import records
 
 if TYPE_CHECKING:
     from hiveden_backup.host.docker.engine import Docker
@@ -197,7 +198,7 @@ def _path_place(path: str, kept_out: Sequence[str]) -> Place:
 
 def _refuse_our_own(path: str, kept_out: Sequence[str]) -> None:
     for outside in kept_out:
-        if mounts.is_below(outside, path) or mounts.is_below(path, outside):
+        if inside(outside, path) or inside(path, outside):
             raise _works_with(path, outside)
 
 
@@ -212,7 +213,7 @@ def _works_with(path: str, directory: str) -> BackupError:
 def refuse_mounts(path: str, table: Iterable[mounts.Mount], *, own: bool) -> None:
     """BackupError when something is mounted below `path` or, with `own`, at it: a rename cannot take it along."""
     for mount in table:
-        if mounts.is_below(mount.point, path) and (own or mount.point != path):
+        if inside(mount.point, path) and (own or mount.point != path):
             raise BackupError(
                 f"{path} cannot be replaced by a rename",
                 f"{mount.point} is a mount point",
@@ -317,7 +318,7 @@ def check_not_lost(docker: "Docker", lost: Sequence[str]) -> None:
     for container in docker.containers() if lost else ():
         sources = [os.path.realpath(mount.source) for mount in container.mounts if mount.source]
         for path in lost:
-            used = [source for source in sources if mounts.is_below(source, path)]
+            used = [source for source in sources if inside(source, path)]
             if used and container.running:
                 raise BackupError(
                     f"{path} cannot be carried over",
@@ -332,10 +333,10 @@ def _used(container: Container, files: Files) -> Iterator[tuple[Place, str]]:
             continue
         source = os.path.realpath(mount.source)
         for place in files.places:
-            if mounts.is_below(place.live, source) and source != place.live:
+            if inside(place.live, source) and source != place.live:
                 if mount.writable:  # who only reads from above sees the new tree afterwards
                     yield place, source
-            elif mounts.is_below(source, place.live) and not _left_out(source, place, files.exclude):
+            elif inside(source, place.live) and not _left_out(source, place, files.exclude):
                 yield place, source
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.globs import real_patterns
 from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job, Manifest, PostgresSource
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, major_of
@@ -25,7 +26,7 @@ from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore.database import configurations, find_artifact, find_server, job_then
 from hiveden_backup.jobs.restore.files import has_files
 from hiveden_backup.jobs.restore.places import Files
-from hiveden_backup.jobs.run.checks import check_stoppable, docker_may_be_there, real_patterns
+from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there
 
 if TYPE_CHECKING:
     from hiveden_backup.host.docker.engine import Docker

@@ -14,12 +14,12 @@ from hiveden_backup.core.restore_record import HOLDER_PREFIX, Act, Dress, Replac
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import swaps
 from hiveden_backup.host.disk.durable import fsync_directory, translated
+from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import INDEX, BackupDirectory
 from hiveden_backup.host.disk.tree import Scan, survey
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.restore.places import Files, Place, excluded_below
 from hiveden_backup.jobs.restore.unpack import Progress, check_digests, closed, select, trusted, unpack
-from hiveden_backup.jobs.run.passes import records
 
 _COARSE_NS = 2 * 10**9
 """By how much a file system may round times."""

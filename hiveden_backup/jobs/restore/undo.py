@@ -82,7 +82,7 @@ def planned(context: Context, job: str) -> Iterator[UndoPlan]:
 
 def _find_containers(context: Context, plan: UndoPlan, stack: ExitStack) -> None:
     from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
-    from hiveden_backup.jobs.run.checks import docker_may_be_there  # noqa: PLC0415 - as above
+    from hiveden_backup.jobs.services.docker import docker_may_be_there  # noqa: PLC0415 - as above
 
     if not docker_may_be_there(context.config.docker):
         return

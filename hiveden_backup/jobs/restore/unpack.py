@@ -13,10 +13,10 @@ from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import INDEX, BackupDirectory
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.verify import check_archive_digest
-from hiveden_backup.jobs.run.passes import records
 
 Progress = Callable[[int], None]
 _PASSING = b"D"

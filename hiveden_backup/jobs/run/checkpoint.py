@@ -7,11 +7,11 @@ from pathlib import Path
 
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Archive, ArtifactType
-from hiveden_backup.host.disk.durable import translated, write_durably
+from hiveden_backup.host.disk.durable import digest, translated, write_durably
+from hiveden_backup.host.disk.index_files import archive_lines
 from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, CHECKPOINT, INDEX, BackupDirectory, missing_archives
 from hiveden_backup.host.state.records import Records
-from hiveden_backup.jobs.run.passes import State, archive_lines
-from hiveden_backup.jobs.run.publish import digest
+from hiveden_backup.jobs.run.passes import State
 
 _CHECKPOINT_FACTS = "checkpoint.json"
 

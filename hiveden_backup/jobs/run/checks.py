@@ -10,8 +10,9 @@ from pathlib import Path
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
-from hiveden_backup.core.globs import literal
-from hiveden_backup.core.model import Job, Source, Status
+from hiveden_backup.core.globs import real_patterns
+from hiveden_backup.core.model import Source, Status
+from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.conninfo import server_names
 from hiveden_backup.core.schedule.expression import to_calendars
 from hiveden_backup.host import process
@@ -26,11 +27,11 @@ from hiveden_backup.jobs.run.passes import Trees, look
 from hiveden_backup.jobs.run.plan import Plan
 from hiveden_backup.jobs.run.space import check_room
 from hiveden_backup.jobs.schedule.survey import skipped
+from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
 _PID_FILE = "postmaster.pid"
 _DEVICE_OPTION = "device"
-_DEFAULT_DOCKER = "unix:///var/run/docker.sock"
 
 
 def check_tools(plan: Plan) -> None:
@@ -77,12 +78,6 @@ def check_docker(plan: Plan, context: Context, stack: ExitStack) -> None:
             plan.findings.ok("docker", f"{error.what}: it is not asked whether containers use the files")
 
 
-def docker_may_be_there(address: str | None) -> bool:
-    """Whether it makes sense to ask for Docker on a machine that may not have it."""
-    kind, _, place = (address or os.environ.get("DOCKER_HOST") or _DEFAULT_DOCKER).partition("://")
-    return kind != "unix" or os.path.exists(place)
-
-
 def check_containers(plan: Plan) -> None:
     """The containers to stop exist and can be stopped and started; puts them in their stop order."""
     if plan.docker is None:
@@ -99,22 +94,6 @@ def check_containers(plan: Plan) -> None:
                 plan.findings.ok("container", f"{name} is running")
     with plan.findings.check("docker"):
         plan.containers = tuple(stop_order(found, plan.docker.containers() if found else ()))
-
-
-def check_stoppable(job: Job, container: Container) -> None:
-    """BackupError for a container that must not be stopped."""
-    if any(source.container == container.name for source in job.postgres):
-        raise BackupError(
-            f"The container {container.name} is both stopped and dumped",
-            "Its server cannot be dumped while it is down",
-            "Take it out of `containers`",
-        )
-    if container.auto_remove:
-        raise BackupError(
-            f"The container {container.name} was started with --rm",
-            "Docker would remove it when it is stopped",
-            "Create it without --rm, or take it out of `containers`",
-        )
 
 
 def check_trees(plan: Plan, context: Context) -> None:
@@ -142,7 +121,7 @@ def check_trees(plan: Plan, context: Context) -> None:
     roots = _outermost(source.path for source in sources)
     kept_out = {os.path.realpath(context.config.directory), os.path.realpath(context.state)}
     for root in roots:
-        if any(mounts.is_below(root, outside) or _same(root, outside) for outside in kept_out):
+        if any(inside(root, outside) or _same(root, outside) for outside in kept_out):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
             plan.findings.fail("path", error)
     exclude = tuple(dict.fromkeys(real_patterns(job.exclude, sources)))
@@ -151,15 +130,6 @@ def check_trees(plan: Plan, context: Context) -> None:
 
 def _same(one: str, other: str) -> bool:
     return os.path.exists(other) and os.path.samefile(one, other)
-
-
-def real_patterns(patterns: Sequence[str], sources: Sequence[Source]) -> Iterator[str]:
-    """The patterns of a job, and below a path that is or lies behind a symbolic link those for where it leads to."""
-    for pattern in patterns:
-        yield pattern
-        for source in sources:
-            if source.path != source.name and mounts.is_below(pattern, source.name):
-                yield literal(source.path) + pattern[len(source.name.rstrip("/")) :]
 
 
 def _existing(path: str) -> str:
@@ -175,7 +145,7 @@ def _existing(path: str) -> str:
 def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
     kept: list[str] = []
     for path in sorted(set(paths)):
-        if not any(mounts.is_below(path, root) for root in kept):
+        if not any(inside(path, root) for root in kept):
             kept.append(path)
     return tuple(kept)
 
@@ -219,7 +189,7 @@ def _check_mounts_of_last(plan: Plan) -> None:
     points = {point for root in newest.roots for point in root.mounts} if newest is not None else set()
     mounted = {mount.point for mount in mounts.mounts()}
     for point in sorted(points - mounted):
-        if any(mounts.is_below(point, root) for root in plan.trees.roots) and not plan.trees.ignores(point):
+        if any(inside(point, root) for root in plan.trees.roots) and not plan.trees.ignores(point):
             if os.path.isdir(point) and not os.listdir(point):
                 raise NotFoundError(
                     f"Nothing is mounted at {point} and it is empty",
@@ -255,7 +225,7 @@ def _check_live_databases(plan: Plan, writers: Sequence[tuple[str, Container]]) 
     stopped = {container.id for container in plan.containers}
     told: set[str] = set()
     for path in plan.looked.suspects if plan.looked is not None else ():
-        above = [(source, container) for source, container in writers if mounts.is_below(path, source)]
+        above = [(source, container) for source, container in writers if inside(path, source)]
         closest = max((len(source) for source, _ in above), default=0)
         owners = [container for source, container in above if len(source) == closest]
         if not owners or any(owner.id in stopped for owner in owners) or owners[0].id in told:
@@ -273,7 +243,7 @@ def _check_live_databases(plan: Plan, writers: Sequence[tuple[str, Container]]) 
 def check_host_servers(plan: Plan) -> None:
     """No PostgreSQL of this machine itself works in what is archived: nothing stops it."""
     for path in plan.looked.suspects if plan.looked is not None else ():
-        stopped = any(mounts.is_below(path, source) for each in plan.containers for source in _written(each))
+        stopped = any(inside(path, source) for each in plan.containers for source in _written(each))
         if os.path.basename(path) == _PID_FILE and not stopped and _works_there(path):
             error = BackupError(
                 f"{path} belongs to a PostgreSQL server that runs on this machine",
@@ -299,10 +269,10 @@ def _written(container: Container) -> Iterator[str]:
 
 def _is_archived(trees: Trees, source: str) -> bool:
     """Whether something that is archived lies in what a container mounts from `source`, or the other way round."""
-    if any(mounts.is_below(root, source) for root in trees.roots):
+    if any(inside(root, source) for root in trees.roots):
         return True
     everywhere = replace(trees, one_file_system=False)
-    return any(mounts.is_below(source, root) for root in trees.roots) and not everywhere.ignores(source)
+    return any(inside(source, root) for root in trees.roots) and not everywhere.ignores(source)
 
 
 def check_space(plan: Plan) -> None:

@@ -8,31 +8,25 @@ from pathlib import Path
 
 import structlog
 
-from hiveden_backup.core.errors import DeniedError, NotFoundError, UnreachableError
+from hiveden_backup.core.errors import DeniedError
 from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource
 from hiveden_backup.core.names import encode
 from hiveden_backup.core.postgres.values import (
-    Endpoint,
-    ServerContainer,
     application_name,
     application_prefix,
-    choose_restore_tool,
-    major_of,
     select_databases,
 )
 from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.docker.engine import Container, Docker
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.postgres.connect import connect, end_backends
-from hiveden_backup.host.postgres.decode import decode
 from hiveden_backup.host.postgres.dump import Dump, dumping, dumping_globals
-from hiveden_backup.host.postgres.endpoint import container_endpoint, dsn_endpoint
 from hiveden_backup.host.postgres.inspect import inspect, privileges
 from hiveden_backup.host.postgres.scratch import sweep_scratch
 from hiveden_backup.host.postgres.snapshot import Snapshot, hold
-from hiveden_backup.host.postgres.tools import dump_tool, find_tools
+from hiveden_backup.host.postgres.tools import dump_tool
 from hiveden_backup.jobs.run.plan import Plan, Server
+from hiveden_backup.jobs.services.servers import endpoint_of
 
 log = structlog.get_logger()
 _LOCKED_SECONDS = 10.0
@@ -64,26 +58,6 @@ def reach(plan: Plan, source: PostgresSource, server_name: str) -> Server:
         f"{endpoint.name} runs PostgreSQL {facts.version}, pg_dump {version} {where}; {', '.join(names) or 'nothing'}",
     )
     return server
-
-
-def endpoint_of(source: PostgresSource, server_name: str, docker: Docker | None) -> Endpoint:
-    """How to reach the server of a source, called as `core.conninfo.server_names` says."""
-    if source.container is None:
-        return replace(dsn_endpoint(source), name=server_name)
-    if docker is None:
-        raise UnreachableError(f"The container {source.container} cannot be looked at", "Docker does not answer")
-    return container_endpoint(source, server_container(docker, docker.container(source.container)))
-
-
-def server_container(docker: Docker, container: Container) -> ServerContainer:
-    """A container as the PostgreSQL rooms need it."""
-    return ServerContainer(
-        name=container.name,
-        pid=container.pid,
-        environment=container.environment,
-        addresses=container.addresses,
-        door=lambda argv, **how: docker.exec_stream(container, argv, **how),
-    )
 
 
 def _check_readable(server: Server, name: str) -> None:
@@ -217,13 +191,6 @@ class _Watch:
                 if not self.blocked:
                     log.warning(line)
                     self.blocked.append(line)
-
-
-def decode_dump(path: Path, artifact: Artifact) -> None:
-    """Decode a whole dump. CorruptError names it; UnreachableError when no pg_restore here can."""
-    if artifact.database is None:
-        raise NotFoundError(f"{path} is no dump of a database")
-    decode(path, choose_restore_tool(major_of(artifact.database.server_version), find_tools()))
 
 
 def end_leftovers(plan: Plan) -> None:

@@ -1,32 +1,27 @@
 """One run of a job, from its lock to its prune, with a record of how it went."""
 
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from hiveden_backup.core.errors import BackupError, BusyError, CorruptError, Interrupted, StorageError, common_exit_code
+from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, StorageError, common_exit_code
 from hiveden_backup.core.model import Job
-from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.disk.durable import make_directory, translated
-from hiveden_backup.host.disk.repository import MARKER, BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
-from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Result, RunRecord
 from hiveden_backup.jobs.backups.catalog import backup_size
 from hiveden_backup.jobs.backups.prune import prune
 from hiveden_backup.jobs.installation import Context
-from hiveden_backup.jobs.recovery.mover import Mover, expire, unfinished
-from hiveden_backup.jobs.recovery.mover import tell as tell_settled
+from hiveden_backup.jobs.recovery.heal import heal, sweep
+from hiveden_backup.jobs.recovery.mover import Mover, expire
 from hiveden_backup.jobs.run.execution import Execution, Finished
 from hiveden_backup.jobs.run.plan import ValidationError
 from hiveden_backup.jobs.run.validate import planned
-from hiveden_backup.jobs.services.debts import pay, tell
 
 log = structlog.get_logger()
 
@@ -123,74 +118,6 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
     return Outcome(record, tuple(problems))
 
 
-def heal(context: Context, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:
-    """Finish what a killed restore left, pay what is owed, sweep what killed runs left; the debts that stay.
-
-    The caller holds the job's lock. `current` is the record of the run that heals. BackupError when an in-place restore
-    is half done and cannot be finished: a mixture of old and new is not to be backed up.
-    """
-    context.records.mark_killed(job.name, context.now(), current)
-    settled = settle(context, job.name, start_timeout=job.start_timeout)
-    _sweep(context, job)
-    return settled.problems
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """In-place restores that were finished or taken back; and what could not be: debts, or to take one back."""
-
-    acts: tuple[Act, ...]
-    problems: tuple[BackupError, ...]
-
-
-def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settled:
-    """Finish the job's in-place restores that were broken off, then pay the ledger. The caller holds the job's lock.
-
-    BackupError when one is half done and cannot be finished; one that cannot be taken back is a problem.
-    """
-    acts: list[Act] = []
-    problems: list[BackupError] = []
-    for act in Mover(context.state, context.config.docker, context.now).settle_all(job):
-        if act.error is not None or act.act is None:
-            error = act.error or BackupError(str(act))
-            if act.act is not None and not act.act.half_done:
-                problems.append(error)
-                continue
-            raise unfinished(act.act, error) if act.act is not None else error
-        tell_settled(act)
-        acts.append(act.act)
-
-    def connect():  # type: ignore[no-untyped-def] # noqa: ANN202
-        from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - only when something is owed
-
-        return connect(context.config.docker)
-
-    payments = pay(connect, Ledger(context.state), job, start_timeout=start_timeout)
-    for payment in payments:
-        tell(payment)
-    problems += (payment.error for payment in payments if payment.error is not None)
-    return Settled(tuple(acts), tuple(problems))
-
-
-def _sweep(context: Context, job: Job) -> None:
-    """Remove what only a run in progress needs: its spool, and in the backup directory what no backup names.
-
-    Archives that a failed run left without a checkpoint go too: on a full disk they would stand in their own way.
-    """
-    spool = context.spool(job.name)
-    with translated(f"clearing the spool {spool}", unwritable=StorageError), suppress(FileNotFoundError):
-        shutil.rmtree(spool)
-    with translated(f"sweeping the leftovers of {job.name}"):
-        if not (Path(context.config.directory) / MARKER).exists():
-            return
-        directory = BackupDirectory(Path(context.config.directory), "")
-        for name in directory.sweep(job.name):
-            log.info(f"Swept {name}", job=job.name)
-        with suppress(CorruptError):  # then none goes; the prune at the end says so
-            for name in directory.collect_garbage(job.name):
-                log.info(f"Swept {name}", job=job.name)
-
-
 def _execute(context: Context, job: Job, started: datetime, spool: Path, *, full: bool) -> Finished:
     with planned(context, job, spool, full=full) as plan:
         failpoint("validate")
@@ -210,7 +137,7 @@ def _execute(context: Context, job: Job, started: datetime, spool: Path, *, full
 def _tidy(context: Context, job: Job) -> None:
     """Sweep behind a run; what cannot be removed now is left to the next one, which must."""
     try:
-        _sweep(context, job)
+        sweep(context, job)
     except BackupError as error:
         log.warning(str(error), job=job.name)
 

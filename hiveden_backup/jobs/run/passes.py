@@ -6,8 +6,8 @@ A pass is three steps, so that the containers are down for two of the cold one o
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -22,15 +22,16 @@ from hiveden_backup.core.backup.index import (
     compare,
     renumbering,
     select,
-    split_records,
 )
 from hiveden_backup.core.backup.tar_listing import Settlement, torn
-from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
+from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import Archive, Job
+from hiveden_backup.core.paths import inside
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts, tar
 from hiveden_backup.host.disk.durable import fsync_file, translated
+from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.repository import ARCHIVES
 from hiveden_backup.host.disk.tree import Scan
 
@@ -64,7 +65,7 @@ class Trees:
 
     def ignores(self, point: str) -> bool:
         """Whether what is mounted at `point` is no concern of the job."""
-        if self.one_file_system or any(mounts.is_below(point, skipped) for skipped in self.skip):
+        if self.one_file_system or any(inside(point, skipped) for skipped in self.skip):
             return True
         if not self.exclude:
             return False
@@ -212,7 +213,7 @@ def take(
             file.write(path + b"\0")
 
         choice = looked.draft if selection.compacted else looked.candidates
-        selected = select(_spooled(choice), selection, looked.comparison.live, write)
+        selected = select(spooled(choice), selection, looked.comparison.live, write)
     archive: Archive | None = None
     diagnostics: tuple[str, ...] = ()
     if selected.names:
@@ -240,8 +241,8 @@ def settle(taken: Take, index: Path, level: int) -> Passed:
         if b"%d" % number in numbers
     ]
     settlement = Settlement(
-        draft=_spooled(taken.look.draft),
-        names=_spooled(taken.names),
+        draft=spooled(taken.look.draft),
+        names=spooled(taken.names),
         listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
         numbers=numbers,
         new_number=b"%d" % len(kept),
@@ -272,26 +273,3 @@ def compare_mounts(before: Mapping[str, mounts.View], after: Mapping[str, mounts
                     "A volume with driver options, for one, is unmounted when its container stops",
                     "Back up the directory or device behind it instead, or exclude it",
                 )
-
-
-@contextmanager
-def records(index: Path | None) -> Iterator[Iterator[bytes]]:
-    """The records of a finished index; none without one. CorruptError when it cannot be decoded."""
-    if index is None:
-        yield iter(())
-        return
-    try:
-        with tar.decompressed(index) as stream:
-            yield split_records(tar.chunks(stream))
-    except ValueError as error:
-        raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
-
-
-def _spooled(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from split_records(tar.chunks(file))
-
-
-def archive_lines(archives: Sequence[Archive]) -> bytes:
-    """The content of `files.archives`."""
-    return "".join(f"{archive.path}\n" for archive in archives).encode()

@@ -1,24 +1,13 @@
 """The end of a run: manifest and SHA256SUMS, everything durable, one rename."""
 
-import hashlib
 import json
-import os
 from pathlib import Path
 
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.model import ArtifactFile, Manifest
-from hiveden_backup.host.disk.durable import translated, write_durably
+from hiveden_backup.host.disk.durable import digest, translated, write_durably
 from hiveden_backup.host.disk.repository import MANIFEST, SUMS, BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
-
-_CHUNK = 1 << 20
-
-
-def digest(path: Path) -> tuple[int, str]:
-    """A file's size and SHA-256."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256")
-        return os.fstat(file.fileno()).st_size, found.hexdigest()
 
 
 def artifact_file(path: Path, uncompressed_bytes: int) -> ArtifactFile:

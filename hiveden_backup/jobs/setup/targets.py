@@ -93,7 +93,7 @@ def _has(config: Config, source: PostgresSource, server: str, database: str, sai
     from hiveden_backup.core.postgres.values import select_databases  # noqa: PLC0415 - most requests need no server
     from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
     from hiveden_backup.host.postgres.inspect import inspect  # noqa: PLC0415 - as above
-    from hiveden_backup.jobs.run.dumps import endpoint_of  # noqa: PLC0415 - as above
+    from hiveden_backup.jobs.services.servers import endpoint_of  # noqa: PLC0415 - as above
 
     try:
         with ExitStack() as stack:

@@ -1,0 +1,34 @@
+"""Index files: how the records of a backup's index, and the lists that a pass works on, come off the disk."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hiveden_backup.core.backup.index import split_records
+from hiveden_backup.core.errors import CorruptError
+from hiveden_backup.core.model import Archive
+from hiveden_backup.host.disk import tar
+
+
+@contextmanager
+def records(index: Path | None) -> Iterator[Iterator[bytes]]:
+    """The records of a finished index; none without one. CorruptError when it cannot be decoded."""
+    if index is None:
+        yield iter(())
+        return
+    try:
+        with tar.decompressed(index) as stream:
+            yield split_records(tar.chunks(stream))
+    except ValueError as error:
+        raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
+
+
+def spooled(path: Path) -> Iterator[bytes]:
+    """The records of a working list that a run spooled uncompressed, as `records` yields them."""
+    with path.open("rb") as file:
+        yield from split_records(tar.chunks(file))
+
+
+def archive_lines(archives: Sequence[Archive]) -> bytes:
+    """The content of `files.archives`."""
+    return "".join(f"{archive.path}\n" for archive in archives).encode()
