@@ -159,7 +159,6 @@ def _path(site: Site, record: RunRecord, wanted: Wanted | None) -> str:
 
 
 def _artifact(row: catalog.Row) -> models.Artifact:
-    verified = catalog.verified_table(row.verified)
     return models.Artifact(
         path=row.path,
         filename=row.filename,
@@ -170,7 +169,7 @@ def _artifact(row: catalog.Row) -> models.Artifact:
         mtime=row.created.timestamp(),
         id=row.id,
         job=row.job,
-        verified=models.Verified(**verified) if verified is not None else None,
+        verified=models.Verified(at=iso(found.at), result=found.result) if (found := row.verified) else None,
     )
 
 

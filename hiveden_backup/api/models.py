@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from hiveden_backup.core.model import ArtifactType
+from hiveden_backup.core.model import ArtifactType, PruneResult, Result, Trigger, Verdict
+from hiveden_backup.jobs.backups.status import JobState
 
 _LONGEST = 4096
 
@@ -13,7 +14,7 @@ class Verified(BaseModel):
     """What the last verify of a backup found."""
 
     at: str
-    result: str
+    result: Verdict
 
 
 class Artifact(BaseModel):
@@ -111,8 +112,8 @@ class Status(BaseModel):
     """How a job is doing."""
 
     job: str
-    state: str
-    result: str | None
+    state: JobState
+    result: Result | None
     last_run: str | None
     last_success: str | None
     age_seconds: float | None
@@ -129,14 +130,14 @@ class Run(BaseModel):
     job: str | None = None
     started: str | None = None
     finished: str | None = None
-    result: str
+    result: Result
     exit_code: int | None = None
     error: str = ""
     backup: str | None = None
     bytes: int | None = None
     downtime_seconds: float | None = None
-    prune: str | None = None
-    trigger: str | None = None
+    prune: PruneResult | None = None
+    trigger: Trigger | None = None
     warnings: list[str] = []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import Request
 
-from hiveden_backup.core.model import Config
+from hiveden_backup.core.model import Config, Trigger
 from hiveden_backup.core.progress import Silence
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -47,7 +47,7 @@ class Site:
 
     def context(self, config: Config) -> Context:
         """What jobs need around them."""
-        return Context(config, self.state, self.now, self.zone, Silence(), trigger="api")
+        return Context(config, self.state, self.now, self.zone, Silence(), trigger=Trigger.API)
 
     def setting(self, config: Config) -> Setting:
         """What schedules depend on."""

@@ -14,8 +14,9 @@ from hiveden_backup.api.backups import ACCEPTED, configured, patience, run_and_a
 from hiveden_backup.api.site import Site, site_of
 from hiveden_backup.core.config.parse import retention_table
 from hiveden_backup.core.errors import NotFoundError
+from hiveden_backup.core.model import Result, Trigger
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso
-from hiveden_backup.host.state.records import Result, RunRecord
+from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.status import job_status
 from hiveden_backup.jobs.schedule import cron_rows as timetable
 from hiveden_backup.jobs.schedule.survey import idle_jobs
@@ -92,10 +93,10 @@ def show_run(run: str, site: Site = Depends(site_of)) -> models.Run:
     if acts.is_command_run(run):
         ended = acts.command_result(run)
         if ended is None:
-            return models.Run(id=run, result=Result.RUNNING, trigger="api")
+            return models.Run(id=run, result=Result.RUNNING, trigger=Trigger.API)
         result = Result.FAILED if ended.status else Result.SUCCESS
         error = _readable(ended.words) if ended.status else ""
-        return models.Run(id=run, result=result, exit_code=ended.status, error=error, trigger="api")
+        return models.Run(id=run, result=result, exit_code=ended.status, error=error, trigger=Trigger.API)
     named = acts.job_run_of(run)
     if named is None:
         raise NotFoundError("There is no such run", "", "See what there is at /runs")

@@ -17,9 +17,10 @@ from starlette.concurrency import run_in_threadpool
 from hiveden_backup.api.problems import ActError
 from hiveden_backup.api.site import Site
 from hiveden_backup.core.errors import BusyError, UnreachableError
+from hiveden_backup.core.model import Result
 from hiveden_backup.core.names import is_backup_id, is_job_name
 from hiveden_backup.core.schedule.units import service
-from hiveden_backup.host.state.records import Result, RunRecord
+from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.host.systemd import transient_units as transient
 
 _T = TypeVar("_T")

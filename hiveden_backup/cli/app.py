@@ -18,7 +18,7 @@ from hiveden_backup.cli.output import printable_lines
 from hiveden_backup.core.errors import BackupError, Interrupted
 
 if TYPE_CHECKING:
-    from hiveden_backup.core.model import Config
+    from hiveden_backup.core.model import Config, Trigger
     from hiveden_backup.host.disk.repository import BackupDirectory
     from hiveden_backup.host.state.records import Records
 
@@ -77,12 +77,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def trigger() -> str:
-    """What made this run: `timer` when systemd started us for one, `api` when told so, else `manual`."""
+def trigger() -> "Trigger":
+    """What made this run: a timer when systemd started us for one, else what we are told; by default a person."""
+    from hiveden_backup.core.model import Trigger
+
     if os.environ.get("TRIGGER_UNIT", "").endswith(".timer"):
-        return "timer"
+        return Trigger.TIMER
     told = os.environ.get("HIVEDEN_BACKUP_TRIGGER", "")
-    return told if told in ("api", "timer") else "manual"
+    return Trigger(told) if told in set(Trigger) else Trigger.MANUAL
 
 
 def _version(asked: bool) -> None:

@@ -155,11 +155,20 @@ class ArtifactFile:
     sha256: str
 
 
+class SourceKind(StrEnum):
+    """What an artifact's content was taken from."""
+
+    PATH = "path"
+    VOLUME = "volume"
+    CONTAINER = "container"
+    DSN = "dsn"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an artifact came from: kind `path`, `volume`, `container` or `dsn`; `path` where it has one."""
+    """Where an artifact came from; `path` where it has one."""
 
-    kind: str
+    kind: SourceKind
     name: str
     path: str = ""
 
@@ -264,6 +273,45 @@ class Manifest:
     def downtime_seconds(self) -> float:
         """The longest time that any container of the job was down."""
         return max((container.downtime_seconds for container in self.containers), default=0.0)
+
+
+# ---- a run ---------------------------------------------------------------------------------------------------------
+
+
+class Trigger(StrEnum):
+    """What made a run."""
+
+    MANUAL = "manual"
+    TIMER = "timer"
+    API = "api"
+
+
+class Result(StrEnum):
+    """How a run ended. `partial` is a published backup with something left to put right."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    BUSY = "busy"
+    INTERRUPTED = "interrupted"
+    KILLED = "killed"
+
+
+class PruneResult(StrEnum):
+    """What became of the prune at a run's end; one that made no backup has none."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Verdict(StrEnum):
+    """What verify says of a backup. `inconclusive` is one that cannot be decoded here: that is said, not remembered."""
+
+    OK = "ok"
+    CORRUPT = "corrupt"
+    INCONCLUSIVE = "inconclusive"
 
 
 # ---- what a check says ---------------------------------------------------------------------------------------------

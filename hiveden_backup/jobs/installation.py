@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
 
-from hiveden_backup.core.model import Config
+from hiveden_backup.core.model import Config, Trigger
 from hiveden_backup.core.progress import Progress
 from hiveden_backup.host.state.records import Records
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The surroundings of a job. `now` reads the clock; `trigger` is `manual`, `timer` or `api`.
+    """The surroundings of a job. `now` reads the clock.
 
     `invocation` is systemd's id of the unit's run that this is, "" outside of units.
     """
@@ -22,7 +22,7 @@ class Context:
     now: Callable[[], datetime]
     zone: tzinfo
     progress: Progress
-    trigger: str = "manual"
+    trigger: Trigger = Trigger.MANUAL
     invocation: str = ""
 
     @property

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.model import Result, Trigger
 from hiveden_backup.host.state import records as module
-from hiveden_backup.host.state.records import Records, Result, RunRecord
+from hiveden_backup.host.state.records import Records, RunRecord
 
 START = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 
@@ -28,7 +29,9 @@ def test_only_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_record_that_a_crash_cut_short_hides_no_other(tmp_path: Path) -> None:
     """Neither one that is empty yet, nor one that a torn disk gave back, nor what was never put in place."""
     records = Records(tmp_path)
-    whole = RunRecord("a", START, result=Result.FAILED, exit_code=69, error="x\ny", trigger="timer", warnings=("w",))
+    whole = RunRecord(
+        "a", START, result=Result.FAILED, exit_code=69, error="x\ny", trigger=Trigger.TIMER, warnings=("w",)
+    )
     path = records.begin(whole)
     records.write(path, whole)
     for number, content in enumerate([b"", b'{"job": "a", "sta', b"[]", b'{"job": "a"}', b"\xff"]):
@@ -39,12 +42,12 @@ def test_a_record_that_a_crash_cut_short_hides_no_other(tmp_path: Path) -> None:
 
 def test_a_run_that_ended_without_a_word_was_killed(tmp_path: Path) -> None:
     records = Records(tmp_path)
-    first = records.begin(RunRecord("a", START, trigger="api"))
+    first = records.begin(RunRecord("a", START, trigger=Trigger.API))
     current = records.begin(RunRecord("a", START + timedelta(hours=1)))
     records.mark_killed("a", START + timedelta(hours=2), current)
     found = dict(records.runs("a"))
     assert found[first] == replace(
-        RunRecord("a", START, trigger="api"),
+        RunRecord("a", START, trigger=Trigger.API),
         result=Result.KILLED,
         finished=START + timedelta(hours=2),
         error="The run was killed, or the machine went down.",

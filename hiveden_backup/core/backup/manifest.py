@@ -19,6 +19,7 @@ from hiveden_backup.core.model import (
     Root,
     Setting,
     Source,
+    SourceKind,
     StoppedContainer,
     Table,
 )
@@ -110,9 +111,13 @@ def _artifact(table: Mapping[str, Any]) -> Artifact:
         server=_text(table["server"]),
         files=tuple(_artifact_file(file) for file in table["files"]),
         entries=int(table["entries"]),
-        sources=_many(Source, table["sources"]),
+        sources=tuple(_source(row) for row in table["sources"]),
         database=_database(table) if kind is ArtifactType.DATABASE else None,
     )
+
+
+def _source(row: Mapping[str, Any]) -> Source:
+    return Source(SourceKind(row["kind"]), _text(row["name"]), _text(row["path"]))
 
 
 def _database(table: Mapping[str, Any]) -> DatabaseFacts:

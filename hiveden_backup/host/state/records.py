@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from hiveden_backup.core.errors import StorageError
+from hiveden_backup.core.model import PruneResult, Result, Trigger, Verdict
 from hiveden_backup.core.names import backup_id, from_iso, is_backup_id, iso, newest_first
 from hiveden_backup.host.disk.durable import make_directory, translated, write_durably
 
@@ -18,21 +18,9 @@ _KEPT_RUNS = 500
 _AHEAD = timedelta(minutes=1)  # records of runs within one second are named by the seconds after it
 
 
-class Result(StrEnum):
-    """How a run ended. `partial` is a published backup with something left to put right."""
-
-    RUNNING = "running"
-    SUCCESS = "success"
-    PARTIAL = "partial"
-    FAILED = "failed"
-    BUSY = "busy"
-    INTERRUPTED = "interrupted"
-    KILLED = "killed"
-
-
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run. `backup` is the id of what it published; `prune` is `done`, `failed` or `skipped`.
+    """One run. `backup` is the id of what it published.
 
     `invocation` is systemd's id of the unit's run, "" outside of units.
     """
@@ -46,18 +34,18 @@ class RunRecord:
     backup: str | None = None
     bytes: int = 0
     downtime_seconds: float = 0.0
-    prune: str = "skipped"
-    trigger: str = "manual"
+    prune: PruneResult = PruneResult.SKIPPED
+    trigger: Trigger = Trigger.MANUAL
     warnings: tuple[str, ...] = ()
     invocation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What verify found in a backup: `result` is `ok` or `corrupt`; `failed` are archives with a wrong digest."""
+    """What verify found in a backup; `failed` are archives with a wrong digest."""
 
     at: datetime
-    result: str
+    result: Verdict
     detail: str = ""
     failed: tuple[str, ...] = ()
 
@@ -128,7 +116,9 @@ class Records:
         """What the last verify of a backup found; None when there was none, or its record cannot be read."""
         table = _table(self.state / "verified" / job / f"{backup}.json")
         try:
-            return Verification(from_iso(table["at"]), table["result"], table["detail"], tuple(table["failed"]))
+            return Verification(
+                from_iso(table["at"]), Verdict(table["result"]), table["detail"], tuple(table["failed"])
+            )
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -175,6 +165,8 @@ def _run_record(path: Path) -> RunRecord | None:
         table["started"] = from_iso(table["started"])
         table["finished"] = from_iso(table["finished"]) if table["finished"] else None
         table["result"] = Result(table["result"])
+        table["prune"] = PruneResult(table["prune"])
+        table["trigger"] = Trigger(table["trigger"])
         table["warnings"] = tuple(table["warnings"])
         return RunRecord(**table)
     except (KeyError, TypeError, ValueError):

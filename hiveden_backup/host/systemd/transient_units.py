@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hiveden_backup.core.errors import StorageError, UnreachableError
+from hiveden_backup.core.model import Trigger
 from hiveden_backup.host.disk.durable import translated, write_durably
 from hiveden_backup.host.process import Command, ProcessError, find_program, run
 
@@ -83,7 +84,7 @@ def told(runtime: Path | None, job: str) -> Iterator[None]:
     note = runtime / f"{job}.env" if runtime is not None else None
     if note is not None:
         with translated(f"writing {note}", unwritable=StorageError):
-            write_durably(note, b"HIVEDEN_BACKUP_TRIGGER=api\n")
+            write_durably(note, f"HIVEDEN_BACKUP_TRIGGER={Trigger.API}\n".encode())
     try:
         yield
     finally:

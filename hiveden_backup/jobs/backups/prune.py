@@ -6,7 +6,7 @@ from typing import Any
 
 from hiveden_backup.core.backup.retention import Decision, decide
 from hiveden_backup.core.errors import CorruptError
-from hiveden_backup.core.model import Retention
+from hiveden_backup.core.model import Retention, Verdict
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
@@ -49,7 +49,7 @@ def _is_good(directory: BackupDirectory, records: Records, job: str, backup: str
     except CorruptError:
         return False
     found = records.verification(job, backup)
-    return found is None or found.result != "corrupt"
+    return found is None or found.result is not Verdict.CORRUPT
 
 
 def prune(

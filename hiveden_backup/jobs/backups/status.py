@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from hiveden_backup.core.errors import BackupError, BusyError
-from hiveden_backup.core.model import Job
+from hiveden_backup.core.model import Job, Result, Verdict
 from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.state.locks import job_lock
-from hiveden_backup.host.state.records import Result, RunRecord, Verification
+from hiveden_backup.host.state.records import RunRecord, Verification
 from hiveden_backup.host.systemd.unit_files import timer_since
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
 from hiveden_backup.jobs.installation import Context
@@ -21,13 +22,23 @@ _ELAPSES = 8
 _NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
 
 
+class JobState(StrEnum):
+    """How a job is doing. `never` is one without a backup that is not overdue yet."""
+
+    OK = "ok"
+    RUNNING = "running"
+    FAILED = "failed"
+    OVERDUE = "overdue"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """One job. `state` is `ok`, `running`, `failed`, `overdue` or `never`; sizes and times are of the newest backup."""
+    """One job; sizes and times are of the newest backup."""
 
     job: str
-    state: str
-    result: str | None
+    state: JobState
+    result: Result | None
     last_run: datetime | None
     last_success: datetime | None
     age_seconds: float | None
@@ -40,7 +51,7 @@ class JobStatus:
     @property
     def needs_attention(self) -> bool:
         """Whether `status` ends with 1 for it."""
-        return self.state in {"failed", "overdue"}
+        return self.state in (JobState.FAILED, JobState.OVERDUE)
 
     def table(self) -> dict[str, Any]:
         """The row as `status --json` prints it."""
@@ -79,8 +90,8 @@ def job_status(context: Context, job: Job, *, idle: bool = False) -> JobStatus:
     age = (context.now() - success).total_seconds() if success is not None else None
     status = JobStatus(
         job=job.name,
-        state="ok",
-        result=last.result.value if last is not None else None,
+        state=JobState.OK,
+        result=last.result if last is not None else None,
         last_run=last.started if last is not None else None,
         last_success=success,
         age_seconds=age,
@@ -95,18 +106,18 @@ def job_status(context: Context, job: Job, *, idle: bool = False) -> JobStatus:
 
 def _state(
     context: Context, job: Job, status: JobStatus, last: RunRecord | None, interval: float | None, *, trouble: bool
-) -> str:
+) -> JobState:
     if last is not None and last.result is Result.RUNNING:
-        return "running"
+        return JobState.RUNNING
     if trouble or (last is not None and last.result is not Result.SUCCESS):
-        return "failed"
-    if status.verified is not None and status.verified.result != "ok":
-        return "failed"
+        return JobState.FAILED
+    if status.verified is not None and status.verified.result is not Verdict.OK:
+        return JobState.FAILED
     limit = job.max_age if job.max_age is not None else (2 * interval if interval is not None else None)
     since = status.last_success or _first_known(context, job)
     if limit is not None and since is not None and context.now() - since > timedelta(seconds=limit):
-        return "overdue"
-    return "ok" if status.last_success is not None else "never"
+        return JobState.OVERDUE
+    return JobState.OK if status.last_success is not None else JobState.NEVER
 
 
 def _first_known(context: Context, job: Job) -> datetime | None:

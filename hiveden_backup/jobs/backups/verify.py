@@ -13,7 +13,7 @@ from hiveden_backup.core.backup.index import Record
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
 from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
-from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest
+from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Verdict
 from hiveden_backup.core.postgres.values import choose_restore_tool, major_of
 from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
@@ -57,10 +57,10 @@ class Verifier:
             self._verify(backup, failed)
         except CorruptError as error:
             self.records.put_verification(
-                backup.job, backup.id, Verification(now, "corrupt", str(error), tuple(sorted(failed)))
+                backup.job, backup.id, Verification(now, Verdict.CORRUPT, str(error), tuple(sorted(failed)))
             )
             raise
-        self.records.put_verification(backup.job, backup.id, Verification(now, "ok"))
+        self.records.put_verification(backup.job, backup.id, Verification(now, Verdict.OK))
 
     def _verify(self, backup: Backup, failed: set[str]) -> None:
         """Put into `failed` the archives that are not what they were. All are read, whatever else is wrong."""

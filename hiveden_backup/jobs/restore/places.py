@@ -10,7 +10,7 @@ from hiveden_backup.core.config.rules import absolute_path
 from hiveden_backup.core.docker.containers import Container, Volume
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
-from hiveden_backup.core.model import ArtifactType, Manifest, Source
+from hiveden_backup.core.model import ArtifactType, Manifest, Source, SourceKind
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk import mounts
@@ -134,7 +134,7 @@ def find_places(
     `kept_out` are the backup and the state directory.
     """
     files = Files(exclude, kept_out)
-    volumes = {source.path: source.name for source in sources_of(manifest) if source.kind == "volume"}
+    volumes = {source.path: source.name for source in sources_of(manifest) if source.kind is SourceKind.VOLUME}
     for root in manifest.roots:
         if absolute_path(root.path) is not None:
             raise CorruptError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.globs import real_patterns
-from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job, Manifest, PostgresSource
+from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job, Manifest, PostgresSource, SourceKind
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, major_of
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -149,7 +149,7 @@ def planned(
 
 
 def _find_docker(context: Context, plan: Plan, stack: ExitStack) -> None:
-    volumes = any(source.kind == "volume" for source in replacing.sources_of(plan.manifest))
+    volumes = any(source.kind is SourceKind.VOLUME for source in replacing.sources_of(plan.manifest))
     if plan.job.containers or volumes or docker_may_be_there(context.config.docker):
         try:
             plan.docker = stack.enter_context(connect(context.config.docker))
@@ -197,7 +197,7 @@ def _find_database(context: Context, plan: Plan, artifact: Artifact, stack: Exit
 
 def _is_absent(plan: Plan, artifact: Artifact) -> bool:
     """Whether a database cannot be restored because the container of its server is not on this machine."""
-    names = [source.name for source in artifact.sources if source.kind == "container"]
+    names = [source.name for source in artifact.sources if source.kind is SourceKind.CONTAINER]
     return bool(names) and (plan.docker is None or bool(existing(plan.docker, names)[1]))
 
 

@@ -11,7 +11,7 @@ from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.globs import real_patterns
-from hiveden_backup.core.model import Source, Status
+from hiveden_backup.core.model import Source, SourceKind, Status
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.conninfo import server_names
 from hiveden_backup.core.schedule.expression import to_calendars
@@ -102,7 +102,7 @@ def check_trees(plan: Plan, context: Context) -> None:
     sources: list[Source] = []
     for path in job.paths:
         with plan.findings.check("path"):
-            sources.append(Source("path", path, _existing(path)))
+            sources.append(Source(SourceKind.PATH, path, _existing(path)))
     for name in job.volumes if plan.docker is not None else ():
         with plan.findings.check("volume"):
             volume = plan.docker.volume(name) if plan.docker is not None else None
@@ -114,7 +114,7 @@ def check_trees(plan: Plan, context: Context) -> None:
                     f"It stands for {volume.options[_DEVICE_OPTION]}, so after the stop its directory is empty",
                     "Back up what it stands for by `paths` instead",
                 )
-            sources.append(Source("volume", name, _existing(volume.mountpoint)))
+            sources.append(Source(SourceKind.VOLUME, name, _existing(volume.mountpoint)))
     if not sources:
         return
     plan.sources = tuple(sources)

@@ -8,12 +8,12 @@ from pathlib import Path
 import structlog
 
 from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, StorageError, common_exit_code
-from hiveden_backup.core.model import Job
+from hiveden_backup.core.model import Job, PruneResult, Result
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.state.locks import job_lock
-from hiveden_backup.host.state.records import Result, RunRecord
+from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import backup_size
 from hiveden_backup.jobs.backups.prune import prune
 from hiveden_backup.jobs.installation import Context
@@ -142,18 +142,18 @@ def _tidy(context: Context, job: Job) -> None:
         log.warning(str(error), job=job.name)
 
 
-def _prune(context: Context, job: Job, problems: list[BackupError]) -> str:
-    """`done` or `failed`: a finished backup stays finished."""
+def _prune(context: Context, job: Job, problems: list[BackupError]) -> PruneResult:
+    """Whatever becomes of it, a finished backup stays finished."""
     try:
         directory = BackupDirectory.open(Path(context.config.directory))
         pruned = prune(directory, context.records, job.name, policy=job.retention, now=context.now(), zone=context.zone)
     except BackupError as error:
         problems.append(error)
-        return "failed"
+        return PruneResult.FAILED
     gone = sum(not decision.keep for decision in pruned.decisions)
     if gone or pruned.archives:
         log.info(f"Pruned {gone} backups and {len(pruned.archives)} archives", job=job.name, kind="pruned")
-    return "done"
+    return PruneResult.DONE
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
-from hiveden_backup.core.model import Finding, Job, PostgresSource, Source, Status
+from hiveden_backup.core.model import Finding, Job, PostgresSource, Source, SourceKind, Status
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.jobs.run.passes import Look, State, Trees
@@ -88,8 +88,8 @@ class Server:
     def artifact_source(self) -> Source:
         """Where its artifacts come from."""
         if self.source.container is not None:
-            return Source("container", self.source.container)
-        return Source("dsn", self.endpoint.name, self.endpoint.place)
+            return Source(SourceKind.CONTAINER, self.source.container)
+        return Source(SourceKind.DSN, self.endpoint.name, self.endpoint.place)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,6 +27,23 @@ DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
 _NEXT = 3
 _YEAR_DAYS = 370
 _SECOND = timedelta(seconds=1)
+
+
+class Drift(StrEnum):
+    """How a job's installed units differ from the configuration."""
+
+    MISSING = "missing"  # a unit is not there
+    EDITED = "edited"  # it is not as it was written, or somebody has added to its timer
+    STALE = "stale"  # it is as it was written, but the configuration has changed
+    STOPPED = "stopped"  # its timer is not active, or not enabled
+
+
+_SAID = {
+    Drift.MISSING: "its units are not installed, so systemd does not start it as configured",
+    Drift.EDITED: "its units were edited since they were installed",
+    Drift.STALE: "its units are those of an older configuration",
+    Drift.STOPPED: "its timer is stopped or disabled, so nothing starts the job",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +108,19 @@ class Survey:
             )
         )
 
-    def drift(self, job: str) -> str | None:
-        """How the job's installed units differ from the configuration, None when they do not.
-
-        `missing`: a unit is not there; `edited`: it is not as it was written, or somebody has added to its timer;
-        `stale`: it is, but the configuration has changed; `stopped`: its timer is not active, or not enabled.
-        """
+    def drift(self, job: str) -> Drift | None:
+        """How the job's installed units differ from the configuration, None when they do not."""
         own = {path for path in (*self.wanted, *self.installed) if units.job_of(path) in ("", job)}
         if any(path not in self.installed for path in own & self.wanted.keys()):
-            return "missing"
+            return Drift.MISSING
         differing = [path for path in own & self.installed.keys() if self.installed[path] != self.wanted.get(path)]
         if self.added_to(job) or any(
             digest(self.installed[path]) not in self.written.digests.get(path, ()) for path in differing
         ):
-            return "edited"
+            return Drift.EDITED
         if differing:
-            return "stale"
-        return "stopped" if units.timer(job) in self.idle else None
+            return Drift.STALE
+        return Drift.STOPPED if units.timer(job) in self.idle else None
 
     def added_to(self, job: str) -> tuple[str, ...]:
         """The files by which somebody has added to the job's timer. They are not ours, and stay."""
@@ -248,15 +262,10 @@ def _has_timers(setting: Setting) -> bool:
     return systemd.running() and (own or bool(setting.files.written().digests))
 
 
-def _timer_finding(found: Survey, job: Job, drift: str | None) -> Finding:
+def _timer_finding(found: Survey, job: Job, drift: Drift | None) -> Finding:
     if drift is None:
         return Finding(job.name, "timer", Status.OK, f"{units.timer(job.name)} is as configured")
-    message = {
-        "missing": "its units are not installed, so systemd does not start it as configured",
-        "edited": "its units were edited since they were installed",
-        "stale": "its units are those of an older configuration",
-        "stopped": "its timer is stopped or disabled, so nothing starts the job",
-    }[drift]
+    message = _SAID[drift]
     hint = "Install them: hiveden-backup schedule apply"
     if added := found.added_to(job.name):
         message = f"settings in {', '.join(added)} are added to its timer"
@@ -277,7 +286,7 @@ class Row:
     timezone: str
     next: tuple[datetime, ...]
     last_trigger: datetime | None
-    drift: str | None
+    drift: Drift | None
 
     def table(self) -> dict[str, Any]:
         """The row as `schedule show --json` prints it."""
