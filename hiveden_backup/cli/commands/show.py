@@ -151,7 +151,7 @@ def verify(
 
     Exit 65 when something is damaged; the error names it.
     """
-    from hiveden_backup.cli.running import context
+    from hiveden_backup.cli.commands.run import context
     from hiveden_backup.jobs.backups import catalog
     from hiveden_backup.jobs.backups.verify import Verifier
 

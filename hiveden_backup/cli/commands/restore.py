@@ -7,7 +7,7 @@ import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command, options, report, state_directory
-from hiveden_backup.cli.backups import BACKUP
+from hiveden_backup.cli.commands.show import BACKUP
 from hiveden_backup.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
 
 
 def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
-    from hiveden_backup.cli.running import context
+    from hiveden_backup.cli.commands.run import context
     from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore.files import refuse_inside, restore_files
 
@@ -81,7 +81,7 @@ def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool)
 
 
 def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
-    from hiveden_backup.cli.running import context
+    from hiveden_backup.cli.commands.run import context
     from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore.database import restore_as
 
@@ -97,7 +97,7 @@ def _restore_database(found: "Backup", database: str, server: Optional[str], new
 def _restore_in_place(
     found: "Backup", database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
 ) -> None:
-    from hiveden_backup.cli.running import context
+    from hiveden_backup.cli.commands.run import context
     from hiveden_backup.core.restore_record import Phase
     from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore.in_place import restore_in_place
@@ -132,7 +132,7 @@ def undo(
     as_json: bool = _JSON,
 ) -> None:
     """Reverse the last in-place restore of a job."""
-    from hiveden_backup.cli.running import context
+    from hiveden_backup.cli.commands.run import context
     from hiveden_backup.core.restore_record import Phase
     from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore import undo as undoing
