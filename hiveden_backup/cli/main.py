@@ -1,14 +1,31 @@
 """The entry point: collects the commands."""
 
-import hiveden_backup.cli.commands.config
-import hiveden_backup.cli.commands.restore
-import hiveden_backup.cli.commands.run
-import hiveden_backup.cli.commands.schedule
-import hiveden_backup.cli.commands.serve
-import hiveden_backup.cli.commands.show
-import hiveden_backup.cli.commands.words  # noqa: F401 - importing them registers their commands
+from importlib import import_module
+
 from hiveden_backup.cli import stderr
 from hiveden_backup.cli.app import run
+
+_COMMANDS = (
+    "list",
+    "show",
+    "diff",
+    "verify",
+    "delete",
+    "restore",
+    "undo",
+    "run",
+    "check",
+    "prune",
+    "recover",
+    "status",
+    "serve",
+    "init",
+    "schedule",
+    "config",
+    "words",
+)
+for _name in _COMMANDS:  # importing one registers it
+    import_module(f"hiveden_backup.cli.commands.{_name}")
 
 
 def main() -> None:

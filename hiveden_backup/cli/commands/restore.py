@@ -1,21 +1,19 @@
-"""Commands that bring something back: restore and undo."""
+"""`restore`: files and databases back, beside what is there or in its place."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
 from hiveden_backup.cli import output
-from hiveden_backup.cli.app import command, options, report, state_directory
-from hiveden_backup.cli.commands.show import BACKUP
+from hiveden_backup.cli.app import command, options, state_directory
+from hiveden_backup.cli.in_place import finish, heal, moment, preview
+from hiveden_backup.cli.parameters import BACKUP, JSON
+from hiveden_backup.cli.surroundings import context
 from hiveden_backup.core.errors import UsageError
 
 if TYPE_CHECKING:
     from hiveden_backup.jobs.backups.catalog import Backup
-    from hiveden_backup.jobs.installation import Context
-    from hiveden_backup.jobs.restore.in_place import Done
-
-_JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
 @command("restore")
@@ -34,7 +32,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     server: Optional[str] = typer.Option(None, "--server", help="Of this server, where several have it.", metavar="S"),
     new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),
     yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would be replaced is printed."),
-    as_json: bool = _JSON,
+    as_json: bool = JSON,
 ) -> None:
     """Get files and databases back, beside what is there or in its place.
 
@@ -61,7 +59,6 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
 
 
 def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
-    from hiveden_backup.cli.commands.run import context
     from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore.files import refuse_inside, restore_files
 
@@ -81,7 +78,6 @@ def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool)
 
 
 def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
-    from hiveden_backup.cli.commands.run import context
     from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore.database import restore_as
 
@@ -97,7 +93,6 @@ def _restore_database(found: "Backup", database: str, server: Optional[str], new
 def _restore_in_place(
     found: "Backup", database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
 ) -> None:
-    from hiveden_backup.cli.commands.run import context
     from hiveden_backup.core.restore_record import Phase
     from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore.in_place import restore_in_place
@@ -108,9 +103,9 @@ def _restore_in_place(
         if not yes:
             with planned(surroundings, directory, found, database, server) as plan:
                 table = plan.table()
-            _preview(table, _replaced, as_json=as_json)
+            preview(table, _replaced, as_json=as_json)
         with job_lock(state_directory(), found.job):
-            for act in _heal(surroundings, found.job):
+            for act in heal(surroundings, found.job):
                 if (act.phase, act.backup, act.database) == (Phase.DONE, found.id, database or ""):
                     return  # this restore, which was broken off
             with planned(surroundings, directory, found, database, server) as plan:
@@ -122,72 +117,11 @@ def _restore_in_place(
         what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
         typer.echo(f"Restored {found} in place: {', '.join(map(output.printable, what))}.")
         typer.echo(f"What was there is kept for {output.span(done.act.keep)}: hiveden-backup undo {found.job} --yes")
-    _finish(done)
-
-
-@command("undo")
-def undo(
-    job: str = typer.Argument(..., metavar="JOB", help="A job's name."),
-    yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would come back is printed."),
-    as_json: bool = _JSON,
-) -> None:
-    """Reverse the last in-place restore of a job."""
-    from hiveden_backup.cli.commands.run import context
-    from hiveden_backup.core.restore_record import Phase
-    from hiveden_backup.host.state.locks import job_lock
-    from hiveden_backup.jobs.restore import undo as undoing
-
-    with context(options.load()) as surroundings:
-        if not yes:
-            with undoing.planned(surroundings, job) as plan:
-                table = plan.table()
-            _preview(table, _put_back, as_json=as_json)
-        with job_lock(state_directory(), job):
-            if any(act.phase is Phase.UNDONE for act in _heal(surroundings, job)):
-                return  # this undo, which was broken off
-            with undoing.planned(surroundings, job) as plan:
-                table = plan.table()
-                done = undoing.undo(surroundings, plan)
-    if as_json:
-        output.print_json(table)
-    else:
-        what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
-        typer.echo(f"Back as before the restore of {job}/{done.act.backup}: {', '.join(map(output.printable, what))}.")
-    _finish(done)
-
-
-def _heal(surroundings: "Context", job: str) -> "List[Any]":  # noqa: UP006
-    """Finish what was broken off, and start what it left stopped; the acts that were finished."""
-    from hiveden_backup.core.restore_record import Phase
-    from hiveden_backup.jobs.recovery.heal import settle
-
-    settled = settle(surroundings, job)
-    for each in settled.acts:
-        how = {Phase.DONE: "is finished now", Phase.UNDONE: "is reversed now"}.get(each.phase, "was taken back")
-        typer.echo(f"The in-place restore of {job}/{each.backup} that was broken off {how}.")
-    for error in settled.problems:
-        report(error)
-    return list(settled.acts)
-
-
-def _finish(done: "Done") -> None:
-    for problem in done.problems:
-        report(problem)
-    raise typer.Exit(1 if done.problems else 0)
-
-
-def _preview(table: "dict[str, Any]", lines: "Callable[[dict[str, Any]], List[str]]", *, as_json: bool) -> None:  # noqa: UP006
-    """What would be done, on stdout; then the error that it was not."""
-    if as_json:
-        output.print_json(table)
-    else:
-        for line in lines(table):
-            typer.echo(output.printable(line))
-    raise UsageError("Nothing was changed", "", "Give --yes to do it")
+    finish(done)
 
 
 def _replaced(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
-    lines = [f"{table['job']}/{table['id']} of {_moment(table['created'])} would replace:"]
+    lines = [f"{table['job']}/{table['id']} of {moment(table['created'])} would replace:"]
     for each in table["files"]:
         what = f"the volume {each['volume']}" if each["volume"] else each["path"]
         then = f"{output.count(each['then']['paths'], 'path')}, {output.size(each['then']['bytes'])}"
@@ -207,26 +141,10 @@ def _replaced(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
 def _files_now(now: "Optional[dict[str, Any]]") -> str:
     if now is None:
         return "nothing"
-    return f"{output.count(now['paths'], 'path')}, {output.size(now['bytes'])}, changed {_moment(now['changed'])}"
+    return f"{output.count(now['paths'], 'path')}, {output.size(now['bytes'])}, changed {moment(now['changed'])}"
 
 
 def _database_now(now: "Optional[dict[str, Any]]") -> str:
     if now is None:
         return "nothing"
     return output.size(now["bytes"]) if now["bytes"] is not None else "of unknown size"
-
-
-def _put_back(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
-    lines = [f"The restore of {table['job']}/{table['id']}, made {_moment(table['restored'])}, would be reversed:"]
-    lines.extend(f"  {path}" for path in table["files"])
-    for each in table["databases"]:
-        kept = f"comes back from {each['kept']}" if each["kept"] else "goes: there was none before"
-        lines.append(f"  the database {each['database']} on {each['server']} {kept}")
-    lines.extend(f"  stopped meanwhile: {name}" for name in table["containers"])
-    return lines
-
-
-def _moment(text: str) -> str:
-    from hiveden_backup.core.names import from_iso
-
-    return output.moment(from_iso(text))

@@ -6,12 +6,12 @@ import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import app, command, now, options, state_directory
+from hiveden_backup.cli.parameters import JSON
 
 if TYPE_CHECKING:
     from hiveden_backup.core.schedule.units import Changes
     from hiveden_backup.jobs.schedule.survey import Setting
 
-_JSON = typer.Option(False, "--json", help="Print JSON.")
 _JOB = typer.Argument(..., metavar="JOB")
 _schedule = typer.Typer(
     name="schedule", help="Start jobs by timers of systemd.", no_args_is_help=True, rich_markup_mode=None
@@ -30,7 +30,7 @@ def _setting() -> "Setting":
 
 
 @command("show", group=_schedule)
-def show(as_json: bool = _JSON) -> None:
+def show(as_json: bool = JSON) -> None:
     """Each job's schedule, when it elapses next, and whether the installed timer differs."""
     from hiveden_backup.jobs.schedule import survey as schedule
 
@@ -60,7 +60,7 @@ def show(as_json: bool = _JSON) -> None:
 @command("apply", group=_schedule)
 def apply(
     dry_run: bool = typer.Option(False, "--dry-run", help="Print how the units would change; change nothing."),
-    as_json: bool = _JSON,
+    as_json: bool = JSON,
 ) -> None:
     """Install the timers that the configuration asks for."""
     from hiveden_backup.jobs.schedule.apply import apply as install
@@ -83,7 +83,7 @@ def apply(
 def set_schedule(
     job: str = _JOB,
     expression: str = typer.Argument(..., metavar="EXPR", help="A systemd calendar, or five cron fields."),
-    as_json: bool = _JSON,
+    as_json: bool = JSON,
 ) -> None:
     """Write a job's schedule to the managed drop-in, and apply."""
     from hiveden_backup.jobs.schedule.apply import set_schedule as reschedule
@@ -92,7 +92,7 @@ def set_schedule(
 
 
 @command("unset", group=_schedule)
-def unset(job: str = _JOB, as_json: bool = _JSON) -> None:
+def unset(job: str = _JOB, as_json: bool = JSON) -> None:
     """Let a job run only when told to, and apply."""
     from hiveden_backup.jobs.schedule.apply import unset_schedule
 
@@ -100,7 +100,7 @@ def unset(job: str = _JOB, as_json: bool = _JSON) -> None:
 
 
 @command("remove", group=_schedule)
-def remove(as_json: bool = _JSON) -> None:
+def remove(as_json: bool = JSON) -> None:
     """Take all timers and other units away again.
 
     The configuration stays as it is; `apply` installs them anew.

@@ -1,0 +1,50 @@
+"""`check`: everything that a run needs, looked at."""
+
+from typing import List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, now, options, state_directory
+from hiveden_backup.cli.parameters import JOBS, JSON
+from hiveden_backup.cli.surroundings import chosen, context
+
+
+@command("check")
+def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # noqa: UP006
+    """Look at everything that a run needs.
+
+    Nothing is changed. Exit 1 if anything would prevent a run.
+    """
+    from hiveden_backup.core.model import Status
+    from hiveden_backup.jobs.run.validate import validate
+    from hiveden_backup.jobs.schedule.survey import Setting, timer_findings
+
+    config = options.load()
+    with context(config) as surroundings:
+        asked = chosen(config, jobs or [])
+        findings = [finding for job in asked for finding in validate(surroundings, job)]
+    findings += timer_findings(Setting(config, options.config, state_directory(), now), asked)
+    if as_json:
+        output.print_json(
+            [
+                {
+                    "job": each.job,
+                    "name": each.name,
+                    "status": each.status.value,
+                    "message": each.message,
+                    "hint": each.hint,
+                }
+                for each in findings
+            ]
+        )
+    else:
+        colours = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
+        for each in findings:
+            typer.echo(
+                f"{output.coloured(f'{each.status.value:4}', colours[each.status])}  {each.job}: {each.name}: "
+                f"{output.printable(each.message)}"
+            )
+            if each.hint and each.status is not Status.OK:
+                typer.echo(f"      {output.printable(each.hint)}")
+    raise typer.Exit(1 if any(each.status is Status.FAIL for each in findings) else 0)

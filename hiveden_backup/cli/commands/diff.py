@@ -1,0 +1,28 @@
+"""`diff`: the paths that differ between two backups."""
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, options
+from hiveden_backup.cli.parameters import BACKUP, JSON
+
+
+@command("diff")
+def diff(older: str = BACKUP, newer: str = BACKUP, as_json: bool = JSON) -> None:
+    """List the paths that differ between two backups.
+
+    Both are of one job: + added, ~ changed, - removed.
+    """
+    from hiveden_backup.jobs.backups import catalog
+
+    directory = options.directory()
+    found = catalog.diff(directory, catalog.resolve(directory, older), catalog.resolve(directory, newer))
+    signs = {"added": ("+", found.added), "changed": ("~", found.changed), "removed": ("-", found.removed)}
+    if as_json:
+        output.print_json({name: [catalog.show_path(path) for path in paths] for name, (_, paths) in signs.items()})
+        return
+    if not any(paths for _, paths in signs.values()):
+        typer.echo("No difference.")
+    for sign, paths in signs.values():
+        for path in paths:
+            typer.echo(f"{sign} {output.printable(catalog.show_path(path))}")

@@ -1,0 +1,48 @@
+"""`list`: the artifacts of finished backups."""
+
+from typing import Optional
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, options, report
+from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.core.errors import common_exit_code
+from hiveden_backup.core.model import ArtifactType
+
+
+@command("list")
+def list_backups(
+    job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only this job's."),
+    kind: Optional[ArtifactType] = typer.Option(None, "--type", help="Only artifacts of this type."),
+    target: Optional[str] = typer.Option(None, "--target", help="Only this database's or application's."),
+    as_json: bool = JSON,
+) -> None:
+    """List the artifacts of finished backups, newest first."""
+    from hiveden_backup.jobs.backups import catalog
+
+    rows, damaged = catalog.rows(options.directory(), options.records(), job=job, kind=kind, target=target)
+    if as_json:
+        output.print_json([row.table() for row in rows])
+    elif rows:
+        head = ("BACKUP", "CREATED", "JOB", "TYPE", "TARGET", "SERVER", "ADDED", "DOWNTIME", "VERIFIED")
+        cells = [
+            (
+                row.id,
+                output.moment(row.created),
+                row.job,
+                row.type.value,
+                row.target,
+                row.server or "-",
+                output.size(row.size),
+                output.span(row.downtime_seconds) if row.downtime_seconds else "-",
+                row.verified.result if row.verified else "-",
+            )
+            for row in rows
+        ]
+        output.print_table(head, cells, right=(6,))
+    else:
+        typer.echo("There are no backups yet." if not (job or kind or target) else "No backup fits.")
+    for error in damaged:
+        report(error)
+    raise typer.Exit(common_exit_code(error.exit_code for error in damaged))

@@ -1,0 +1,45 @@
+"""`status`: how each job is doing."""
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, now, options, state_directory
+from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.cli.surroundings import context
+
+
+@command("status")
+def status(as_json: bool = JSON) -> None:
+    """How each job is doing; exit 1 if anything failed or is overdue."""
+    from hiveden_backup.jobs.backups.status import job_status
+    from hiveden_backup.jobs.schedule.survey import Setting, idle_jobs
+
+    config = options.load()
+    idle = idle_jobs(Setting(config, options.config, state_directory(), now))
+    with context(config) as surroundings:
+        rows = [job_status(surroundings, job, idle=job.name in idle) for job in config.jobs.values()]
+    if as_json:
+        output.print_json([row.table() for row in rows])
+    else:
+        colours = {"ok": "green", "running": "green", "never": "yellow"}
+        head = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "SIZE", "DOWNTIME", "NEXT RUN", "VERIFIED")
+        cells = [
+            (
+                row.job,
+                row.state,
+                output.moment(row.last_run) if row.last_run else "-",
+                f"{output.span(row.age_seconds)} ago" if row.age_seconds is not None else "-",
+                output.size(row.size) if row.size is not None else "-",
+                output.span(row.downtime_seconds) if row.downtime_seconds else "-",
+                output.moment(row.next_run) if row.next_run else "-",
+                f"{row.verified.result} {output.moment(row.verified.at)}" if row.verified else "-",
+            )
+            for row in rows
+        ]
+        output.print_table(head, cells)
+        for row in rows:
+            if row.error:
+                typer.echo(
+                    output.coloured(output.printable_lines(f"{row.job}: {row.error}"), colours.get(row.state, "red"))
+                )
+    raise typer.Exit(1 if any(row.needs_attention for row in rows) else 0)

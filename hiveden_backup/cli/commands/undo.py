@@ -1,0 +1,51 @@
+"""`undo`: an in-place restore reversed."""
+
+from typing import Any, List  # noqa: UP035 - typer 0.7 reads annotations of its own time
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, options, state_directory
+from hiveden_backup.cli.in_place import finish, heal, moment, preview
+from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.cli.surroundings import context
+
+
+@command("undo")
+def undo(
+    job: str = typer.Argument(..., metavar="JOB", help="A job's name."),
+    yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would come back is printed."),
+    as_json: bool = JSON,
+) -> None:
+    """Reverse the last in-place restore of a job."""
+    from hiveden_backup.core.restore_record import Phase
+    from hiveden_backup.host.state.locks import job_lock
+    from hiveden_backup.jobs.restore import undo as undoing
+
+    with context(options.load()) as surroundings:
+        if not yes:
+            with undoing.planned(surroundings, job) as plan:
+                table = plan.table()
+            preview(table, _put_back, as_json=as_json)
+        with job_lock(state_directory(), job):
+            if any(act.phase is Phase.UNDONE for act in heal(surroundings, job)):
+                return  # this undo, which was broken off
+            with undoing.planned(surroundings, job) as plan:
+                table = plan.table()
+                done = undoing.undo(surroundings, plan)
+    if as_json:
+        output.print_json(table)
+    else:
+        what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
+        typer.echo(f"Back as before the restore of {job}/{done.act.backup}: {', '.join(map(output.printable, what))}.")
+    finish(done)
+
+
+def _put_back(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
+    lines = [f"The restore of {table['job']}/{table['id']}, made {moment(table['restored'])}, would be reversed:"]
+    lines.extend(f"  {path}" for path in table["files"])
+    for each in table["databases"]:
+        kept = f"comes back from {each['kept']}" if each["kept"] else "goes: there was none before"
+        lines.append(f"  the database {each['database']} on {each['server']} {kept}")
+    lines.extend(f"  stopped meanwhile: {name}" for name in table["containers"])
+    return lines

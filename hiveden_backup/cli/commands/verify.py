@@ -1,0 +1,74 @@
+"""`verify`: whether backups are still what was written."""
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+
+import typer
+
+from hiveden_backup.cli import output
+from hiveden_backup.cli.app import command, now, options, report, state_directory
+from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
+from hiveden_backup.cli.surroundings import context
+from hiveden_backup.core.errors import BackupError, UsageError, common_exit_code
+
+if TYPE_CHECKING:
+    from hiveden_backup.jobs.backups.catalog import Backup
+
+
+@command("verify")
+def verify(
+    backups: Optional[List[str]] = typer.Argument(None, help=BACKUP_MEANING),  # noqa: UP006
+    all_backups: bool = typer.Option(False, "--all", help="Verify every backup."),
+    as_json: bool = JSON,
+) -> None:
+    """Check digests and decode everything.
+
+    Exit 65 when something is damaged; the error names it.
+    """
+    from hiveden_backup.jobs.backups import catalog
+    from hiveden_backup.jobs.backups.verify import Verifier
+
+    if bool(backups) == all_backups:
+        raise UsageError("Say which backups to verify", "", "Name them, or give --all")
+    directory = options.directory()
+    chosen = (
+        [catalog.Backup(job, each) for job in directory.jobs() for each in directory.backups(job)]
+        if all_backups
+        else [catalog.resolve(directory, text) for text in backups or []]
+    )
+    if not chosen and not as_json:
+        typer.echo("There are no backups yet.")
+    rows, codes = [], []
+    with context(options.load()) as surroundings, ExitStack() as stack:
+        surroundings.progress.begin("verify")
+        verifier = stack.enter_context(Verifier(directory, options.records(), surroundings.progress.advance))
+        for each in chosen:
+            error = _verified(verifier, each)
+            codes.append(error.exit_code if error is not None else 0)
+            rows.append(
+                {"id": each.id, "job": each.job, "result": _result(error), "error": str(error) if error else None}
+            )
+            if not as_json:
+                typer.echo(f"{each}: {_result(error)}")
+            if error is not None:
+                report(error)
+    if as_json:
+        output.print_json(rows)
+    raise typer.Exit(common_exit_code(codes))
+
+
+def _verified(verifier, backup: "Backup") -> Optional[BackupError]:  # type: ignore[no-untyped-def] # noqa: ANN001
+    from hiveden_backup.host.state.locks import job_lock
+
+    try:
+        with job_lock(state_directory(), backup.job, shared=True):
+            verifier.verify(backup, now())
+    except BackupError as error:
+        return error
+    return None
+
+
+def _result(error: Optional[BackupError]) -> str:
+    from hiveden_backup.core.errors import CorruptError
+
+    return "ok" if error is None else "corrupt" if isinstance(error, CorruptError) else "inconclusive"
