@@ -100,7 +100,7 @@ def test_engine_stopped_under_our_hands_and_back(private_dockerd: Engine) -> Non
             lambda: docker.stop(web, 1),
             lambda: docker.start(web),
             lambda: docker.wait_running(web, 1),
-            lambda: docker.exec_run(web, ["true"]),
+            lambda: docker.exec_stream(web, ["true"]).__enter__(),
         ):
             with pytest.raises(UnreachableError) as caught:
                 call()

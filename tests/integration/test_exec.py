@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,21 +41,28 @@ def own_box(engine: Engine, docker: Docker) -> Container:
     return docker.container(engine.run())
 
 
-def test_output_errors_and_code(docker: Docker, box: Container) -> None:
-    done = docker.exec_run(box, ["sh", "-c", "echo out; echo err >&2; echo more"])
-    assert (done.program, done.status, done.stdout, done.stderr) == ("sh", 0, b"out\nmore\n", b"err\n")
+def output(docker: Docker, container: Container, argv: Sequence[str], **how: Any) -> bytes:
+    """What a program says until its end."""
+    with docker.exec_stream(container, argv, **how) as stream:
+        return b"".join(stream)
+
+
+def test_output_and_errors(docker: Docker, box: Container) -> None:
+    with docker.exec_stream(box, ["sh", "-c", "echo out; echo err >&2; echo more"]) as stream:
+        assert b"".join(stream) == b"out\nmore\n"
+    assert stream.stderr == b"err\n"
 
 
 def test_no_terminal_touches_the_bytes(docker: Docker, box: Container) -> None:
     every_byte = bytes(range(256)) + b"\n\r\n\x1b[0m"
-    assert docker.exec_run(box, ["cat"], stdin=every_byte).stdout == every_byte
+    assert output(docker, box, ["cat"], stdin=io.BytesIO(every_byte)) == every_byte
     with pytest.raises(ProcessError):
-        docker.exec_run(box, ["test", "-t", "1"])
+        output(docker, box, ["test", "-t", "1"])
 
 
 def test_a_failure_says_what_the_program_said(docker: Docker, box: Container) -> None:
     with pytest.raises(ProcessError) as caught:
-        docker.exec_run(box, ["sh", "-c", "echo half; echo 'no such database' >&2; exit 3"])
+        output(docker, box, ["sh", "-c", "echo half; echo 'no such database' >&2; exit 3"])
     assert (caught.value.program, caught.value.status) == ("sh", 3)
     assert caught.value.stderr == "no such database\n"
     assert "no such database" in str(caught.value)
@@ -62,7 +70,7 @@ def test_a_failure_says_what_the_program_said(docker: Docker, box: Container) ->
 
 def test_a_missing_program_says_so(docker: Docker, box: Container) -> None:
     with pytest.raises(ProcessError) as caught:
-        docker.exec_run(box, ["pg_dump", "--version"])
+        output(docker, box, ["pg_dump", "--version"])
     assert caught.value.status in (126, 127)
     assert "pg_dump" in str(caught.value)
     assert "not found" in str(caught.value)
@@ -71,14 +79,13 @@ def test_a_missing_program_says_so(docker: Docker, box: Container) -> None:
 def test_user_and_environment(docker: Docker, engine: Engine) -> None:
     box = docker.container(engine.run(config={"environment": {"A": "container", "B": "container"}}))
     argv = ["sh", "-c", "echo $A $B; id -u"]
-    done = docker.exec_run(box, argv, user="1234", environment={"B": 'o\'d d="$1"'})
-    assert done.stdout == b'container o\'d d="$1"\n1234\n'
+    assert output(docker, box, argv, user="1234", environment={"B": 'o\'d d="$1"'}) == b'container o\'d d="$1"\n1234\n'
 
 
 def test_odd_arguments_arrive_as_they_are(docker: Docker, box: Container) -> None:
     odd = ["a b", "", "-n", "$HOME", "`x`", "'\"\\", "*", "ü\n"]
-    done = docker.exec_run(box, ["sh", "-c", 'for x in "$@"; do printf "%s|" "$x"; done', "sh", *odd])
-    assert done.stdout.decode() == "".join(f"{one}|" for one in odd)
+    said = output(docker, box, ["sh", "-c", 'for x in "$@"; do printf "%s|" "$x"; done', "sh", *odd])
+    assert said.decode() == "".join(f"{one}|" for one in odd)
 
 
 @pytest.mark.parametrize("stopped", ["stop", "pause", "remove"])
@@ -89,7 +96,7 @@ def test_only_a_running_container_runs_programs(
         own_box.id, **({"force": True} if stopped == "remove" else {})
     )
     with pytest.raises(BackupError, match="Running true in the container"):
-        docker.exec_run(own_box, ["true"])
+        output(docker, own_box, ["true"])
 
 
 def test_200_mb_of_anything_arrive_whole(docker: Docker, engine: Engine, tmp_path: Path) -> None:
@@ -146,13 +153,13 @@ def test_an_input_from_a_pipe(docker: Docker, box: Container) -> None:
 
 
 def test_empty_input(docker: Docker, box: Container) -> None:
-    assert docker.exec_run(box, ["wc", "-c"], stdin=b"").stdout == b"0\n"
+    assert output(docker, box, ["wc", "-c"], stdin=io.BytesIO()) == b"0\n"
 
 
 def test_an_input_that_nobody_reads(docker: Docker, box: Container) -> None:
-    assert docker.exec_run(box, ["echo", "done"], stdin=bytes(5 * MIB)).stdout == b"done\n"
+    assert output(docker, box, ["echo", "done"], stdin=io.BytesIO(bytes(5 * MIB))) == b"done\n"
     with pytest.raises(ProcessError) as caught:
-        docker.exec_run(box, ["sh", "-c", "exit 9"], stdin=bytes(5 * MIB))
+        output(docker, box, ["sh", "-c", "exit 9"], stdin=io.BytesIO(bytes(5 * MIB)))
     assert caught.value.status == 9
 
 
@@ -216,7 +223,7 @@ def test_the_engine_hung_in_mid_stream(private_dockerd: Engine, monkeypatch: pyt
     with connect(private_dockerd.url) as docker:
         monkeypatch.setattr(docker._api, "timeout", 1)
         box = docker.container("box")
-        assert docker.exec_run(box, ["sh", "-c", "sleep 2; echo late"]).stdout == b"late\n"
+        assert output(docker, box, ["sh", "-c", "sleep 2; echo late"]) == b"late\n"
         try:
             with pytest.raises(UnreachableError), docker.exec_stream(box, ["sleep", "60"]):
                 os.kill(private_dockerd.pid, signal.SIGSTOP)
@@ -228,7 +235,7 @@ def test_a_child_that_keeps_the_output_open(docker: Docker, box: Container, monk
     """The program's end counts, not that of a stranger that inherited its output."""
     monkeypatch.setattr(containers, "_SILENCE_SECONDS", 0.5)
     begun = time.monotonic()
-    assert docker.exec_run(box, ["sh", "-c", "echo out; sleep 30 & exit 0"]).stdout == b"out\n"
+    assert output(docker, box, ["sh", "-c", "echo out; sleep 30 & exit 0"]) == b"out\n"
     assert time.monotonic() - begun < 10
 
 
@@ -236,8 +243,8 @@ def test_a_dump_from_a_container(docker: Docker, engine: Engine) -> None:
     box = docker.container(engine.postgres(user="immich", database="photos"))
     argv = ["psql", "-U", "immich", "-Atc", "SELECT current_database()", "photos"]
     argv[0] = "/usr/lib/postgresql/" + box.environment["PATH"].split("/")[4] + "/bin/psql"
-    assert docker.exec_run(box, argv).stdout == b"photos\n"
-    dump = docker.exec_run(box, ["pg_dump", "-U", "immich", "-Fc", "-Z0", "photos"], user="postgres").stdout
+    assert output(docker, box, argv) == b"photos\n"
+    dump = output(docker, box, ["pg_dump", "-U", "immich", "-Fc", "-Z0", "photos"], user="postgres")
     assert dump.startswith(b"PGDMP")
     with pytest.raises(ProcessError, match="nowhere"):
-        docker.exec_run(box, ["pg_dump", "-U", "immich", "nowhere"])
+        output(docker, box, ["pg_dump", "-U", "immich", "nowhere"])

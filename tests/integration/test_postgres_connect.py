@@ -164,7 +164,6 @@ def test_inspect(postgres: Server) -> None:
         facts = inspect(postgres.endpoint())
         known = {info.name: info for info in facts.databases}
         assert facts.superuser
-        assert facts.bypass_rls
         assert facts.version_num // 10000 == facts.major >= 12
         assert facts.version.startswith(str(facts.major))
         assert not known["no entry"].allow_connections
@@ -195,7 +194,7 @@ def test_privileges_that_are_missing(postgres: Server) -> None:
         ):
             endpoint = dsn_endpoint(PostgresSource(dsn=postgres.dsn(user="reader", tcp=True, password="r")))
             facts = inspect(endpoint)
-            assert (facts.user, facts.superuser, facts.bypass_rls) == ("reader", False, False)
+            assert (facts.user, facts.superuser) == ("reader", False)
             with contextlib.closing(connect(endpoint, "guarded")) as connection:
                 assert privileges(connection) == (
                     "public.closed may not be read",

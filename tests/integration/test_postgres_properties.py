@@ -20,7 +20,7 @@ from hiveden_backup.host.postgres import restore as postgres_restore
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint
 from hiveden_backup.host.postgres.inspect import extension_tables, inspect
 from hiveden_backup.host.postgres.restore import restore_new
-from hiveden_backup.host.postgres.swap import stage, swap, unswap
+from hiveden_backup.host.postgres.swap import discard, put_back, stage, swap
 from hiveden_backup.host.postgres.tools import restore_tool
 from tests.support.disks import small_disk
 from tests.support.postgres import ACCOUNT, SUPERUSER, Server, dump_to
@@ -189,7 +189,8 @@ def test_an_owner_who_is_no_superuser(postgres: Server, tool: PgTools, path: Pat
             assert warnings == ()
             swap(endpoint, made)
             assert postgres.sql("SELECT x FROM t", dbname="source") == [("old",)]
-            unswap(endpoint, made)
+            put_back(endpoint, made)
+            discard(endpoint, made)
             assert postgres.sql("SELECT x FROM t", dbname="source") == [("new",)]
     finally:
         postgres.sql("DROP ROLE plain")

@@ -21,7 +21,7 @@ from hiveden_backup.core.postgres.values import Endpoint, PgTools, select_databa
 from hiveden_backup.host.failpoints import VARIABLE
 from hiveden_backup.host.postgres import swap as postgres_swap
 from hiveden_backup.host.postgres.inspect import inspect
-from hiveden_backup.host.postgres.swap import Staged, check_kept, discard, drop_kept, intended, stage, swap, unswap
+from hiveden_backup.host.postgres.swap import Staged, check_kept, discard, drop_kept, intended, put_back, stage, swap
 from hiveden_backup.host.postgres.tools import restore_tool
 from tests.support.postgres import Server, dump_to
 
@@ -100,10 +100,10 @@ def test_there_and_back_each_step_twice(postgres: Server, endpoint: Endpoint, st
         assert content(postgres, shop) == OLD
         assert postgres.databases() == before | {made.kept}
         assert closed(postgres) == {made.kept}
-    for _ in range(2):
-        unswap(endpoint, made)
+    for undo, stays in ((put_back, {made.staged}), (put_back, {made.staged}), (discard, set()), (discard, set())):
+        undo(endpoint, made)
         assert content(postgres, shop) == NEW
-        assert (postgres.databases(), closed(postgres)) == (before, set())
+        assert (postgres.databases(), closed(postgres)) == (before | stays, stays)
 
 
 def test_what_is_kept_or_staged_is_not_dumped(postgres: Server, endpoint: Endpoint, staged: Stage, shop: str) -> None:
@@ -125,20 +125,22 @@ def test_what_is_kept_goes_when_it_may(postgres: Server, endpoint: Endpoint, sta
         assert postgres.databases() == before
     assert content(postgres, shop) == OLD
     with pytest.raises(NotFoundError, match="shop stays as it is"):
-        unswap(endpoint, made)
+        put_back(endpoint, made)
     assert content(postgres, shop) == OLD
     with pytest.raises(UsageError):
         drop_kept(endpoint, replace(made, kept=shop))
 
 
-@pytest.mark.parametrize("undo", [discard, unswap])
+@pytest.mark.parametrize("put_back_first", [False, True])
 def test_staged_that_is_not_wanted_goes(
-    postgres: Server, endpoint: Endpoint, staged: Stage, shop: str, undo: Callable[[Endpoint, Staged], None]
+    postgres: Server, endpoint: Endpoint, staged: Stage, shop: str, *, put_back_first: bool
 ) -> None:
     before = postgres.databases()
     made = staged(shop)
     for _ in range(2):
-        undo(endpoint, made)
+        if put_back_first:
+            put_back(endpoint, made)
+        discard(endpoint, made)
         assert postgres.databases() == before
         assert content(postgres, shop) == NEW
     staged(shop)
@@ -156,10 +158,14 @@ def test_nothing_to_replace(postgres: Server, endpoint: Endpoint, staged: Stage)
         assert content(postgres, "gone") == OLD
         assert postgres.databases() == before | {"gone"}
     for _ in range(2):
-        unswap(endpoint, made)
+        put_back(endpoint, made)
+        assert postgres.databases() == before | {made.staged}
+    for _ in range(2):
+        discard(endpoint, made)
         assert postgres.databases() == before
     with postgres.database("gone", "CREATE TABLE t AS SELECT 'new' AS x"):
-        unswap(endpoint, made)
+        put_back(endpoint, made)
+        discard(endpoint, made)
         assert content(postgres, "gone") == NEW, "somebody else's by now"
 
 
@@ -178,7 +184,7 @@ def test_names(postgres: Server, endpoint: Endpoint, staged: Stage, name: str) -
         swap(endpoint, made)
         assert content(postgres, name) == OLD
         assert made.kept in postgres.databases()
-        unswap(endpoint, made)
+        put_back(endpoint, made)
         assert content(postgres, name) == NEW
 
 
@@ -192,13 +198,13 @@ def test_the_database_postgres_itself(postgres: Server, endpoint: Endpoint, stag
         swap(endpoint, made)
     assert its_content() == [(1,)]
     with reconnecting(postgres, "postgres"):
-        unswap(endpoint, made)
+        put_back(endpoint, made)
     assert its_content() == [(0,)]
     named = replace(endpoint, database="shop")
     with postgres.database("shop", "CREATE TABLE t AS SELECT 'new' AS x"):
         made = staged("shop")
         swap(named, made)
-        unswap(named, made)
+        put_back(named, made)
         assert content(postgres, "shop") == NEW
 
 
@@ -248,7 +254,7 @@ def test_sessions_and_reconnecting_poolers(postgres: Server, endpoint: Endpoint,
         swap(endpoint, made)
         they_get_in_again()
         assert content(postgres, shop) == OLD
-        unswap(endpoint, made)
+        put_back(endpoint, made)
         they_get_in_again()
     assert content(postgres, shop) == NEW
     assert set(seen) == {shop}
@@ -297,9 +303,9 @@ def test_databases_that_others_changed_are_left_alone(
     postgres.sql("ALTER DATABASE shop RENAME TO shop_moved")
     with postgres.database(shop, "CREATE TABLE t AS SELECT 'theirs' AS x"):
         with pytest.raises(BackupError, match="not the one that it was"):
-            unswap(endpoint, made)
+            put_back(endpoint, made)
         assert content(postgres, shop) == [("theirs",)]
-    unswap(endpoint, made)
+    put_back(endpoint, made)
     assert content(postgres, shop) == NEW
     assert content(postgres, "shop_moved") == OLD
 
@@ -347,9 +353,9 @@ def interrupted(failpoint: str, *call: object) -> None:
 
 
 @pytest.mark.parametrize("how", ["error", "kill"])
-@pytest.mark.parametrize("then", [swap, unswap, discard])
-def test_swap_that_is_interrupted(
-    postgres: Server, staged: Stage, shop: str, how: str, then: Callable[[Endpoint, Staged], None]
+@pytest.mark.parametrize(("then", "shut"), [(swap, ["kept"]), (put_back, ["staged"]), (discard, [])])
+def test_swap_that_is_interrupted(  # noqa: PLR0917 - fixtures
+    postgres: Server, staged: Stage, shop: str, how: str, then: Callable[[Endpoint, Staged], None], shut: list[str]
 ) -> None:
     endpoint = postgres.endpoint()
     before = postgres.databases()
@@ -359,8 +365,9 @@ def test_swap_that_is_interrupted(
         assert (shop in closed(postgres)) is (how == "kill")
         then(endpoint, made)
     assert content(postgres, shop) == (OLD if then is swap else NEW)
-    assert closed(postgres) == ({made.kept} if then is swap else set())
-    unswap(endpoint, made)
+    assert closed(postgres) == {getattr(made, name) for name in shut}
+    put_back(endpoint, made)
+    discard(endpoint, made)
     assert content(postgres, shop) == NEW
     assert (postgres.databases(), closed(postgres)) == (before, set())
 
@@ -370,9 +377,10 @@ def test_undo_that_is_interrupted(postgres: Server, endpoint: Endpoint, staged: 
     before = postgres.databases()
     made = staged(shop)
     swap(endpoint, made)
-    interrupted(f"undo-database:{how}", unswap, endpoint, made)
+    interrupted(f"undo-database:{how}", put_back, endpoint, made)
     assert (shop in closed(postgres)) is (how == "kill")
-    unswap(endpoint, made)
+    put_back(endpoint, made)
+    discard(endpoint, made)
     assert content(postgres, shop) == NEW
     assert (postgres.databases(), closed(postgres)) == (before, set())
 

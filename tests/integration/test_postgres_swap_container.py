@@ -17,7 +17,7 @@ from hiveden_backup.host.docker import engine as containers
 from hiveden_backup.host.postgres.connect import connect
 from hiveden_backup.host.postgres.endpoint import container_endpoint
 from hiveden_backup.host.postgres.inspect import inspect, row_counts
-from hiveden_backup.host.postgres.swap import drop_kept, stage, swap, unswap
+from hiveden_backup.host.postgres.swap import discard, drop_kept, put_back, stage, swap
 from hiveden_backup.host.postgres.tools import dump_tool, find_tools, restore_tool
 from tests.support.dockerd import Engine
 from tests.support.postgres import dump_to
@@ -67,7 +67,8 @@ def test_there_and_back(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.
     with contextlib.closing(connect(endpoint, "immich")) as connection:
         assert row_counts(connection) == facts.tables
     assert do(endpoint, "SELECT current_setting('app.key')") == [("a secret",)]
-    unswap(endpoint, staged)
+    put_back(endpoint, staged)
+    discard(endpoint, staged)
     assert do(endpoint, "SELECT count(*) FROM public.t") == [(10,)]
     drop_kept(endpoint, staged)
     assert {info.name for info in inspect(endpoint).databases} == {"immich", "postgres", "template0", "template1"}

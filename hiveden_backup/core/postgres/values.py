@@ -171,7 +171,6 @@ class ServerFacts:
     databases: tuple[DatabaseInfo, ...]
     user: str
     superuser: bool
-    bypass_rls: bool
 
     @property
     def major(self) -> int:

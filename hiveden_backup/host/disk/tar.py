@@ -24,11 +24,10 @@ _CREATE_STATUSES = frozenset({0, 1, 2})
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A stream that arrived on disk. `raw_bytes` is its size before compression, 0 if it was not counted."""
+    """A stream that arrived on disk."""
 
     bytes: int
     sha256: str
-    raw_bytes: int = 0
 
 
 def zstd(level: int) -> Command:

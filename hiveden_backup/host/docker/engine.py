@@ -6,7 +6,6 @@ plain tcp. No call waits for ever for an Engine that hangs.
 
 import contextlib
 import errno
-import io
 import math
 import os
 import re
@@ -36,7 +35,6 @@ _POLL_SECONDS = 0.1
 _STEADY_SECONDS = 1.0
 _EXIT_SECONDS = 30.0  # from the end of a program's output to its exit code
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_ID_LENGTH = 64
 _SILENCE_SECONDS = 60  # of a program's output, before the Engine is asked whether both are still there
 _TCP_PORT = 2375
 _FORBIDDEN = 403
@@ -216,21 +214,6 @@ class Docker:
         if status != 0:
             said = stream.last if status in _NOT_STARTED else b""  # Docker's own words, as if they were output
             raise ProcessError(Completed(program, status, b"", stream.stderr + said))
-
-    def exec_run(
-        self,
-        container: Container,
-        argv: Sequence[str],
-        *,
-        user: str = "",
-        environment: Mapping[str, str] | None = None,
-        stdin: bytes | None = None,
-    ) -> Completed:
-        """Run a short program inside to its end; otherwise as `exec_stream`."""
-        feed = None if stdin is None else io.BytesIO(stdin)
-        with self.exec_stream(container, argv, user=user, environment=environment, stdin=feed) as stream:
-            output = b"".join(stream)
-        return Completed(os.path.basename(argv[0]), 0, output, stream.stderr)
 
     def _hijack(self, exec_id: str) -> tuple[socket.socket, bytes]:
         """A connection that carries the program's streams from here on, and what it carried already.

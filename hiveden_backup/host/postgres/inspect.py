@@ -56,18 +56,17 @@ def inspect(endpoint: Endpoint) -> ServerFacts:
     with contextlib.closing(connect(endpoint)) as connection, translated(endpoint, "asking the server what it holds"):
         row = connection.execute(
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
-            " r.rolname, r.rolsuper, r.rolbypassrls FROM pg_roles AS r WHERE r.rolname = current_user"
+            " r.rolname, r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user"
         ).fetchone()
         if row is None:
             raise NotFoundError(f"{endpoint.name} does not know the user that it let in")
-        version_num, version, user, superuser, bypass_rls = row
+        version_num, version, user, superuser = row
         return ServerFacts(
             version_num=version_num,
             version=version,
             databases=_databases(connection, ""),
             user=user,
             superuser=superuser,
-            bypass_rls=superuser or bypass_rls,
         )
 
 

@@ -108,19 +108,11 @@ def swap(endpoint: Endpoint, staged: Staged) -> None:
             _rename(connection, renames, opened=staged.live)
 
 
-def unswap(endpoint: Endpoint, staged: Staged) -> None:
-    """Put the kept database back in its place and drop the restored one; done already is fine.
-
-    One that was never swapped is only dropped. When nothing was replaced, the restored one goes and nothing comes.
-    """
-    put_back(endpoint, staged)
-    discard(endpoint, staged)
-
-
 def put_back(endpoint: Endpoint, staged: Staged) -> None:
-    """As `unswap`, but the restored database stays, without connections, under the name that it was staged by.
+    """Put the kept database back in its place; done already, or never swapped, is fine.
 
-    What was written since the swap is in it; `discard` drops it one day.
+    The restored one stays, without connections, under the name that it was staged by: what was written since the swap
+    is in it. `discard` drops it one day. When nothing was replaced, the restored one goes and nothing comes.
     """
     with _at(endpoint, staged, f"putting back the database {staged.live}") as connection:
         names = _names(connection)

@@ -42,7 +42,7 @@ def info(name: str, *, allow: bool = True, template: bool = False) -> DatabaseIn
 
 
 def facts(*databases: DatabaseInfo) -> ServerFacts:
-    return ServerFacts(150014, "15.14", databases, "u", superuser=True, bypass_rls=True)
+    return ServerFacts(150014, "15.14", databases, "u", superuser=True)
 
 
 # ---- connection strings ----------------------------------------------------------------------------------------------
