@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Optional, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 import typer
 
 from hiveden_backup import __version__
+from hiveden_backup.cli import completion
 from hiveden_backup.cli.output import printable_lines
 from hiveden_backup.core.errors import BackupError, Interrupted
 
@@ -95,15 +96,22 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _global_options(
-    config: Optional[Path] = typer.Option(
-        None, "--config", help=f"Configuration file; HIVEDEN_BACKUP_CONFIG, else {_DEFAULT_CONFIG}.", metavar="FILE"
+    config: Path = typer.Option(
+        _DEFAULT_CONFIG,
+        "--config",
+        help=f"Configuration file; $HIVEDEN_BACKUP_CONFIG, else {_DEFAULT_CONFIG}.",
+        metavar="FILE",
+        envvar="HIVEDEN_BACKUP_CONFIG",
+        show_envvar=False,
+        show_default=False,
+        autocompletion=completion.files,
     ),
     verbose: bool = typer.Option(False, "--verbose", help="Say more; show tracebacks."),
     quiet: bool = typer.Option(False, "--quiet", help="Say only what went wrong."),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
     del version
-    options.config = config or Path(os.environ.get("HIVEDEN_BACKUP_CONFIG") or _DEFAULT_CONFIG)
+    options.config = config
     options.verbose = verbose
     options.quiet = quiet
 
@@ -166,6 +174,7 @@ def run() -> None:
 
     raise_on_signals()
     sys.excepthook = _defect
+    completion.prepare()
     try:
         typer.main.get_command(app)(prog_name="hiveden-backup")  # not app(): it replaces the excepthook
     except Interrupted as interrupted:

@@ -22,7 +22,6 @@ _COMMANDS = (
     "init",
     "schedule",
     "config",
-    "words",
 )
 for _name in _COMMANDS:  # importing one registers it
     import_module(f"hiveden_backup.cli.commands.{_name}")

@@ -14,9 +14,14 @@ BASH = """
 set -u
 . "$1"
 shift
-COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-compopt() { :; }  # works only while a line is edited
-_hiveden_backup
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+current="${COMP_WORDS[COMP_CWORD]}"
+registered="$(complete -p "$1")"
+function="${registered##* -F }"
+"${function%% *}" "$1" "$current"
+if [[ ${#COMPREPLY[@]} -eq 0 && $registered == *" -o default "* ]]; then
+    mapfile -t COMPREPLY < <(compgen -o default -- "$current")
+fi
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 # zsh completes only in a terminal: in one of its own, what would be listed is printed between two marks.
@@ -46,11 +51,6 @@ zpty -d shell
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three, and the program, with a configuration of two jobs, one of which has a backup."""
     place = tmp_path_factory.mktemp("completions")
-    for shell, name in (("bash", "bash"), ("zsh", "_hiveden-backup"), ("fish", "fish")):
-        made = subprocess.run(
-            [sys.executable, CHECKOUT / "packaging/completions.py", shell], capture_output=True, check=True
-        )
-        (place / name).write_bytes(made.stdout)
     backups = place / "backups"
     (backups / "photos/20261123T023000Z").mkdir(parents=True)
     (backups / ".hiveden-backup.json").write_text('{"format": 1, "id": "test"}')
@@ -62,6 +62,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{CHECKOUT}" exec "{sys.executable}" -m hiveden_backup "$@"\n')
     program.chmod(0o755)
+    subprocess.run([CHECKOUT / "packaging/completions", place, program], check=True)
     (place / "there.toml").touch()
     return place
 
@@ -77,8 +78,8 @@ def environment(place: Path) -> Mapping[str, str]:
     }
 
 
-def ask(place: Path, argv: Sequence[str]) -> str:
-    done = subprocess.run(
+def run(place: Path, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         argv,
         cwd=place,
         env=environment(place),
@@ -88,12 +89,16 @@ def ask(place: Path, argv: Sequence[str]) -> str:
         timeout=120,
         check=False,
     )
+
+
+def ask(place: Path, argv: Sequence[str]) -> str:
+    done = run(place, argv)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def bash(place: Path, line: str) -> set[str]:
-    return set(ask(place, ["bash", "-c", BASH, "bash", str(place / "bash"), *line.split(" ")]).split())
+    return set(ask(place, ["bash", "-c", BASH, "bash", str(place / "hiveden-backup"), *line.split(" ")]).split())
 
 
 def zsh(place: Path, line: str) -> set[str]:
@@ -102,7 +107,7 @@ def zsh(place: Path, line: str) -> set[str]:
 
 
 def fish(place: Path, line: str) -> set[str]:
-    said = ask(place, ["fish", "--no-config", "-c", 'source fish; complete -C "$argv"', line])
+    said = ask(place, ["fish", "--no-config", "-c", 'source hiveden-backup.fish; complete -C "$argv"', line])
     return {each.partition("\t")[0] for each in said.splitlines()}
 
 
@@ -139,16 +144,24 @@ def test_completes(scripts: Path, shell: object, line: str, expected: set[str]) 
 def test_everybody_can_press_tab(scripts: Path) -> None:
     """Without a configuration to read, nothing is offered and nothing is said."""
     (scripts / "empty").mkdir()
-    argv = ["bash", "-c", BASH, "bash", str(scripts / "bash"), "hiveden-backup", "--config", "absent.toml", "run", ""]
-    assert ask(scripts, argv).strip() == ""
+    argv = ["bash", "-c", f"cd empty; {BASH}", "bash", str(scripts / "hiveden-backup")]
+    said = run(scripts, [*argv, "hiveden-backup", "--config", "absent.toml", "run", ""])
+    assert said.stdout.strip() == ""
+    assert said.stderr == ""
 
 
 def test_names_are_quick_to_come(scripts: Path) -> None:
     """Nothing slow is imported for names."""
-    code = "import sys; sys.argv[1:] = ['words', 'backups']\nfrom hiveden_backup.cli.main import main\n"
+    code = "import sys\nfrom hiveden_backup.cli.main import main\n"
     code += "try: main()\nexcept SystemExit: print(*sys.modules)"
+    asked = {"_HIVEDEN_BACKUP_COMPLETE": "complete_bash", "COMP_WORDS": "hiveden-backup show ", "COMP_CWORD": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=CHECKOUT, env=environment(scripts), capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env={**environment(scripts), **asked},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "photos/latest" in done.stdout.splitlines()
     assert not {"docker", "psycopg", "structlog", "tomli_w"} & set(done.stdout.splitlines()[-1].split())

@@ -2,7 +2,7 @@
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import app, command, options
 from hiveden_backup.cli.parameters import JSON
 
@@ -26,7 +26,8 @@ def show(as_json: bool = JSON) -> None:
 
 @command("get", group=_config)
 def get(
-    key: str = typer.Argument(..., metavar="KEY", help="Such as jobs.immich.schedule."), as_json: bool = JSON
+    key: str = typer.Argument(..., metavar="KEY", help="Such as jobs.immich.schedule.", autocompletion=completion.keys),
+    as_json: bool = JSON,
 ) -> None:
     """One effective value."""
     from hiveden_backup.jobs.setup import managed as configure
@@ -40,7 +41,7 @@ def get(
 
 @command("set", group=_config)
 def set_value(
-    key: str = typer.Argument(..., metavar="KEY", help="Such as jobs.immich.schedule."),
+    key: str = typer.Argument(..., metavar="KEY", help="Such as jobs.immich.schedule.", autocompletion=completion.keys),
     value: str = typer.Argument(..., metavar="VALUE", help="A TOML value, else taken as a string."),
 ) -> None:
     """Set a value in the managed drop-in.

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, now, options
 from hiveden_backup.cli.parameters import JSON
 
 
 @command("init")
 def init(
-    directory: Path = typer.Option(..., "--directory", help="Where the backups are to be.", metavar="DIR"),
+    directory: Path = typer.Option(
+        ..., "--directory", help="Where the backups are to be.", metavar="DIR", autocompletion=completion.files
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Create and mark a backup directory.

@@ -4,7 +4,7 @@ from typing import Optional
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, options, report
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.core.errors import common_exit_code
@@ -13,7 +13,9 @@ from hiveden_backup.core.model import ArtifactType
 
 @command("list")
 def list_backups(
-    job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only this job's."),
+    job: Optional[str] = typer.Option(
+        None, "--job", metavar="JOB", help="Only this job's.", autocompletion=completion.jobs
+    ),
     kind: Optional[ArtifactType] = typer.Option(None, "--type", help="Only artifacts of this type."),
     target: Optional[str] = typer.Option(None, "--target", help="Only this database's or application's."),
     as_json: bool = JSON,

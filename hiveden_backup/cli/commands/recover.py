@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, now, options, report, state_directory
 from hiveden_backup.core.errors import BackupError, UnreachableError, common_exit_code
 
@@ -15,7 +15,11 @@ _BOOT_SECONDS = 300.0
 
 
 @command("recover")
-def recover(job: Optional[str] = typer.Option(None, "--job", metavar="JOB", help="Only what this job owes.")) -> None:
+def recover(
+    job: Optional[str] = typer.Option(
+        None, "--job", metavar="JOB", help="Only what this job owes.", autocompletion=completion.jobs
+    ),
+) -> None:
     """Put right what a killed run or restore left: finish or take back the restore, start the containers.
 
     What in-place restores replaced is removed when its time is over.

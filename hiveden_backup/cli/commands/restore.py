@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - typer 0.7
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, options, state_directory
 from hiveden_backup.cli.in_place import finish, heal, moment, preview
 from hiveden_backup.cli.parameters import BACKUP, JSON
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def restore(  # noqa: PLR0917 - typer calls it by keyword
     backup: str = BACKUP,
     to: Optional[Path] = typer.Option(
-        None, "--to", help="Restore files below this new or empty directory.", metavar="DIR"
+        None,
+        "--to",
+        help="Restore files below this new or empty directory.",
+        metavar="DIR",
+        autocompletion=completion.files,
     ),
     only: Optional[List[str]] = typer.Option(  # noqa: UP006
         None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB"

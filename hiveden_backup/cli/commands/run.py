@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 read
 
 import typer
 
+from hiveden_backup.cli import completion
 from hiveden_backup.cli.app import command, options, report
 from hiveden_backup.cli.surroundings import chosen, context
 from hiveden_backup.core.errors import BackupError, StorageError, UsageError, common_exit_code
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @command("run")
 def run(
-    jobs: Optional[List[str]] = typer.Argument(None, help="Names of jobs."),  # noqa: UP006
+    jobs: Optional[List[str]] = typer.Argument(None, help="Names of jobs.", autocompletion=completion.jobs),  # noqa: UP006
     all_jobs: bool = typer.Option(False, "--all", help="Run every configured job."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print what would be done; change nothing."),
     full: bool = typer.Option(False, "--full", help="Archive every file again."),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import app, command, now, options, state_directory
 from hiveden_backup.cli.parameters import JSON
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hiveden_backup.core.schedule.units import Changes
     from hiveden_backup.jobs.schedule.survey import Setting
 
-_JOB = typer.Argument(..., metavar="JOB")
+_JOB = typer.Argument(..., metavar="JOB", autocompletion=completion.jobs)
 _schedule = typer.Typer(
     name="schedule", help="Start jobs by timers of systemd.", no_args_is_help=True, rich_markup_mode=None
 )

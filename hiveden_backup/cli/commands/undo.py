@@ -4,7 +4,7 @@ from typing import Any, List  # noqa: UP035 - typer 0.7 reads annotations of its
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, options, state_directory
 from hiveden_backup.cli.in_place import finish, heal, moment, preview
 from hiveden_backup.cli.parameters import JSON
@@ -13,7 +13,7 @@ from hiveden_backup.cli.surroundings import context
 
 @command("undo")
 def undo(
-    job: str = typer.Argument(..., metavar="JOB", help="A job's name."),
+    job: str = typer.Argument(..., metavar="JOB", help="A job's name.", autocompletion=completion.jobs),
     yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would come back is printed."),
     as_json: bool = JSON,
 ) -> None:

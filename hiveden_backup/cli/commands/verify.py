@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 read
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, now, options, report, state_directory
 from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
 from hiveden_backup.cli.surroundings import context
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @command("verify")
 def verify(
-    backups: Optional[List[str]] = typer.Argument(None, help=BACKUP_MEANING),  # noqa: UP006
+    backups: Optional[List[str]] = typer.Argument(None, help=BACKUP_MEANING, autocompletion=completion.backups),  # noqa: UP006
     all_backups: bool = typer.Option(False, "--all", help="Verify every backup."),
     as_json: bool = JSON,
 ) -> None:
