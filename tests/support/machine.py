@@ -39,7 +39,8 @@ Description=Docker, as the tests run it
 [Service]
 Type=notify
 ExecStartPre=-/bin/sh -c 'findmnt -rno TARGET -t cgroup,cgroup2 | xargs -n 1 mount -o remount,bind,rw'
-ExecStart=/usr/sbin/dockerd --host=unix:///run/docker.sock --exec-root=/run/docker --cgroup-parent=/{name} \\
+ExecStartPre=/bin/sh -c 'echo {{}} >/run/no-settings.json'
+ExecStart=/usr/sbin/dockerd --config-file=/run/no-settings.json --host=unix:///run/docker.sock --exec-root=/run/docker --cgroup-parent=/{name} \\
     --bridge=none --iptables=false --ip-forward=false --ip-masq=false --shutdown-timeout=2
 Delegate=yes
 KillMode=process
@@ -49,7 +50,16 @@ Restart=on-failure
 WantedBy=multi-user.target
 """
 MASKED = ("docker.socket", "containerd.service", "systemd-firstboot.service", "systemd-timesyncd.service")
-_HIDDEN = ("etc/systemd/system", "etc/hiveden-backup", "var/lib/hiveden-backup", "var/log/journal")
+_EMPTIED = ("etc/systemd/system", "etc/docker", "etc/postgresql", "var/log/journal")
+_OURS = tuple(
+    f"{place}/*hiveden?backup*"
+    for place in (
+        *("etc", "opt", "usr/bin", "usr/local/bin", "usr/local/lib/systemd/*", "usr/lib/systemd/*", "usr/lib/*.d"),
+        *("usr/lib/python3/dist-packages", "usr/share/*", "usr/share/*/*", "var/backups", "var/lib"),
+        *("var/lib/dpkg/info", "var/lib/systemd/*"),
+    )
+)
+"""Where the program, its package and its configuration may be installed on this machine."""
 
 
 class Machine:
@@ -58,7 +68,7 @@ class Machine:
     shown: Sequence[str] = (f"{CHECKOUT}:/checkout",)
     """What of this machine is to be seen in it, and where."""
 
-    def __init__(self, *, docker: bool = True, program: bool = True) -> None:
+    def __init__(self, *, docker: bool = True, program: bool = True, lower: str = "/") -> None:
         self.name = f"hb-{secrets.token_hex(4)}"
         self.top = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self.top.chmod(0o755)  # other accounts have to pass
@@ -68,6 +78,7 @@ class Machine:
             (self.top / folder).mkdir()
         self.docker = Docker("") if docker else None
         self._program = program
+        self._lower = lower
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
 
@@ -100,12 +111,9 @@ class Machine:
             self.docker.connect()
 
     def _furnish(self) -> None:
-        layers = f"lowerdir=/,upperdir={self.top / 'upper'},workdir={self.top / 'work'}"
+        layers = f"lowerdir={self._lower},upperdir={self.top / 'upper'},workdir={self.top / 'work'}"
         subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", self.root], check=True)
-        for path in _HIDDEN:
-            shutil.rmtree(self.root / path, ignore_errors=True)
-            (self.root / path).mkdir(parents=True)
-        shutil.rmtree(self.root / "etc/postgresql", ignore_errors=True)  # this machine's clusters are not started
+        self._forget()
         (self.root / "checkout").mkdir(exist_ok=True)
         (self.root / "etc/machine-id").unlink(missing_ok=True)
         (self.root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
@@ -118,12 +126,24 @@ class Machine:
             (units / "multi-user.target.wants/docker.service").symlink_to("../docker.service")
         else:
             (units / "docker.service").symlink_to("/dev/null")
-        for program in (PROGRAM, "/usr/bin/hiveden-backup"):
-            (self.root / program.lstrip("/")).unlink(missing_ok=True)
         if self._program:
             installed = self.root / PROGRAM.lstrip("/")
             installed.write_text(_PROGRAM)
             installed.chmod(0o755)
+
+    def _forget(self) -> None:
+        """Take away what this machine has enabled and installed."""
+        for path in (self.root / name for name in _EMPTIED):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+        for path in (path for pattern in _OURS for path in self.root.glob(pattern)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        for path in (self.root / "etc/group", self.root / "etc/gshadow"):
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(line for line in lines if not line.startswith("hiveden-backup:")))
 
     def _make_groups(self) -> Iterator[Path]:
         """Control groups of its own, so that machines do not meet there."""
@@ -249,9 +269,9 @@ def _remove_group(group: Path) -> None:
 
 
 @contextlib.contextmanager
-def running_machine(*, docker: bool = True, program: bool = True) -> Iterator[Machine]:
-    """A booted machine for the block."""
-    machine = Machine(docker=docker, program=program)
+def running_machine(*, docker: bool = True, program: bool = True, lower: str = "/") -> Iterator[Machine]:
+    """A booted machine for the block. `lower` is what it is made of: directories, as overlayfs wants them."""
+    machine = Machine(docker=docker, program=program, lower=lower)
     try:
         machine.boot()
         yield machine
