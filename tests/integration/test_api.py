@@ -7,27 +7,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.support.http import Client, Service, serving, two_jobs
+from tests.support.http import Client, Service, serving
 from tests.support.job import SLOW, Site, held, large, site
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with two_jobs(tmp_path_factory.mktemp("api")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def api(place: Site) -> Iterator[Client]:
-    with serving(place) as service:
-        yield service.local
-
 
 # ---- what it tells ---------------------------------------------------------------------------------------------------
 

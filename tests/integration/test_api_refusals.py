@@ -1,29 +1,16 @@
 """What the API refuses, and whom: each time with a document that says why, and nothing is changed."""
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.http import Client, serving, two_jobs
+from tests.support.http import Client, serving
 from tests.support.job import Site
 
 CHUNK = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
 UNKNOWN_ID = "20200101T000000Z"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with two_jobs(tmp_path_factory.mktemp("api")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def api(place: Site) -> Iterator[Client]:
-    with serving(place) as service:
-        yield service.local
 
 
 # ---- how it refuses --------------------------------------------------------------------------------------------------

@@ -39,11 +39,6 @@ def bulk(postgres: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def endpoint(postgres: Server) -> Endpoint:
-    return postgres.endpoint()
-
-
-@pytest.fixture
 def tool(endpoint: Endpoint) -> PgTools:
     return dump_tool(endpoint, inspect(endpoint).major)
 

@@ -39,17 +39,6 @@ def roles(postgres: Server) -> Iterator[None]:
 
 
 @pytest.fixture
-def endpoint(postgres: Server) -> Endpoint:
-    return postgres.endpoint()
-
-
-@pytest.fixture
-def tool(endpoint: Endpoint) -> PgTools:
-    major = inspect(endpoint).major
-    return restore_tool(endpoint, major, major)
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "database.local.source.dump.zst"
 

@@ -30,17 +30,6 @@ from tests.support.postgres import ODD_NAMES, SUPERUSER, Server, dump_to
 
 
 @pytest.fixture
-def endpoint(postgres: Server) -> Endpoint:
-    return postgres.endpoint()
-
-
-@pytest.fixture
-def tool(endpoint: Endpoint) -> PgTools:
-    major = inspect(endpoint).major
-    return restore_tool(endpoint, major, major)
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "database.local.source.dump.zst"
 

@@ -22,7 +22,6 @@ from hiveden_backup.host.failpoints import VARIABLE
 from hiveden_backup.host.postgres import swap as postgres_swap
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.swap import Staged, check_kept, discard, drop_kept, intended, put_back, stage, swap
-from hiveden_backup.host.postgres.tools import restore_tool
 from tests.support.postgres import Server, dump_to
 
 NOW = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
@@ -30,17 +29,6 @@ ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = [("old",)], [("new",)]
 
 Stage = Callable[[str], Staged]
-
-
-@pytest.fixture
-def endpoint(postgres: Server) -> Endpoint:
-    return postgres.endpoint()
-
-
-@pytest.fixture(scope="module")
-def tool(postgres: Server) -> PgTools:
-    major = inspect(postgres.endpoint()).major
-    return restore_tool(postgres.endpoint(), major, major)
 
 
 @pytest.fixture(scope="module")

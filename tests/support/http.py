@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.job import Site, site, until
 
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON, among the flags of /proc/net/unix
@@ -150,10 +152,10 @@ def serving(site: Site, tcp: Sequence[str] = (), environment: Mapping[str, str] 
             process.communicate()
 
 
-@contextlib.contextmanager
-def two_jobs(path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """An installation with two jobs of files, and a backup of one of them."""
-    with site(path) as made:
+    with site(tmp_path_factory.mktemp("api")) as made:
         (made.data / "tree").mkdir()
         (made.data / "tree/file").write_text("content")
         jobs: dict[str, dict[str, Any]] = {
@@ -164,6 +166,13 @@ def two_jobs(path: Path) -> Iterator[Site]:
         made.init()
         made.run("run", "files").succeeded()
         yield made
+
+
+@pytest.fixture(scope="module")
+def api(place: Site) -> Iterator[Client]:
+    """The service over them."""
+    with serving(place) as service:
+        yield service.local
 
 
 def free_port(host: str) -> int:

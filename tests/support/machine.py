@@ -40,7 +40,8 @@ Description=Docker, as the tests run it
 Type=notify
 ExecStartPre=-/bin/sh -c 'findmnt -rno TARGET -t cgroup,cgroup2 | xargs -n 1 mount -o remount,bind,rw'
 ExecStartPre=/bin/sh -c 'echo {{}} >/run/no-settings.json'
-ExecStart=/usr/sbin/dockerd --config-file=/run/no-settings.json --host=unix:///run/docker.sock --exec-root=/run/docker --cgroup-parent=/{name} \\
+ExecStart=/usr/sbin/dockerd --config-file=/run/no-settings.json --host=unix:///run/docker.sock \\
+    --exec-root=/run/docker --cgroup-parent=/{name} \\
     --bridge=none --iptables=false --ip-forward=false --ip-masq=false --shutdown-timeout=2
 Delegate=yes
 KillMode=process

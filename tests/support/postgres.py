@@ -22,8 +22,9 @@ from hiveden_backup.core.model import DatabaseFacts, PostgresSource
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, application_name
 from hiveden_backup.host.postgres.dump import dumping
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint
+from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.snapshot import hold
-from hiveden_backup.host.postgres.tools import dump_tool
+from hiveden_backup.host.postgres.tools import dump_tool, restore_tool
 from tests.support import images
 
 ACCOUNT = "postgres"
@@ -202,6 +203,19 @@ def second_postgres() -> Iterator[Server]:
     """Another server beside it."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def endpoint(postgres: Server) -> Endpoint:
+    """The shared server, as our own code reaches it."""
+    return postgres.endpoint()
+
+
+@pytest.fixture(scope="session")
+def tool(endpoint: Endpoint) -> PgTools:
+    """What restores there."""
+    major = inspect(endpoint).major
+    return restore_tool(endpoint, major, major)
 
 
 def dump_to(path: Path, endpoint: Endpoint, dbname: str, *, tool: PgTools | None = None) -> DatabaseFacts:

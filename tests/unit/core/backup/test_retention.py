@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hiveden_backup.core.backup.retention import ALL_ZERO, FUTURE, NEWEST, NO_RULE, NOTHING_KEEPS_IT, Decision, decide
@@ -271,7 +271,6 @@ numbers = st.one_of(st.none(), st.integers(0, 12))
 spans = st.one_of(st.none(), st.floats(0, 1e9, allow_nan=False))
 policies = st.builds(Retention, keep_within=spans, **dict.fromkeys(COUNTS, numbers))
 cases = st.builds(Case, histories, policies, moments, st.sampled_from(ZONES))
-unhurried = settings(deadline=None)  # the machine may be busy
 
 
 def says_something(policy: Retention) -> bool:
@@ -283,7 +282,6 @@ def grown(policy: Retention, name: str, more: int) -> Retention:
     return dataclasses.replace(policy, **{name: number})
 
 
-@unhurried
 @given(cases)
 def test_one_decision_for_each_newest_first_with_reasons(case: Case) -> None:
     decisions = case.decide()
@@ -292,14 +290,12 @@ def test_one_decision_for_each_newest_first_with_reasons(case: Case) -> None:
     assert all((NOTHING_KEEPS_IT in decision.reasons) != decision.keep for decision in decisions)
 
 
-@unhurried
 @given(cases)
 def test_the_newest_and_the_newest_that_is_not_ahead_stay(case: Case) -> None:
     assert max(case.ids) in case.kept()
     assert not case.past() or max(case.past()) in case.kept()
 
 
-@unhurried
 @given(cases)
 def test_what_is_ahead_stays_and_changes_nothing_else(case: Case) -> None:
     decisions = case.decide()
@@ -308,7 +304,6 @@ def test_what_is_ahead_stays_and_changes_nothing_else(case: Case) -> None:
     assert decisions == ahead + dataclasses.replace(case, ids=case.past()).decide()
 
 
-@unhurried
 @given(cases, st.randoms(use_true_random=False))
 def test_order_and_repetition_do_not_matter(case: Case, shuffle: random.Random) -> None:
     again = [*case.ids, case.ids[0]]
@@ -316,14 +311,12 @@ def test_order_and_repetition_do_not_matter(case: Case, shuffle: random.Random) 
     assert dataclasses.replace(case, ids=again).decide() == case.decide()
 
 
-@unhurried
 @given(cases)
 def test_deciding_again_on_what_was_kept_deletes_nothing(case: Case) -> None:
     first = tuple(decision for decision in case.decide() if decision.keep)
     assert dataclasses.replace(case, ids=kept(first)).decide() == first
 
 
-@unhurried
 @given(cases, st.sampled_from(RULES), st.one_of(st.integers(1, 15), st.integers(1, 10**9)))
 def test_another_rule_or_a_larger_number_never_deletes_more(case: Case, name: str, more: int) -> None:
     """Where some rule is above 0 before: the first rule of all is what begins to delete."""
@@ -331,7 +324,6 @@ def test_another_rule_or_a_larger_number_never_deletes_more(case: Case, name: st
     assert case.kept() <= dataclasses.replace(case, policy=grown(case.policy, name, more)).kept()
 
 
-@unhurried
 @given(cases)
 def test_a_policy_keeps_what_its_rules_keep_one_by_one(case: Case) -> None:
     assume(says_something(case.policy))
@@ -339,7 +331,6 @@ def test_a_policy_keeps_what_its_rules_keep_one_by_one(case: Case) -> None:
     assert case.kept() == set().union(*(dataclasses.replace(case, policy=rule).kept() for rule in alone))
 
 
-@unhurried
 @given(cases)
 def test_pruning_after_each_run_ends_where_pruning_once_would(case: Case) -> None:
     """Otherwise what is left would depend on how often somebody prunes."""

@@ -6,7 +6,7 @@ from dataclasses import fields
 from datetime import UTC, date, datetime, time
 
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hiveden_backup.core.config.parse import effective_table, job_table, parse
@@ -54,7 +54,6 @@ def found_in(table: Table) -> tuple[Problem, ...]:
     return ()
 
 
-@settings(max_examples=100, deadline=None)
 @given(tables(Config), tables(Job), tables(PostgresSource), tables(Retention), tables(Api))
 def test_any_table_is_a_configuration_or_a_config_error(
     top: Table, job: Table, source: Table, retention: Table, api: Table
@@ -132,7 +131,6 @@ def again(job: Job) -> Job:
     return parse(tomllib.loads(tomli_w.dumps(table)), lambda _: "").jobs[job.name]
 
 
-@settings(max_examples=100, deadline=None)
 @given(JOBS, RETENTIONS)
 def test_a_jobs_table_reads_back_to_the_same_job(job: Table, retention: Table) -> None:
     config = parse({"directory": "/b", "retention": retention, "jobs": {"x": job}}, lambda _: "")

@@ -99,7 +99,7 @@ PIECES = ["host", "port", "user", "dbname", "password", "=", "=", "'", "\\", " "
 URI_PIECES = ["u", ":", "@", "h", "[::1]", "[", "]", "5", ",", "/", "?", "&", "host=a", "ssl=true", "%20", "%2F", "%"]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.one_of(
         st.lists(st.sampled_from(PIECES), max_size=12).map("".join),

@@ -89,7 +89,7 @@ def numbers(low: int, high: int) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fields=st.tuples(numbers(0, 59), numbers(0, 23), numbers(1, 31), numbers(1, 12), numbers(0, 7)))
 def test_back_and_forth(fields: tuple[str, ...]) -> None:
     """What a cron expression became says the same when it is cron again."""

@@ -39,7 +39,7 @@ def made(place: Path, there: set[str], backups: list[set[str]], checkpoint: set[
     return directory
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(some, st.lists(some, max_size=4), st.none() | some, st.data())
 def test_nothing_live_is_removed(
     there: set[str], backups: list[set[str]], checkpoint: set[str] | None, data: st.DataObject
