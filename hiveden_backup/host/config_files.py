@@ -10,12 +10,19 @@ import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hiveden_backup.core.config.layers import Layer, merge
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.errors import ConfigError, Problem
 from hiveden_backup.core.model import Config
 from hiveden_backup.host.disk.durable import make_directory, translate, translated, write_durably
+from hiveden_backup.host.later import Later
+
+if TYPE_CHECKING:
+    import tomli_w
+else:
+    tomli_w = Later("tomli_w")
 
 MANAGED = "90-managed.toml"
 _DROP_INS = "config.d"
@@ -72,8 +79,6 @@ def _changed(path: Path, change: Change) -> tuple[Mapping[str, object], Config]:
 
 def to_toml(table: Mapping[str, object]) -> str:
     """The table as the text of a TOML file."""
-    import tomli_w  # noqa: PLC0415 - most commands never write TOML
-
     return tomli_w.dumps(table)
 
 

@@ -14,17 +14,21 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import docker.errors
-from docker.api import APIClient
 
 from hiveden_backup.core.docker import containers as values
 from hiveden_backup.core.docker.containers import Container, Mount, Volume
 from hiveden_backup.core.docker.exec_frames import STDERR, STDOUT, Frames, opened, opening
 from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
+from hiveden_backup.host.later import Later
 from hiveden_backup.host.process import Completed, ProcessError
+
+if TYPE_CHECKING:
+    import docker
+    from docker import errors
+else:
+    docker, errors = Later("docker"), Later("docker.errors")
 
 __all__ = ["Container", "ContainerError", "Docker", "ExecStream", "Mount", "Volume", "connect"]
 
@@ -61,7 +65,7 @@ def connect(url: str | None = None, *, answer_timeout: int = _ANSWER_SECONDS) ->
             "Give a unix:// or tcp:// address as `docker` in the configuration, or in DOCKER_HOST",
         )
     with _calling(address, "connecting"):
-        api = APIClient(base_url=address, version="auto", timeout=answer_timeout)
+        api = docker.APIClient(base_url=address, version="auto", timeout=answer_timeout)
     with contextlib.closing(api):
         api.timeout = _PATIENCE_SECONDS
         yield Docker(api, address)
@@ -70,7 +74,7 @@ def connect(url: str | None = None, *, answer_timeout: int = _ANSWER_SECONDS) ->
 class Docker:
     """An Engine that answered once. Every method raises UnreachableError when it does not any more."""
 
-    def __init__(self, api: APIClient, address: str) -> None:
+    def __init__(self, api: "docker.APIClient", address: str) -> None:
         self._api = api
         self.address = address
 
@@ -352,13 +356,13 @@ def _translated(address: str, doing: str) -> Iterator[None]:
     what = f"{doing[:1].upper()}{doing[1:]} failed"
     try:
         yield
-    except docker.errors.NotFound as error:
+    except errors.NotFound as error:
         raise NotFoundError(what, str(error.explanation)) from error
-    except docker.errors.APIError as error:
+    except errors.APIError as error:
         if error.status_code == _FORBIDDEN:
             raise DeniedError(what, f"Docker at {address} forbids it: {error.explanation}") from error
         raise ContainerError(what, f"Docker says: {error.explanation}") from error
-    except (docker.errors.DockerException, OSError, ValueError) as error:  # requests' own errors are OSErrors
+    except (errors.DockerException, OSError, ValueError) as error:  # requests' own errors are OSErrors
         if isinstance(error, PermissionError):
             raise DeniedError(
                 f"Docker at {address} may not be asked", "Permission denied", "Run as root, or through the systemd unit"

@@ -6,15 +6,10 @@ import pwd
 import socket
 from collections.abc import Callable, Iterator
 
-import psycopg
-from psycopg import sql
-from psycopg.rows import TupleRow
-
 from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.postgres.values import MAINTENANCE, Endpoint
+from hiveden_backup.host.postgres.driver import Connection, psycopg, sql
 from hiveden_backup.host.postgres.endpoint import peer_lives_with
-
-type_connection = psycopg.Connection[TupleRow]
 
 APPLICATION = "hiveden-backup"
 CONNECTION_PARAMETERS = {
@@ -52,7 +47,7 @@ _MISSING_ROLE_WORDS = ('role "', "does not exist")
 _PASSFILE_HINT = "Name a `user` that may connect, and its password in a `passfile`; peer authentication needs `os_user`"
 
 
-def connect(endpoint: Endpoint, dbname: str | None = None, *, application: str = APPLICATION) -> type_connection:
+def connect(endpoint: Endpoint, dbname: str | None = None, *, application: str = APPLICATION) -> Connection:
     """An autocommit connection to `dbname`, None for the database to talk to the server through.
 
     No setting of the server, the role or the database ends it while it waits: its timeouts are off. UnreachableError,
@@ -96,14 +91,14 @@ def translated(endpoint: Endpoint, doing: str) -> Iterator[None]:
         raise _translate(error, endpoint, doing) from error
 
 
-def reason(error: psycopg.Error) -> str:
+def reason(error: "psycopg.Error") -> str:
     """What the server gave as its reason, in one line."""
     text = error.diag.message_primary or str(error) or type(error).__name__
     detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
     return " ".join((text + detail).split())
 
 
-def _connect(endpoint: Endpoint, dbname: str, application: str) -> type_connection:
+def _connect(endpoint: Endpoint, dbname: str, application: str) -> Connection:
     parameters = {
         **CONNECTION_PARAMETERS,
         "client_encoding": "UTF8",  # SQL_ASCII databases would give bytes for text
@@ -114,9 +109,10 @@ def _connect(endpoint: Endpoint, dbname: str, application: str) -> type_connecti
     password = endpoint.password(dbname)
     if password is not None:
         parameters["password"] = password
+    dial = psycopg.connect  # imported by now: another user may not be able to read it
     try:
         with _own_environment(endpoint.os_user), _effective(endpoint.os_user):
-            connection = psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type] # libpq's keywords
+            connection = dial("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type] # libpq's keywords
     except psycopg.Error as error:
         raise _connect_error(error, endpoint, dbname) from error
     try:
@@ -129,7 +125,7 @@ def _connect(endpoint: Endpoint, dbname: str, application: str) -> type_connecti
     return connection
 
 
-def _settle(connection: type_connection) -> None:
+def _settle(connection: Connection) -> None:
     """No names but the catalog's own are found by chance, and no timeout strikes while we wait."""
     version = connection.info.server_version
     settings = [sql.SQL("SET search_path = pg_catalog")]
@@ -137,7 +133,7 @@ def _settle(connection: type_connection) -> None:
     connection.execute(sql.SQL("; ").join(settings))
 
 
-def _check_peer(connection: type_connection, endpoint: Endpoint) -> None:
+def _check_peer(connection: Connection, endpoint: Endpoint) -> None:
     if not endpoint.socket_pid:
         return
     with socket.socket(fileno=os.dup(connection.fileno())) as peer:
@@ -195,7 +191,7 @@ def _effective(os_user: str | None) -> Iterator[None]:
         yield
 
 
-def _connect_error(error: psycopg.Error, endpoint: Endpoint, dbname: str) -> BackupError:
+def _connect_error(error: "psycopg.Error", endpoint: Endpoint, dbname: str) -> BackupError:
     text = reason(error)
     where = f"PostgreSQL on {endpoint.name} ({endpoint.place})"
     if error.sqlstate == "3D000" or (f'database "{dbname}" does not exist' in str(error)):
@@ -208,7 +204,7 @@ def _connect_error(error: psycopg.Error, endpoint: Endpoint, dbname: str) -> Bac
     return UnreachableError(f"{where} cannot be reached", text, "Look whether it runs and listens there")
 
 
-def _translate(error: psycopg.Error, endpoint: Endpoint, doing: str) -> BackupError:
+def _translate(error: "psycopg.Error", endpoint: Endpoint, doing: str) -> BackupError:
     what = f"{doing[:1].upper()}{doing[1:]} on {endpoint.name} failed"
     why = reason(error)
     match error.sqlstate or "":

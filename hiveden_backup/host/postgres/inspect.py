@@ -2,12 +2,11 @@
 
 import contextlib
 
-from psycopg import sql
-
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import DatabaseFacts, Extension, Table
 from hiveden_backup.core.postgres.values import DatabaseInfo, Endpoint, ServerFacts
-from hiveden_backup.host.postgres.connect import connect, translated, type_connection
+from hiveden_backup.host.postgres.connect import connect, translated
+from hiveden_backup.host.postgres.driver import Connection, sql
 from hiveden_backup.host.postgres.properties import with_properties
 
 USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
@@ -70,7 +69,7 @@ def inspect(endpoint: Endpoint) -> ServerFacts:
         )
 
 
-def database_facts(connection: type_connection) -> DatabaseFacts:
+def database_facts(connection: Connection) -> DatabaseFacts:
     """What the connected database was made with, what belongs to it as a whole, its extensions; not its tables."""
     (info,) = _databases(connection, "WHERE d.datname = current_database()")
     version = connection.execute("SELECT current_setting('server_version')").fetchone()
@@ -88,7 +87,7 @@ def database_facts(connection: type_connection) -> DatabaseFacts:
     return with_properties(connection, facts)
 
 
-def privileges(connection: type_connection) -> tuple[str, ...]:
+def privileges(connection: Connection) -> tuple[str, ...]:
     """Why the connected user cannot dump all of the connected database: one clause for each table or sequence."""
     row = connection.execute("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user").fetchone()
     if row is not None and row[0]:
@@ -100,7 +99,7 @@ def privileges(connection: type_connection) -> tuple[str, ...]:
     )
 
 
-def row_counts(connection: type_connection) -> tuple[Table, ...]:
+def row_counts(connection: Connection) -> tuple[Table, ...]:
     """The exact rows of every table that a dump has data of, as the connection's transaction sees them."""
     tables = []
     for schema, name, label, condition in connection.execute(
@@ -112,7 +111,7 @@ def row_counts(connection: type_connection) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-def extension_tables(connection: type_connection) -> frozenset[str]:
+def extension_tables(connection: Connection) -> frozenset[str]:
     """The tables that belong to an extension, called as `row_counts` calls them."""
     rows = connection.execute(
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_depend AS d JOIN pg_class AS c ON c.oid = d.objid"
@@ -122,7 +121,7 @@ def extension_tables(connection: type_connection) -> frozenset[str]:
     return frozenset(name for (name,) in rows)
 
 
-def _databases(connection: type_connection, where: str) -> tuple[DatabaseInfo, ...]:
+def _databases(connection: Connection, where: str) -> tuple[DatabaseInfo, ...]:
     version = connection.info.server_version
     if version >= _BUILTIN_SINCE:
         provider, locale = "d.datlocprovider", "d.datlocale"

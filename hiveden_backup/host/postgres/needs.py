@@ -7,7 +7,7 @@ from pathlib import Path
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import Endpoint, major_of
-from hiveden_backup.host.postgres.connect import type_connection
+from hiveden_backup.host.postgres.driver import Connection
 from hiveden_backup.host.process import ProcessError
 
 _MISSING_ROLE = re.compile(r'role "(.+?)" does not exist')
@@ -16,7 +16,7 @@ _MISSING_EXTENSION = re.compile(r'extension "(.+?)" is not available')
 _TIMESCALE = "timescaledb"
 
 
-def check_server(connection: type_connection, endpoint: Endpoint, facts: DatabaseFacts, path: Path) -> tuple[str, ...]:
+def check_server(connection: Connection, endpoint: Endpoint, facts: DatabaseFacts, path: Path) -> tuple[str, ...]:
     """Raise when the server is too old for a dump, or lacks a role or an extension; warnings of what it lacks else."""
     major, dumped = connection.info.server_version // 10000, major_of(facts.server_version)
     if dumped > major:

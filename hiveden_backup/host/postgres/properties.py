@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-from psycopg import errors, sql
-
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import DatabaseFacts, Grant, Setting
 from hiveden_backup.core.postgres.database_settings import may_be_secret, values
-from hiveden_backup.host.postgres.connect import reason, type_connection
+from hiveden_backup.host.postgres.connect import reason
+from hiveden_backup.host.postgres.driver import Connection, errors, sql
 
 _PRIVILEGES = frozenset({"CREATE", "CONNECT", "TEMPORARY"})
 _ICU_RULES_SINCE = 160000
@@ -47,15 +46,8 @@ _ROLES = """
     ORDER BY 1
 """
 
-_REFUSED = (
-    errors.UndefinedObject,
-    errors.InvalidParameterValue,
-    errors.CantChangeRuntimeParam,
-    errors.InsufficientPrivilege,
-)
 
-
-def with_properties(connection: type_connection, facts: DatabaseFacts) -> DatabaseFacts:
+def with_properties(connection: Connection, facts: DatabaseFacts) -> DatabaseFacts:
     """The facts with what belongs to the connected database as a whole. What may be a secret is left to the dump."""
     icu_rules = "coalesce(d.daticurules, '')" if connection.info.server_version >= _ICU_RULES_SINCE else "''"
     row = connection.execute(sql.SQL(_WHOLE).format(icu_rules=sql.SQL(icu_rules))).fetchone()
@@ -75,7 +67,7 @@ def with_properties(connection: type_connection, facts: DatabaseFacts) -> Databa
     )
 
 
-def put_settings(connection: type_connection, name: str, facts: DatabaseFacts) -> tuple[str, ...]:
+def put_settings(connection: Connection, name: str, facts: DatabaseFacts) -> tuple[str, ...]:
     """Give the database `name` its settings; a warning for each that the server refuses.
 
     Before the content comes, as pg_restore does it: functions in constraints and indexes may ask for them.
@@ -93,13 +85,18 @@ def put_settings(connection: type_connection, name: str, facts: DatabaseFacts) -
         statement = sql.SQL("ALTER {} SET {} TO {}").format(where, sql.Identifier(setting.name), items)
         try:
             connection.execute(statement)
-        except _REFUSED as error:
+        except (
+            errors.UndefinedObject,
+            errors.InvalidParameterValue,
+            errors.CantChangeRuntimeParam,
+            errors.InsufficientPrivilege,
+        ) as error:
             why = "the server refuses it" if may_be_secret(setting.name) else reason(error)
             warnings.append(f"The setting {text} was not put back: {why}")
     return tuple(warnings)
 
 
-def put_properties(connection: type_connection, name: str, facts: DatabaseFacts) -> None:
+def put_properties(connection: Connection, name: str, facts: DatabaseFacts) -> None:
     """Give the database `name` its privileges, connection limit and comment."""
     database = sql.Identifier(name)
     statements: list[sql.Composed] = []
@@ -117,7 +114,7 @@ def put_properties(connection: type_connection, name: str, facts: DatabaseFacts)
             connection.execute(statement)
 
 
-def _grant(database: sql.Identifier, grant: Grant) -> sql.Composed:
+def _grant(database: "sql.Identifier", grant: Grant) -> "sql.Composed":
     grantee: sql.Composable = sql.Identifier(grant.grantee) if grant.grantee else sql.SQL("PUBLIC")
     option = sql.SQL(" WITH GRANT OPTION" if grant.grantable and grant.grantee else "")
     return sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(sql.SQL(grant.privilege), database, grantee, option)

@@ -5,12 +5,11 @@ import re
 import time
 from pathlib import Path
 
-from psycopg import errors, sql
-
 from hiveden_backup.core.errors import BackupError, CorruptError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import NAME_BYTES, Endpoint, PgTools
-from hiveden_backup.host.postgres.connect import READABLE_MESSAGES, connect, translated, type_connection
+from hiveden_backup.host.postgres.connect import READABLE_MESSAGES, connect, translated
+from hiveden_backup.host.postgres.driver import Connection, errors, sql
 from hiveden_backup.host.postgres.inspect import extension_tables, row_counts
 from hiveden_backup.host.postgres.load import load, with_dumped_settings
 from hiveden_backup.host.postgres.needs import check_server
@@ -91,7 +90,7 @@ def _rows(count: int | None) -> str:
     return "no table" if count is None else f"{count} rows"
 
 
-def _refuse_existing(connection: type_connection, endpoint: Endpoint, name: str) -> None:
+def _refuse_existing(connection: Connection, endpoint: Endpoint, name: str) -> None:
     if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None:
         raise _exists(endpoint, name)
 

@@ -6,12 +6,11 @@ import secrets
 import time
 from collections.abc import Iterator
 
-from psycopg import errors, sql
-
 from hiveden_backup.core.errors import BackupError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import SCRATCH_PREFIX, Endpoint
-from hiveden_backup.host.postgres.connect import connect, translated, type_connection
+from hiveden_backup.host.postgres.connect import connect, translated
+from hiveden_backup.host.postgres.driver import Connection, errors, sql
 
 _NAME = re.compile(rf"{SCRATCH_PREFIX}[0-9a-f]{{16}}")
 _BUSY_SECONDS = 15.0
@@ -90,7 +89,7 @@ def add(error: BaseException, text: str) -> None:
         error.hint = f"{error.hint}. {text}" if error.hint else text
 
 
-def _create(connection: type_connection, endpoint: Endpoint, name: str, facts: DatabaseFacts) -> None:
+def _create(connection: Connection, endpoint: Endpoint, name: str, facts: DatabaseFacts) -> None:
     version = connection.info.server_version
     provider = facts.locale_provider
     if version // 10000 < _NEEDED_MAJOR.get(provider, 0):

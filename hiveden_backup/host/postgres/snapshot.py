@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from psycopg import errors, sql
-
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import DatabaseFacts, Table
 from hiveden_backup.core.postgres.values import Endpoint
@@ -15,8 +13,8 @@ from hiveden_backup.host.postgres.connect import (
     connect,
     milliseconds,
     translated,
-    type_connection,
 )
+from hiveden_backup.host.postgres.driver import Connection, errors, sql
 from hiveden_backup.host.postgres.inspect import USER_SCHEMA, database_facts, row_counts
 
 _TRYING_SECONDS = 5.0
@@ -80,7 +78,7 @@ class Snapshot:
     server_version: int
     superuser: bool
     tables: tuple[int, ...]
-    connection: type_connection
+    connection: Connection
 
     @property
     def server_major(self) -> int:
@@ -144,7 +142,7 @@ def hold(endpoint: Endpoint, dbname: str, *, lock_timeout: float, application: s
         snapshot.check()
 
 
-def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> Snapshot:
+def _snapshot(connection: Connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> Snapshot:
     connection.execute("SET row_security = off")  # to fail rather than to count too little
     connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{milliseconds(lock_timeout)}ms")))
     deadline = time.monotonic() + _TRYING_SECONDS
@@ -177,7 +175,7 @@ def _snapshot(connection: type_connection, endpoint: Endpoint, dbname: str, lock
     )
 
 
-def _locked_snapshot(connection: type_connection, tables: tuple[_Lockable, ...]) -> str | None:
+def _locked_snapshot(connection: Connection, tables: tuple[_Lockable, ...]) -> str | None:
     """Lock `tables`, then export a snapshot; None when other tables are there by then.
 
     LOCK takes no snapshot, the first query does: so it sees what was committed before the locks were there.
@@ -192,12 +190,12 @@ def _locked_snapshot(connection: type_connection, tables: tuple[_Lockable, ...])
     return str(row[0]) if row is not None and _lockable(connection) == tables else None
 
 
-def _lockable(connection: type_connection) -> tuple[_Lockable, ...]:
+def _lockable(connection: Connection) -> tuple[_Lockable, ...]:
     rows = connection.execute(sql.SQL(_LOCKABLE).format(schema=sql.SQL(USER_SCHEMA))).fetchall()
     return tuple(_Lockable(*row) for row in sorted(rows))
 
 
-def _still_locked(connection: type_connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> BackupError:
+def _still_locked(connection: Connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> BackupError:
     row = connection.execute(_IN_THE_WAY).fetchone()
     if row is None:
         what, why = f"A table of {dbname} on {endpoint.name}", "Who held it has let go of it since"

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from psycopg import errors, sql
-
 from hiveden_backup.core.errors import BackupError, NotFoundError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import MAINTENANCE, Endpoint, PgTools, is_ours, kept_name, staged_name
 from hiveden_backup.host.failpoints import failpoint
-from hiveden_backup.host.postgres.connect import connect, translated, type_connection
+from hiveden_backup.host.postgres.connect import connect, translated
+from hiveden_backup.host.postgres.driver import Connection, errors, sql
 from hiveden_backup.host.postgres.restore import check_name, restore_new
 from hiveden_backup.host.postgres.scratch import add, drop_after, drop_database
 
@@ -161,14 +160,14 @@ def drop_kept(endpoint: Endpoint, staged: Staged) -> None:
 
 
 @contextlib.contextmanager
-def _at(endpoint: Endpoint, staged: Staged, doing: str) -> Iterator[type_connection]:
+def _at(endpoint: Endpoint, staged: Staged, doing: str) -> Iterator[Connection]:
     """A connection to a database whose name does not change: the live one may be `postgres` itself."""
     busy = {staged.live, staged.staged, staged.kept}
     with contextlib.closing(_connect_beside(endpoint, busy)) as connection, translated(endpoint, doing):
         yield connection
 
 
-def _connect_beside(endpoint: Endpoint, busy: set[str]) -> type_connection:
+def _connect_beside(endpoint: Endpoint, busy: set[str]) -> Connection:
     names = [name for name in (endpoint.database, *MAINTENANCE) if name is not None and name not in busy]
     for name in names[:-1]:
         with contextlib.suppress(NotFoundError):
@@ -176,12 +175,12 @@ def _connect_beside(endpoint: Endpoint, busy: set[str]) -> type_connection:
     return connect(endpoint, names[-1])
 
 
-def _names(connection: type_connection) -> Mapping[str, int]:
+def _names(connection: Connection) -> Mapping[str, int]:
     """Every database's oid by its name."""
     return dict(connection.execute("SELECT datname, oid FROM pg_database").fetchall())
 
 
-def _check_replaceable(connection: type_connection, endpoint: Endpoint, live: str) -> None:
+def _check_replaceable(connection: Connection, endpoint: Endpoint, live: str) -> None:
     row = connection.execute("SELECT datistemplate FROM pg_database WHERE datname = %s", (live,)).fetchone()
     if row is not None and row[0]:
         raise UsageError(
@@ -213,7 +212,7 @@ def _changed(staged: Staged) -> BackupError:
 
 
 @contextlib.contextmanager
-def _closed(endpoint: Endpoint, staged: Staged, connection: type_connection) -> Iterator[None]:
+def _closed(endpoint: Endpoint, staged: Staged, connection: Connection) -> Iterator[None]:
     """Nobody gets into the live database, a pooler that tries again and again neither; after a failure they do."""
     try:
         _allow(connection, staged.live, connections=False)
@@ -227,12 +226,12 @@ def _closed(endpoint: Endpoint, staged: Staged, connection: type_connection) -> 
         raise
 
 
-def _allow(connection: type_connection, name: str, *, connections: bool) -> None:
+def _allow(connection: Connection, name: str, *, connections: bool) -> None:
     statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
     connection.execute(statement.format(sql.Identifier(name), sql.Literal(connections)))
 
 
-def _rename(connection: type_connection, renames: Sequence[tuple[str, str]], *, opened: str | None) -> None:
+def _rename(connection: Connection, renames: Sequence[tuple[str, str]], *, opened: str | None) -> None:
     """Change all names in one transaction, as soon as whoever is connected there has been ended; open one of them."""
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     names = [old for old, _ in renames]
@@ -253,7 +252,7 @@ def _rename(connection: type_connection, renames: Sequence[tuple[str, str]], *, 
             return
 
 
-def _still_used(connection: type_connection, names: Sequence[str]) -> BackupError:
+def _still_used(connection: Connection, names: Sequence[str]) -> BackupError:
     who = [f"{application or kind} (backend {pid})" for application, kind, pid in connection.execute(_WHO, (names,))]
     return BackupError(
         f"The database {names[0]} would not become free within {_BUSY_SECONDS:g} seconds",
