@@ -144,11 +144,11 @@ def report(error: BackupError) -> None:
 
 
 def _complain(text: str, exit_code: int) -> None:
-    from hiveden_backup.core.events import journal_fields
+    from hiveden_backup.core.events import Failed, facts_of, journal_fields
     from hiveden_backup.host.systemd import journal
 
-    facts = {"kind": "failed", "exit_code": exit_code}
-    if journal.is_stderr() and journal.send(journal_fields("error", text, facts)):
+    event = Failed(text, exit_code)
+    if journal.is_stderr() and journal.send(journal_fields(event.level, text, facts_of(event), event.kind)):
         return
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     label = "\x1b[31merror:\x1b[0m" if colour else "error:"

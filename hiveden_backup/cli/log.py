@@ -6,22 +6,20 @@ And the progress line below them, on a terminal.
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable, MutableMapping
+from typing import Any, cast
 
 import structlog
 
 from hiveden_backup.cli import output
-from hiveden_backup.core.events import journal_fields
+from hiveden_backup.core.events import Facts, Level, journal_fields
 from hiveden_backup.host.systemd import journal
 
-_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+_COLOURS = {Level.WARNING: "\x1b[33m", Level.ERROR: "\x1b[31m"}
 _RESET = "\x1b[0m"
 _CLEAR = "\r\x1b[2K"
-_LEVELS = {"debug": 10, "info": 20, "warning": 30}
 _QUIET_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
-_IN_THE_MESSAGE = ("event", "job", "kind", "backup", "phase", "container", "artifact", "result")
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "bytes": output.size,
     "seconds": output.span,
@@ -83,40 +81,44 @@ class ProgressLine(Phase):
 
 def configure(*, verbose: bool, quiet: bool, progress: Phase | None = None) -> None:
     """Send structlog's events to the journal where stderr leads there, else to stderr as lines; never to both."""
-    level = "warning" if quiet else "debug" if verbose else "info"
+    least = Level.WARNING if quiet else Level.DEBUG if verbose else Level.INFO
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     to_journal = journal.is_stderr()
 
-    def render(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+    def render(_logger: object, method: str, entry: MutableMapping[str, Any]) -> str:
         if progress is not None:
             progress.clear()
+        level, message, kind = Level[method.upper()], entry.pop("event"), entry.pop("kind", None)
+        facts = cast("Facts", entry)
+        text = _text(message, facts)
         if to_journal:
-            phase = {"phase": progress.name} if progress is not None else {}
-            if journal.send(journal_fields(method, _text(event), phase | dict(event))):
+            phase = progress.name if progress is not None else None
+            if journal.send(journal_fields(level, text, {"phase": phase, **facts}, kind)):
                 raise structlog.DropEvent
-        return _line(method, _text(event), colour=colour)
+        return _line(level, text, colour=colour)
 
     structlog.configure(
         processors=[render],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
 
 
-def _text(event: Mapping[str, Any]) -> str:
-    """An event in words: `job: message (facts)`, safe for a terminal."""
-    facts = ", ".join(
-        _FORMATS[key](value) if key in _FORMATS else f"{key} {output.printable(str(value))}"
-        for key, value in event.items()
-        if key not in _IN_THE_MESSAGE and (key, value) != ("exit_code", 0)
+def _text(message: str, facts: Facts) -> str:
+    """A line in words: `job: message (facts)`, safe for a terminal."""
+    told = ", ".join(
+        _FORMATS[name](value)
+        for name, value in facts.items()
+        if name in _FORMATS and value is not None and (name, value) != ("exit_code", 0)
     )
-    job = event.get("job")
-    return output.printable_lines(f"{f'{job}: ' if job else ''}{event['event']}{f' ({facts})' if facts else ''}")
+    job = facts.get("job")
+    return output.printable_lines(f"{f'{job}: ' if job else ''}{message}{f' ({told})' if told else ''}")
 
 
-def _line(method: str, text: str, *, colour: bool) -> str:
-    if method in _COLOURS:
-        label = f"{_COLOURS[method]}{method}{_RESET}" if colour else method
+def _line(level: Level, text: str, *, colour: bool) -> str:
+    if level in _COLOURS:
+        word = level.name.lower()
+        label = f"{_COLOURS[level]}{word}{_RESET}" if colour else word
         return f"{label}: {text}"
     return text

@@ -1,22 +1,209 @@
-"""What the journal is told of an event: its fields, and an id that never changes for each kind. No I/O.
+"""What happens, as values: the one list of events. Log and journal are views of it. No I/O.
 
-The ids are those of systemd/hiveden-backup.catalog.
+A kind of event has a MESSAGE_ID that never changes, and an entry by that in systemd/hiveden-backup.catalog.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import ClassVar, Self, TypedDict, cast
 
-MESSAGE_IDS = {
-    "started": "7d9fb11a45d8493584bfa1970844df01",
-    "finished": "fe5420686588454b8af570bf3ee28d15",
-    "failed": "c6806dbe48d546878fbb7257fe41cfcd",
-    "container-stopped": "1ab7baec5d444e578186fca884bb4903",
-    "container-started": "dd036ddb1394466b9817319cbb29bf11",
-    "recovered": "a5b6406c5b3843f0a3c1b58c0f44fa9d",
-    "pruned": "f02fff0aa51949a291422a2e8e95c48f",
-}
-"""Other kinds have none."""
+from hiveden_backup.core.model import Result
 
-_PRIORITIES = {"debug": "7", "info": "6", "warning": "4", "error": "3", "critical": "2"}
+
+class Kind(StrEnum):
+    """The kinds of events; none can be without its id."""
+
+    STARTED = "started", "7d9fb11a45d8493584bfa1970844df01"
+    FINISHED = "finished", "fe5420686588454b8af570bf3ee28d15"
+    FAILED = "failed", "c6806dbe48d546878fbb7257fe41cfcd"
+    CONTAINER_STOPPED = "container-stopped", "1ab7baec5d444e578186fca884bb4903"
+    CONTAINER_STARTED = "container-started", "dd036ddb1394466b9817319cbb29bf11"
+    RECOVERED = "recovered", "a5b6406c5b3843f0a3c1b58c0f44fa9d"
+    PRUNED = "pruned", "f02fff0aa51949a291422a2e8e95c48f"
+    RESTORED = "restored", "de3313a4f737467a80c3830a46f575e3"
+    UNDONE = "undone", "2c998a24367f411da679d8b0ccde52c6"
+
+    message_id: str
+
+    def __new__(cls, word: str, message_id: str) -> Self:
+        """A member that is its word, and has the id."""
+        kind = str.__new__(cls, word)
+        kind._value_ = word
+        kind.message_id = message_id
+        return kind
+
+
+class Level(IntEnum):
+    """How much attention a line of the log deserves; the numbers are those of Python's `logging`."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Facts(TypedDict, total=False):
+    """What a line of the log, or an event, may be about beside its words; None is not known."""
+
+    job: str | None
+    backup: str | None
+    phase: str | None
+    container: str | None
+    artifact: str | None
+    bytes: int | None
+    seconds: float | None
+    downtime_seconds: float | None
+    result: StrEnum | None
+    exit_code: int | None
+
+
+# ---- the events ------------------------------------------------------------------------------------------------------
+
+
+class Event:
+    """Something that happened. `says` is its message, with the fields of the event (`{0}`) in it."""
+
+    __slots__ = ()
+    kind: ClassVar[Kind]
+    says: ClassVar[str]
+
+    @property
+    def level(self) -> Level:
+        """How much attention it deserves."""
+        return Level.INFO
+
+    @property
+    def message(self) -> str:
+        """What a person reads."""
+        return self.says.format(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """A run of a job began."""
+
+    kind = Kind.STARTED
+    says = "Started"
+
+    job: str
+    result: Result = Result.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """A run made a backup, which is complete and listed. `exit_code` is not 0 when something else failed."""
+
+    kind = Kind.FINISHED
+    says = "Finished backup {0.backup}"
+
+    job: str
+    backup: str
+    bytes: int
+    seconds: float
+    result: Result
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """What a job, or a command, could not do. `result` is that of the run, or what became of the container."""
+
+    kind = Kind.FAILED
+    says = "{0.error}"
+
+    error: str
+    exit_code: int
+    job: str | None = None
+    backup: str | None = None
+    container: str | None = None
+    result: StrEnum | None = None
+
+    @property
+    def level(self) -> Level:
+        """How much attention it deserves."""
+        return Level.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStopped(Event):
+    """A container was stopped, for as long as it takes to read or to swap what it uses."""
+
+    kind = Kind.CONTAINER_STOPPED
+    says = "Stopped container {0.container}"
+
+    job: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStarted(Event):
+    """A container that was stopped runs again."""
+
+    kind = Kind.CONTAINER_STARTED
+    says = "Started container {0.container}"
+
+    job: str
+    container: str
+    downtime_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered(Event):
+    """What a killed run or a broken off restore left was put right, or `failed` to be, as `outcome` tells."""
+
+    kind = Kind.RECOVERED
+    says = "{0.outcome}"
+
+    job: str
+    outcome: str
+    container: str | None = None
+    result: StrEnum | None = None
+    failed: bool = False
+
+    @property
+    def level(self) -> Level:
+        """How much attention it deserves."""
+        return Level.ERROR if self.failed else Level.WARNING
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned(Event):
+    """Retention let backups go, and with them archives that nothing needs any more."""
+
+    kind = Kind.PRUNED
+    says = "Pruned {0.backups} backups and {0.archives} archives"
+
+    job: str
+    backups: int
+    archives: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restored(Event):
+    """A backup, or a database of it, was swapped for what was there."""
+
+    kind = Kind.RESTORED
+    says = "Restored {0.job}/{0.backup} in place"
+
+    job: str
+    backup: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undone(Event):
+    """What an in-place restore of a backup had replaced is back."""
+
+    kind = Kind.UNDONE
+    says = "Reversed the in-place restore of {0.backup}"
+
+    job: str
+    backup: str
+
+
+# ---- as the journal wants them ---------------------------------------------------------------------------------------
+
+_PRIORITIES = {Level.DEBUG: "7", Level.INFO: "6", Level.WARNING: "4", Level.ERROR: "3"}
 _MICROSECONDS = 1_000_000
 _FIELDS = {
     "job": "HIVEDEN_JOB",
@@ -32,14 +219,19 @@ _FIELDS = {
 }
 
 
-def journal_fields(level: str, message: str, facts: Mapping[str, object]) -> Mapping[str, str]:
-    """The fields of an event, as journald wants them. `facts` are what is beside the message; unknown ones are lost."""
-    fields = {"MESSAGE": message, "PRIORITY": _PRIORITIES.get(level, "6"), "SYSLOG_IDENTIFIER": "hiveden-backup"}
-    message_id = MESSAGE_IDS.get(str(facts.get("kind", "")))
-    if message_id is not None:
-        fields["MESSAGE_ID"] = message_id
+def facts_of(event: Event) -> Facts:
+    """What an event is about beside its words: its fields that have the name of a fact."""
+    known = ((name, getattr(event, name, None)) for name in _FIELDS)
+    return cast("Facts", {name: value for name, value in known if value is not None})
+
+
+def journal_fields(level: Level, message: str, facts: Facts, kind: Kind | None = None) -> Mapping[str, str]:
+    """The fields of an entry of the journal."""
+    fields = {"MESSAGE": message, "PRIORITY": _PRIORITIES[level], "SYSLOG_IDENTIFIER": "hiveden-backup"}
+    if kind is not None:
+        fields["MESSAGE_ID"] = kind.message_id
     for name, value in facts.items():
-        if name in _FIELDS and value is not None:
+        if value is not None:
             fields[_FIELDS[name]] = str(_microseconds(value)) if name.endswith("seconds") else str(value)
     return fields
 

@@ -270,7 +270,7 @@ def test_what_the_program_cannot_even_begin_is_an_error_in_the_journal(timed: Ti
 
 def test_large_messages_and_newlines_survive(timed: Timed) -> None:
     program = (
-        "import sys\nfrom hiveden_backup.host import journal\n"
+        "import sys\nfrom hiveden_backup.host.systemd import journal\n"
         "text = 'first\\nsecond\\n' + 'x' * 1_000_000 + '\\nlast'\n"
         "sys.exit(not journal.send({'MESSAGE': text, 'SYSLOG_IDENTIFIER': 'large'}))\n"
     )

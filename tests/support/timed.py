@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from hiveden_backup.core.events import MESSAGE_IDS
+from hiveden_backup.core.events import Kind
 from hiveden_backup.host.failpoints import VARIABLE
 from tests.support.dockerd import KEEP_RUNNING, Docker
 from tests.support.job import QUICK
@@ -126,7 +126,8 @@ class Timed:
 
     def events(self, kind: str, *matches: str) -> list[dict[str, Any]]:
         """Our entries of a kind in the journal."""
-        return self.machine.journal(f"MESSAGE_ID={MESSAGE_IDS[kind]}", *matches)
+        (message_id,) = (each.message_id for each in Kind if each == kind)
+        return self.machine.journal(f"MESSAGE_ID={message_id}", *matches)
 
     def is_up_again(self, name: str = "app") -> None:
         """The container runs, and nothing is owed."""

@@ -5,9 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.disk.durable import translated
@@ -17,8 +16,6 @@ from hiveden_backup.jobs.installation import Context
 from hiveden_backup.jobs.recovery.mover import Mover, unfinished
 from hiveden_backup.jobs.recovery.mover import tell as tell_settled
 from hiveden_backup.jobs.services.debts import pay, tell
-
-log = structlog.get_logger()
 
 
 def heal(context: Context, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:

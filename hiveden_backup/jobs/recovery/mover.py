@@ -13,11 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
+from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from hiveden_backup.host.docker.engine import Docker
     from hiveden_backup.host.postgres.swap import Staged
 
-log = structlog.get_logger()
 _RETRY_SECONDS = 2.0
 
 
@@ -286,8 +285,8 @@ def expire(mover: Mover, jobs: Mapping[str, Job], held: str | None = None) -> No
 
 def tell(settled: Settled) -> None:
     """Log what became of an act that was broken off."""
-    say = log.error if settled.error is not None else log.warning
-    say(f"{str(settled)[0].upper()}{str(settled)[1:]}", job=settled.job, kind="recovered")
+    outcome = str(settled)
+    log.event(events.Recovered(settled.job, f"{outcome[0].upper()}{outcome[1:]}", failed=settled.error is not None))
 
 
 def existing(docker: "Docker", names: Sequence[str]) -> tuple[list[Container], list[str]]:

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import structlog
-
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Artifact, ArtifactType, Job, Manifest, PostgresSource
 from hiveden_backup.core.postgres.conninfo import server_names
 from hiveden_backup.core.postgres.values import Endpoint, major_of
@@ -20,8 +19,6 @@ from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Context
 from hiveden_backup.jobs.services.servers import endpoint_of
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-import structlog
-
+from hiveden_backup.core import events
 from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
@@ -25,8 +25,6 @@ from hiveden_backup.jobs.restore import staging
 from hiveden_backup.jobs.restore.places import Files
 from hiveden_backup.jobs.restore.plan import Database, Plan, create_volumes, dump_path
 from hiveden_backup.jobs.services.downtime import Downtime
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class _Restore:
                 log.error(str(problem), job=plan.job.name)  # what is raised will be told, and these are not part of it
             self._clean()
             raise
-        log.info(f"Restored {plan.backup} in place", job=plan.job.name, kind="restored")
+        log.event(events.Restored(plan.backup.job, plan.backup.id))
         return Done(self._act, tuple(self._problems), tuple(self._warnings))
 
     def _begun(self) -> Act:

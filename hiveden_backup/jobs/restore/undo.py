@@ -5,10 +5,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.restore_record import Act, Phase
@@ -26,8 +26,6 @@ from hiveden_backup.jobs.services.downtime import Downtime
 
 if TYPE_CHECKING:
     from hiveden_backup.host.docker.engine import Docker
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -142,5 +140,5 @@ def undo(context: Context, plan: UndoPlan) -> Done:
     if downtime is not None:
         downtime.await_healthy()
         problems.extend(downtime.problems)
-    log.info(f"Reversed the in-place restore of {act.backup}", job=act.job, kind="undone")
+    log.event(events.Undone(act.job, act.backup))
     return Done(act, tuple(problems))

@@ -6,9 +6,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import structlog
-
 from hiveden_backup.core.errors import DeniedError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource
 from hiveden_backup.core.names import encode
 from hiveden_backup.core.postgres.values import (
@@ -28,7 +27,6 @@ from hiveden_backup.host.postgres.tools import dump_tool
 from hiveden_backup.jobs.run.plan import Plan, Server
 from hiveden_backup.jobs.services.servers import endpoint_of
 
-log = structlog.get_logger()
 _LOCKED_SECONDS = 10.0
 _BLOCKED_POLL = 5.0
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING
 
-import structlog
-
 from hiveden_backup import __version__
 from hiveden_backup.core.backup.index import Selection
 from hiveden_backup.core.config.parse import job_table
 from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, NotFoundError, StorageError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
 from hiveden_backup.core.names import backup_id
 from hiveden_backup.host.disk import tar
@@ -35,7 +34,6 @@ from hiveden_backup.jobs.services.downtime import Downtime
 if TYPE_CHECKING:
     from hiveden_backup.jobs.run.dumps import Dumps
 
-log = structlog.get_logger()
 _HOT_PASSES = 3
 _SHOWN_PATHS = 20
 

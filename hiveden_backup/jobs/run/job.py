@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import structlog
-
+from hiveden_backup.core import events
 from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, StorageError, common_exit_code
+from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job, PruneResult, Result
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -22,8 +22,6 @@ from hiveden_backup.jobs.recovery.mover import Mover, expire
 from hiveden_backup.jobs.run.execution import Execution, Finished
 from hiveden_backup.jobs.run.plan import ValidationError
 from hiveden_backup.jobs.run.validate import planned
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +45,14 @@ def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
     try:
         with translated(f"running the job {job.name}", unwritable=StorageError):
             path = context.records.begin(record)
-            log.info("Started", job=job.name, kind="started", result=Result.RUNNING)
+            log.event(events.Started(job.name))
             outcome = _locked(context, job, record, path, full=full)
     except BackupError as error:
         outcome = Outcome(_failed(record, error), (error,))
     except Interrupted as interrupted:
         ended = f"The run was ended by signal {interrupted.signal_number}."
         _close(context, path, replace(record, result=Result.INTERRUPTED, exit_code=interrupted.exit_code, error=ended))
-        log.error(ended, job=job.name, kind="failed", result=Result.INTERRUPTED, exit_code=interrupted.exit_code)
+        log.event(events.Failed(ended, interrupted.exit_code, job.name, result=Result.INTERRUPTED))
         raise
     except BaseException as error:  # a defect of ours: record it, then let it show itself
         _close(
@@ -68,11 +66,11 @@ def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
 
 def _tell(outcome: Outcome, seconds: float) -> None:
     record = outcome.record
-    facts = {"job": record.job, "backup": record.backup, "result": record.result, "exit_code": outcome.exit_code}
+    job, code = record.job, outcome.exit_code
     if record.backup is not None:
-        log.info(f"Finished backup {record.backup}", kind="finished", bytes=record.bytes, seconds=seconds, **facts)
+        log.event(events.Finished(job, record.backup, record.bytes, seconds, record.result, code))
     for error in outcome.errors:
-        log.error(str(error), kind="failed", **facts)
+        log.event(events.Failed(str(error), code, job, record.backup, result=record.result))
 
 
 def _failed(record: RunRecord, error: BackupError) -> RunRecord:
@@ -152,7 +150,7 @@ def _prune(context: Context, job: Job, problems: list[BackupError]) -> PruneResu
         return PruneResult.FAILED
     gone = sum(not decision.keep for decision in pruned.decisions)
     if gone or pruned.archives:
-        log.info(f"Pruned {gone} backups and {len(pruned.archives)} archives", job=job.name, kind="pruned")
+        log.event(events.Pruned(job.name, gone, len(pruned.archives)))
     return PruneResult.DONE
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-import structlog
-
 from hiveden_backup.core.errors import BackupError, BusyError, ConfigError, NotFoundError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.schedule import units
 from hiveden_backup.host import config_files
 from hiveden_backup.host.failpoints import failpoint
@@ -14,8 +13,6 @@ from hiveden_backup.host.systemd import systemctl as systemd
 from hiveden_backup.host.systemd.unit_files import UnitFiles, Written, digest
 from hiveden_backup.jobs.schedule.survey import Setting, Survey, as_problem, compared, problem_of, survey
 from hiveden_backup.jobs.setup import managed as configure
-
-log = structlog.get_logger()
 
 
 def apply(setting: Setting) -> units.Changes:

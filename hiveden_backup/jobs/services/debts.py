@@ -13,17 +13,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import structlog
-
+from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
+from hiveden_backup.core.log import log
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
 from hiveden_backup.host.state.locks import container_locks, job_lock
-
-log = structlog.get_logger()
 
 if TYPE_CHECKING:
     from hiveden_backup.host.docker.engine import Docker  # its SDK is slow to import, and mostly nothing is owed
@@ -71,13 +69,13 @@ class Payment:
 
 def tell(payment: Payment) -> None:
     """Put into the log what became of a debt."""
-    facts = {"job": payment.job, "container": payment.container, "result": payment.outcome.value}
     detail = f". {payment.detail}" if payment.detail else ""
     message = f"Container {payment.container} was left stopped by an earlier run: {payment.outcome}{detail}"
+    job, container, outcome = payment.job, payment.container, payment.outcome
     if payment.error is None:
-        log.warning(message, kind="recovered", **facts)
+        log.event(events.Recovered(job, message, container, outcome))
     else:
-        log.error(message, kind="failed", exit_code=payment.exit_code, **facts)
+        log.event(events.Failed(message, payment.exit_code, job, container=container, result=outcome))
 
 
 Connect = Callable[[], "AbstractContextManager[Docker]"]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
+from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError
+from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job, StoppedContainer
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
@@ -24,7 +24,6 @@ from hiveden_backup.jobs.services.debts import Outcome, Payment, pay_debt
 if TYPE_CHECKING:
     from hiveden_backup.host.docker.engine import Docker
 
-log = structlog.get_logger()
 _SEEN_SECONDS = 5.0
 
 
@@ -89,12 +88,7 @@ class Downtime:
         with translated(f"stopping the container {container.name}", unwritable=StorageError):
             failpoint("owe")
             down.stopped = self.docker.stop(container, self.job.stop_timeout)
-            log.info(
-                f"Stopped container {container.name}",
-                job=self.job.name,
-                kind="container-stopped",
-                container=container.name,
-            )
+            log.event(events.ContainerStopped(self.job.name, container.name))
             failpoint("stop")
 
     def check_undisturbed(self) -> None:
@@ -155,13 +149,7 @@ class Downtime:
                 f"Container {payment.container}: {payment.detail}", job=self.job.name, container=payment.container
             )
         if payment.outcome is not Outcome.GONE:
-            log.info(
-                f"Started container {payment.container}",
-                job=self.job.name,
-                kind="container-started",
-                container=payment.container,
-                downtime_seconds=down.until - down.since,
-            )
+            log.event(events.ContainerStarted(self.job.name, payment.container, down.until - down.since))
 
     def await_healthy(self) -> None:
         """Wait until what we started is healthy, where it has a check; start again what ended meanwhile."""

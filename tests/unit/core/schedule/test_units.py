@@ -1,14 +1,11 @@
 """The texts of units: what a job adds to its unit and only then, and how odd words get there."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.events import MESSAGE_IDS, journal_fields
 from hiveden_backup.core.model import Job, PostgresSource
 from hiveden_backup.core.schedule import units
-from hiveden_backup.host.systemd.journal import encoded
 from hiveden_backup.host.systemd.unit_files import _SHIPPED
 
 PLACE = units.Place(("/srv/backups",))
@@ -123,35 +120,3 @@ def test_a_program_elsewhere_is_started_by_its_path() -> None:
 def test_a_path_that_no_unit_can_start_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="no unit can start"):
         units.installed_text(shipped(units.TEMPLATE), path)
-
-
-def test_the_catalog_has_each_kind_of_entry() -> None:
-    text = shipped("hiveden-backup.catalog")
-    assert re.findall(r"^-- ([0-9a-f]{32})$", text, re.MULTILINE) == list(MESSAGE_IDS.values())
-    assert len(re.findall(r"^Subject: ", text, re.MULTILINE)) == len(MESSAGE_IDS)
-
-
-def test_the_readme_has_each_kind_of_entry() -> None:
-    readme = (Path(__file__).resolve().parents[4] / "README.md").read_text(encoding="utf-8")
-    assert dict(re.findall(r"^\| ([a-z-]+) \| `([0-9a-f]{32})` \|$", readme, re.MULTILINE)) == MESSAGE_IDS
-
-
-# ---- entries of the journal ----------------------------------------------------------------------------------------
-
-
-def test_events_become_fields() -> None:
-    facts = {"event": "x", "job": "a", "kind": "finished", "bytes": 7, "seconds": 1.5, "phase": None, "other": 1}
-    assert journal_fields("warning", "text", facts) == {
-        "MESSAGE": "text",
-        "PRIORITY": "4",
-        "SYSLOG_IDENTIFIER": "hiveden-backup",
-        "MESSAGE_ID": MESSAGE_IDS["finished"],
-        "HIVEDEN_JOB": "a",
-        "HIVEDEN_BYTES": "7",
-        "HIVEDEN_DURATION_USEC": "1500000",
-    }
-
-
-def test_values_of_several_lines_have_their_length() -> None:
-    assert encoded({"A": "one", "B": "two\nlines"}) == b"A=one\nB\n\x09\0\0\0\0\0\0\0two\nlines\n"
-    assert encoded({"A": "\udcff"}) == b"A=\xff\n"
