@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core.errors import CorruptError
-from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk import stream, tar
 from hiveden_backup.host.process import ProcessError
 
 
@@ -31,11 +31,11 @@ def kill_zstd(archive: Path) -> None:
 
 
 def read(archive: Path, *, killed: bool = False) -> None:
-    with tar.decompressed(archive) as stream:
-        stream.read(1)
+    with stream.decompressed(archive) as content:
+        content.read(1)
         if killed:
             kill_zstd(archive)
-        while stream.read(tar.CHUNK):
+        for _ in stream.chunks(content):
             pass
 
 

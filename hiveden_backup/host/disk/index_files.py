@@ -7,7 +7,7 @@ from pathlib import Path
 from hiveden_backup.core.backup.index import split_records
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import Archive
-from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk.stream import chunks, decompressed
 
 
 @contextmanager
@@ -17,8 +17,8 @@ def records(index: Path | None) -> Iterator[Iterator[bytes]]:
         yield iter(())
         return
     try:
-        with tar.decompressed(index) as stream:
-            yield split_records(tar.chunks(stream))
+        with decompressed(index) as stream:
+            yield split_records(chunks(stream))
     except ValueError as error:
         raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
 
@@ -26,7 +26,7 @@ def records(index: Path | None) -> Iterator[Iterator[bytes]]:
 def spooled(path: Path) -> Iterator[bytes]:
     """The records of a working list that a run spooled uncompressed, as `records` yields them."""
     with path.open("rb") as file:
-        yield from split_records(tar.chunks(file))
+        yield from split_records(chunks(file))
 
 
 def archive_lines(archives: Sequence[Archive]) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 from hiveden_backup.core.errors import BackupError, CorruptError, UnreachableError
 from hiveden_backup.core.postgres.values import PgTools
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.stream import DECOMPRESSOR
 from hiveden_backup.host.process import Command, Pipeline, ProcessError
 
 _TOO_NEW = re.compile(r"unsupported version|unrecognized (?:archive format|compression)|compression.*not supported")
@@ -16,10 +17,9 @@ def decode(path: Path, tool: PgTools) -> None:
 
     CorruptError names the file; UnreachableError when this pg_restore is too old for it, which says nothing against it.
     """
-    decompress = Command(["zstd", "-q", "-dc"])
     read = Command([tool.program("pg_restore"), "--file=/dev/null"])
     try:
-        with translated(f"reading the dump {path}"), path.open("rb") as file, Pipeline(decompress, read, stdin=file):
+        with translated(f"reading the dump {path}"), path.open("rb") as file, Pipeline(DECOMPRESSOR, read, stdin=file):
             pass
     except ProcessError as error:
         raise unreadable(error, path) or error from error

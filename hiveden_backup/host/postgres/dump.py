@@ -13,6 +13,7 @@ from typing import IO, Self
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
 from hiveden_backup.core.postgres.values import Endpoint, ExecStream, PgTools, ServerFacts
 from hiveden_backup.host.disk.durable import translate
+from hiveden_backup.host.disk.stream import compressor
 from hiveden_backup.host.postgres.connect import READABLE_MESSAGES, end_backends, milliseconds
 from hiveden_backup.host.postgres.snapshot import Snapshot
 from hiveden_backup.host.postgres.tools import command
@@ -22,7 +23,6 @@ _CHUNK = 1 << 20
 _POLL_SECONDS = 0.02
 _PATIENCE_SECONDS = 10.0
 _MAX_WARNINGS = 20
-_ULTRA_LEVEL = 20
 _LOCK_QUERY = re.compile(r"Query was: LOCK TABLE (?:ONLY )?(.+?) IN ACCESS SHARE MODE", re.DOTALL)
 _DENIED_WORDS = ("permission denied", "authentication failed", "no password supplied", "pg_hba.conf")
 _LOST_WORDS = ("connection to server", "server closed the connection", "terminating connection", "version mismatch")
@@ -107,8 +107,7 @@ class Dump:
         self._application = application
         self._inside = inside
         self._joined = joined
-        ultra = ["--ultra"] if level >= _ULTRA_LEVEL else []
-        self._compressor = Pipeline(Command(["zstd", "-q", "-T0", *ultra, f"-{level}", "-c"]), stdin=subprocess.PIPE)
+        self._compressor = Pipeline(compressor(level), stdin=subprocess.PIPE)
         self._running = contextlib.ExitStack()  # the source
         self._feeder = threading.Thread()
         self._move: Callable[[int], None] = lambda _target: None

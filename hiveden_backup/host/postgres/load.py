@@ -5,7 +5,6 @@ import errno
 import os
 import pwd
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,13 +16,12 @@ from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.database_settings import dumped
 from hiveden_backup.core.postgres.values import Door, Endpoint, PgTools, restore_jobs
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.stream import DECOMPRESSOR, PARTIAL_DECOMPRESSOR
 from hiveden_backup.host.postgres.decode import unreadable
 from hiveden_backup.host.postgres.needs import explained
 from hiveden_backup.host.postgres.tools import command
 from hiveden_backup.host.process import Command, Pipeline, ProcessError
 
-_DECOMPRESS = Command(["zstd", "-q", "-dc"])
-_DECOMPRESS_SOME = replace(_DECOMPRESS, accept=frozenset({0, -signal.SIGPIPE}))
 _SPOOL_FOLDER = "/var/tmp"  # noqa: S108 - for a file without a name; /tmp may be memory
 _LIKELY_RATIO = 10
 _NO_SPACE = os.strerror(errno.ENOSPC)
@@ -57,11 +55,11 @@ def with_dumped_settings(endpoint: Endpoint, path: Path, facts: DatabaseFacts, t
     try:
         with translated(f"reading the dump {path}"), path.open("rb") as file:
             if tool.inside and endpoint.door is not None:
-                decompress = Pipeline(_DECOMPRESS_SOME, stdin=file)
+                decompress = Pipeline(PARTIAL_DECOMPRESSOR, stdin=file)
                 with decompress, endpoint.door(argv, stdin=decompress.stdout) as output:
                     script = b"".join(output)
             else:
-                with Pipeline(_DECOMPRESS_SOME, Command(argv), stdin=file) as pipeline:
+                with Pipeline(PARTIAL_DECOMPRESSOR, Command(argv), stdin=file) as pipeline:
                     script = pipeline.stdout.read()
     except ProcessError as error:
         raise _explained(error, endpoint, path) from error
@@ -76,7 +74,7 @@ def with_dumped_settings(endpoint: Endpoint, path: Path, facts: DatabaseFacts, t
 def _inside(door: Door, restore: Command, file: IO[bytes]) -> bytes:
     argv = [os.fsdecode(part) for part in restore.argv]
     with (
-        Pipeline(_DECOMPRESS, stdin=file) as pipeline,
+        Pipeline(DECOMPRESSOR, stdin=file) as pipeline,
         door(argv, environment=restore.environment, stdin=pipeline.stdout) as output,
     ):
         for _ in output:  # it has none, but the door feeds it meanwhile
@@ -90,7 +88,7 @@ def _here(restore: Command, file: IO[bytes], jobs: int) -> bytes:
             argv = (*restore.argv, f"--jobs={jobs}", "/dev/stdin")
             pipeline = Pipeline(replace(restore, argv=argv), stdin=spool)
         else:
-            pipeline = Pipeline(_DECOMPRESS, restore, stdin=file)
+            pipeline = Pipeline(DECOMPRESSOR, restore, stdin=file)
         with pipeline:
             pass
     return pipeline.results[-1].stderr
@@ -106,7 +104,7 @@ def _spooled(file: IO[bytes], user: str | None) -> Iterator[IO[bytes] | None]:
         return
     with tempfile.TemporaryFile(dir=folder) as spool:
         try:
-            with Pipeline(_DECOMPRESS, stdin=file, stdout=spool.fileno()):
+            with Pipeline(DECOMPRESSOR, stdin=file, stdout=spool.fileno()):
                 pass
         except ProcessError as error:
             if _NO_SPACE not in error.stderr:

@@ -15,7 +15,7 @@ from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, m
 from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Verdict
 from hiveden_backup.core.postgres.values import choose_restore_tool, major_of
-from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk import stream, tar
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, SUMS, BackupDirectory, read_archive_names, unread
@@ -84,8 +84,8 @@ class Verifier:
             else:
                 decode_dump(path / artifact.files[0].file, artifact)
         for compressed in path.glob("globals.*.zst"):
-            with tar.decompressed(compressed) as stream:
-                for _ in tar.chunks(stream):
+            with stream.decompressed(compressed) as content:
+                for _ in stream.chunks(content):
                     pass
 
     def _digest(self, job: str, archive: Archive) -> CorruptError | None:
@@ -205,7 +205,7 @@ def _check_digest(path: Path, expected: str, progress: Progress) -> None:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while chunk := file.read(tar.CHUNK):
+            for chunk in stream.chunks(file):
                 digest.update(chunk)
                 progress(len(chunk))
     except FileNotFoundError as error:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from hiveden_backup.core.backup.index import Record, parse, split_records
+from hiveden_backup.core.backup.index import Record, parse
 from hiveden_backup.core.backup.selection import Filter, checked
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.index_files import records
+from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.repository import INDEX, BackupDirectory
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.verify import check_archive_digest
@@ -127,10 +127,9 @@ class Selected:
         return place
 
     def _paths(self, number: int) -> Iterator[tuple[bytes, int, bytes]]:
-        with self._place(number, "plan").open("rb") as file:
-            for line in split_records(tar.chunks(file)):
-                kind, size, path = line.split(b"\t", 2)
-                yield kind, int(size), path
+        for line in spooled(self._place(number, "plan")):
+            kind, size, path = line.split(b"\t", 2)
+            yield kind, int(size), path
 
     def _place(self, number: int, name: str) -> Path:
         return self._spool / f"{number}.{name}"

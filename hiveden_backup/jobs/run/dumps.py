@@ -15,7 +15,7 @@ from hiveden_backup.core.postgres.values import (
     application_prefix,
     select_databases,
 )
-from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.postgres.connect import connect, end_backends
@@ -129,7 +129,7 @@ class Dumps:
         watch = _Watch(held.snapshot, progress)
         with translated(f"writing {path.name}"):
             failpoint("dump")
-            written = tar.store(held.dump.stream, path, watch.advance)
+            written = stream.store(held.dump.stream, path, watch.advance)
             held.running.close()
         self.warnings.extend(f"pg_dump of {name} on {server}: {line}" for line in held.dump.warnings)
         self.warnings.extend(watch.blocked)
@@ -169,7 +169,7 @@ class Dumps:
                     application=application,
                 ) as dump,
             ):
-                tar.store(dump.stream, path, lambda _: None)
+                stream.store(dump.stream, path, lambda _: None)
 
 
 class _Watch:

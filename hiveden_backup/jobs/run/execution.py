@@ -15,7 +15,7 @@ from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, N
 from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
 from hiveden_backup.core.names import backup_id
-from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
@@ -230,7 +230,7 @@ class Execution:
     def _settle_cold(self, taken: Take) -> None:
         passed = settle(taken, self._incoming / INDEX, self._job.compression_level)
         if taken.archive is not None and self._job.spool:
-            copied = tar.copy(taken.path, self._incoming / taken.path.name)
+            copied = stream.copy(taken.path, self._incoming / taken.path.name)
             if copied.sha256 != taken.archive.sha256:
                 raise StorageError(
                     f"{taken.path} is not what was written to it", "", "Look at `dmesg` and the disk's health"
@@ -289,7 +289,7 @@ class Execution:
             return ()
         index = self._incoming / INDEX
         if self._state.index != index:  # no cold pass: the checkpoint's index is the backup's
-            tar.copy(self._state.index, index)
+            stream.copy(self._state.index, index)
         bases.write_names(self._incoming, self._state.archives)
         return (
             Artifact(

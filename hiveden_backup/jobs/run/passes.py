@@ -29,7 +29,7 @@ from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import Archive, Job
 from hiveden_backup.core.paths import inside
 from hiveden_backup.host import process
-from hiveden_backup.host.disk import mounts, tar
+from hiveden_backup.host.disk import mounts, stream, tar
 from hiveden_backup.host.disk.durable import fsync_file, translated
 from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.repository import ARCHIVES
@@ -207,7 +207,7 @@ def take(
 ) -> Take:
     """Archive what the selection takes into the new file `target`. The mounts must be those that the look saw."""
     names, listing = spool / f"{looked.draft.stem}.names", spool / f"{looked.draft.stem}.listing"
-    with _spooling(spool), names.open("wb", buffering=tar.CHUNK) as file:
+    with _spooling(spool), names.open("wb", buffering=stream.CHUNK) as file:
 
         def write(path: bytes) -> None:
             file.write(path + b"\0")
@@ -248,10 +248,10 @@ def settle(taken: Take, index: Path, level: int) -> Passed:
         new_number=b"%d" % len(kept),
         torn=torn(taken.diagnostics),
     )
-    with translated(f"writing {index}"), tar.compressing(index, level) as stream:
+    with translated(f"writing {index}"), stream.compressing(index, level) as compressed:
         lines = settlement.records()
         while batch := list(islice(lines, _BATCH)):
-            stream.write(b"".join([line + b"\0" for line in batch]))
+            compressed.write(b"".join([line + b"\0" for line in batch]))
     archives = [*kept]
     if taken.archive is not None:
         with translated(f"writing {taken.path}"):

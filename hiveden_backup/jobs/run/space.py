@@ -4,12 +4,12 @@ import os
 import shutil
 import stat
 
-from hiveden_backup.core.backup.index import path_of, split_records
+from hiveden_backup.core.backup.index import path_of
 from hiveden_backup.core.errors import DirectoryError
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.core.sizes import text as size
-from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.index_files import spooled
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.jobs.backups.catalog import newest_manifest
 from hiveden_backup.jobs.run.passes import Look
@@ -67,8 +67,8 @@ def _last_dumps(plan: Plan, directory: BackupDirectory) -> int:
 def _on_disk(looked: Look) -> int:
     """What the changed files occupy: sparse ones weigh less than their size says."""
     total = 0
-    with translated("reading the draft index"), looked.draft.open("rb") as file:
-        for line in split_records(tar.chunks(file)):
+    with translated("reading the draft index"):
+        for line in spooled(looked.draft):
             if line.startswith(b"+\tf"):
                 try:
                     found = os.lstat(b"/" + path_of(line))

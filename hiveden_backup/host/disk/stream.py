@@ -1,0 +1,109 @@
+"""Streams onto the disk and through zstd. Nobody else starts a compressor, or reads back what one wrote."""
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hiveden_backup.core.errors import BackupError, CorruptError
+from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
+
+CHUNK = 1 << 20
+
+DECOMPRESSOR = Command(("zstd", "-q", "-dc"))
+"""What undoes a `compressor`, from its standard input to its standard output."""
+PARTIAL_DECOMPRESSOR = Command(DECOMPRESSOR.argv, accept=frozenset({0, -signal.SIGPIPE}))
+"""The same for a reader that may stop early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stream that arrived on disk."""
+
+    bytes: int
+    sha256: str
+
+
+def compressor(level: int) -> Command:
+    """What compresses its standard input to its standard output. `-T0` uses every processor."""
+    return Command(("zstd", "-q", "-c", "-T0", f"-{level}"))
+
+
+def decompressor(path: Path) -> Command:
+    """The content of the `.zst` file `path` to standard output."""
+    return Command((*DECOMPRESSOR.argv, "--", str(path)))
+
+
+def chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """A stream in pieces of about a mebibyte."""
+    while chunk := stream.read(CHUNK):
+        yield chunk
+
+
+def store(stream: IO[bytes], path: Path, progress: Callable[[int], None], *, durable: bool = True) -> Stored:
+    """Copy a stream into a new file and, if `durable`, fsync it; `progress` is called with each chunk's size."""
+    digest = hashlib.sha256()
+    total = 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        for chunk in chunks(stream):
+            view = memoryview(chunk)
+            while view:
+                view = view[file.write(view) :]
+            digest.update(chunk)
+            total += len(chunk)
+            progress(len(chunk))
+        if durable:
+            os.fsync(descriptor)
+    return Stored(total, digest.hexdigest())
+
+
+def copy(source: Path, target: Path) -> Stored:
+    """Copy a file to the new file `target`, durably."""
+    with source.open("rb") as file:
+        return store(file, target, lambda _: None)
+
+
+@contextmanager
+def compressing(path: Path, level: int) -> Iterator[IO[bytes]]:
+    """A stream whose content arrives compressed in the new file `path`, fsynced when the block ends well."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with Pipeline(compressor(level), stdin=subprocess.PIPE, stdout=descriptor) as pipeline:
+            yield pipeline.stdin
+        os.fsync(descriptor)
+    except ProcessError as error:
+        raise _reason_of(error) from error
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def decompressed(path: Path) -> Iterator[IO[bytes]]:
+    """The content of a `.zst` file. CorruptError when it cannot be decoded."""
+    try:
+        with output(decompressor(path)) as stream:
+            yield stream
+    except ProcessError as error:
+        raise undecoded(error, path) from error
+
+
+def undecoded(error: ProcessError, path: Path) -> BackupError:
+    """What the failure of a reader says of `path`. One that was ended, or ran out of memory, says nothing."""
+    if error.status < 0:
+        return error
+    return CorruptError(f"{path} cannot be decoded", error.why, "Verify the other backups of the job")
+
+
+def _reason_of(error: ProcessError) -> Exception:
+    """The system's reason, where the compressor gives one: a full disk is not its failure."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+        if os.strerror(number) in error.stderr:
+            return OSError(number, os.strerror(number))
+    return error
