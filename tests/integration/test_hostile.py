@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.disks import small_disk
 from tests.support.program import Program
 from tests.support.storm import describe
 
@@ -251,3 +252,13 @@ def test_a_kept_mode_is_the_indexs(forgery: Forgery) -> None:
     forgery.program.ok("restore", f"files/{forgery.backup}", "--in-place", "--yes")
     assert (forgery.program.tree / "tool").stat().st_mode & stat.S_ISUID
     assert (forgery.program.tree / "device").stat().st_rdev == os.makedev(1, 3)
+
+
+def test_a_mount_whose_name_would_break_a_line(forgery: Forgery) -> None:
+    """The kernel escapes blanks and line feeds in it, and nothing else."""
+    odd = forgery.program.tree / "a\rb\x0bc\u2028d\n e - f"
+    odd.mkdir()
+    with small_disk(odd, "32k"):
+        backup = forgery.program.run()
+        manifest = json.loads((forgery.program.backups / "files" / backup / "manifest.json").read_text())
+    assert manifest["roots"][0]["mounts"] == [str(odd)]

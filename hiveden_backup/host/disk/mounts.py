@@ -37,7 +37,8 @@ class Mount:
 def mounts() -> tuple[Mount, ...]:
     """All mounts of this mount namespace; of several on one point the last, which hides the others."""
     found: dict[str, Mount] = {}
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    # of what ends a line, the kernel escapes \n alone, and anybody may have made the directories
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in file:
             before, _, after = line.partition(" - ")
             point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), before.split(" ")[4])
