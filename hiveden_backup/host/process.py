@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import IO, Self
 
 from hiveden_backup.core.errors import BackupError, UnreachableError
+from hiveden_backup.core.lines import split_lines
 
 _TAIL_LINES = 5
 _GRACE_SECONDS = 5.0
@@ -64,7 +65,7 @@ class ProcessError(BackupError):
         self.status = completed.status
         self.stderr = completed.stderr.decode("utf-8", "replace")
         how = f"was ended by signal {-self.status}" if self.status < 0 else f"failed with status {self.status}"
-        tail = "; ".join(line.strip() for line in self.stderr.strip().splitlines()[-_TAIL_LINES:])
+        tail = "; ".join(line.strip() for line in split_lines(self.stderr.strip())[-_TAIL_LINES:])
         super().__init__(f"{self.program} {how}", tail or "It gave no reason")
 
 

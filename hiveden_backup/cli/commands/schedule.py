@@ -7,6 +7,7 @@ import typer
 from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import app, command, now, options, state_directory
 from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.core.lines import split_lines
 
 if TYPE_CHECKING:
     from hiveden_backup.core.schedule.units import Changes
@@ -74,7 +75,7 @@ def apply(
     if as_json:
         _say(found.changes, as_json=True)
         return
-    typer.echo("\n".join(output.printable(line) for line in found.diff().splitlines()) or "Nothing would change.")
+    typer.echo("\n".join(output.printable(line) for line in split_lines(found.diff())) or "Nothing would change.")
     for timer in found.idle:
         typer.echo(f"{timer} would be started.")
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hiveden_backup.core.backup.index import line_weight, path_of
+from hiveden_backup.core.lines import split_lines
 
 LISTING = ("-vv", "--numeric-owner", "--full-time", "--utc", "--quote-chars= ")
 """With spaces quoted, ` -> ` and ` link to ` in a listing are tar's own."""
@@ -281,7 +282,7 @@ def classify(stderr: str, roots: Collection[bytes]) -> Diagnostics:
     changed: list[str] = []
     fatal: list[str] = []
     tops = {_quoted(root).decode("ascii") for root in roots}
-    for raw in stderr.splitlines():
+    for raw in split_lines(stderr):
         line = _PROGRAM.sub("", raw)
         if not line or line == _CLOSING:
             continue

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hiveden_backup.core import spans
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres import conninfo
@@ -152,7 +153,7 @@ def installed_text(shipped: str, executable: str) -> str:
         f"{key}={_command(executable)} {rest.removeprefix(f'{PROGRAM} ')}"
         if key in ("ExecStart", "ExecStopPost") and rest.startswith(f"{PROGRAM} ")
         else line
-        for line in shipped.splitlines()
+        for line in split_lines(shipped)
         for key, _, rest in [line.partition("=")]
     ]
     return HEADER + "".join(f"{line}\n" for line in lines)

@@ -17,6 +17,7 @@ from pathlib import Path
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.how_to_restore import TEXT
 from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import FORMAT, Manifest
 from hiveden_backup.core.names import is_archive_name, is_backup_id, is_job_name, iso, newest_first
 from hiveden_backup.host.disk.durable import (
@@ -241,7 +242,7 @@ def read_archive_names(holder: Path) -> tuple[str, ...]:
     CorruptError when the list is missing beside an index, or names something outside `archives/`.
     """
     try:
-        names = tuple((holder / ARCHIVE_NAMES).read_text(encoding="utf-8").splitlines())
+        names = tuple(split_lines((holder / ARCHIVE_NAMES).read_bytes().decode()))
     except FileNotFoundError as error:
         if (holder / INDEX).exists():
             raise CorruptError(f"{holder / ARCHIVE_NAMES} is missing", "", "Verify the backups of the job") from error

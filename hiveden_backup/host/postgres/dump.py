@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import IO, Self
 
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.postgres.values import Endpoint, ExecStream, PgTools, ServerFacts
 from hiveden_backup.host.disk.durable import translate
 from hiveden_backup.host.disk.stream import compressor
@@ -166,8 +167,8 @@ class Dump:
             raise explained from (None if explained is first else first)
         if not self.uncompressed_bytes:
             raise BackupError(f"Dumping {self._label} gave nothing", f"{self._source.program} said that all is well")
-        lines = self._stderr().decode("utf-8", "replace").splitlines()
-        self.warnings = tuple(line.strip() for line in lines if line.strip())[:_MAX_WARNINGS]
+        said = split_lines(self._stderr().decode("utf-8", "replace"))
+        self.warnings = tuple(line.strip() for line in said if line.strip())[:_MAX_WARNINGS]
 
     def _start_source(self) -> None:
         if self._inside and self._endpoint.door is not None:

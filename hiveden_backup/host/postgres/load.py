@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.database_settings import dumped
 from hiveden_backup.core.postgres.values import Door, Endpoint, PgTools, restore_jobs
@@ -43,8 +44,7 @@ def load(endpoint: Endpoint, path: Path, dbname: str, tool: PgTools, *, options:
                 said = _here(restore, file, restore_jobs(os.fstat(file.fileno()).st_size, os.cpu_count() or 1, tool))
     except ProcessError as error:
         raise _explained(error, endpoint, path) from error
-    lines = said.decode("utf-8", "replace").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
+    return tuple(line.strip() for line in split_lines(said.decode("utf-8", "replace")) if line.strip())
 
 
 def with_dumped_settings(endpoint: Endpoint, path: Path, facts: DatabaseFacts, tool: PgTools) -> DatabaseFacts:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from hiveden_backup.core.errors import BackupError, UnreachableError
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.host.process import Command, ProcessError, find_program, run
 
 _PROGRAM = "systemd-analyze"
@@ -41,7 +42,7 @@ def _analyzed(lines: Sequence[str], *options: str) -> str:
     except ProcessError as error:
         quoted = ", ".join(f"'{line}'" for line in lines)
         several = "is not a systemd calendar" if len(lines) == 1 else "are not all systemd calendars"
-        raise BackupError(f"{quoted} {several}", "; ".join(error.stderr.splitlines()), _HINT) from error
+        raise BackupError(f"{quoted} {several}", "; ".join(split_lines(error.stderr)), _HINT) from error
     return done.stdout.decode()
 
 
@@ -55,7 +56,7 @@ def normalized(lines: Sequence[str]) -> tuple[str, ...]:
 def _moments(text: str) -> Iterator[datetime]:
     """Each elapse in the output: its own line, or the one below it that says the same in UTC."""
     local: str | None = None  # an elapse whose UTC form may follow; without one the machine's zone is UTC
-    for line in text.splitlines():
+    for line in split_lines(text):
         if match := _IN_UTC.fullmatch(line):
             yield _utc(match[1])
             local = None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.host.process import Command, ProcessError, find_program, run
 
 _RUNNING = Path("/run/systemd/system")
@@ -55,7 +56,7 @@ def states(units: Sequence[str]) -> Mapping[str, UnitState]:
         return {}
     wanted = f"--property={','.join(_PROPERTIES)}"
     text = _systemctl("show", wanted, "--", *units).strip("\n")
-    tables = [dict(line.split("=", 1) for line in block.splitlines()) for block in text.split("\n\n")]
+    tables = [dict(line.split("=", 1) for line in split_lines(block)) for block in text.split("\n\n")]
     return {unit: _state(table) for unit, table in zip(units, tables, strict=True)}
 
 
@@ -85,7 +86,7 @@ def forget_failures(pattern: str) -> None:
 
 def _named(pattern: str, states: str) -> tuple[str, ...]:
     found = _systemctl("list-units", "--all", "--plain", "--no-legend", f"--state={states}", "--", pattern)
-    return tuple(line.split()[0] for line in found.splitlines())
+    return tuple(line.split()[0] for line in split_lines(found))
 
 
 def reload() -> None:

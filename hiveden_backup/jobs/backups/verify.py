@@ -13,6 +13,7 @@ from hiveden_backup.core.backup.index import Record
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
 from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Verdict
 from hiveden_backup.core.postgres.values import choose_restore_tool, major_of
 from hiveden_backup.host.disk import stream, tar
@@ -179,13 +180,13 @@ def check_sums(directory: BackupDirectory, backup: Backup) -> None:
     path = directory.backup_path(backup.job, backup.id)
     sums = path / SUMS
     try:
-        lines = sums.read_text(encoding="utf-8").splitlines()
+        listing = split_lines(sums.read_bytes().decode())
     except (FileNotFoundError, ValueError) as error:
         raise CorruptError(f"{sums} is missing or damaged", str(error), _HINT) from error
     except OSError as error:
         raise unread(sums, error) from error
     listed = set()
-    for line in lines:
+    for line in listing:
         digest, _, name = line.partition("  ")
         if not name or "/" in name:
             raise CorruptError(f"{sums} is damaged", f"It has the line {line!r}", _HINT)

@@ -39,7 +39,8 @@ def check_tools(plan: Plan) -> None:
     with plan.findings.check("tools"):
         for tool in _TOOLS:
             process.find_program(tool)
-        version = process.run(process.Command(("tar", "--version"))).stdout.decode("utf-8", "replace").splitlines()[0]
+        said = process.run(process.Command(("tar", "--version"))).stdout
+        version = said.partition(b"\n")[0].decode("utf-8", "replace")
         if "GNU tar" not in version:
             raise UnreachableError("The tar on this machine is not GNU tar", version, "Install GNU tar")
         plan.findings.ok("tools", f"{version}, zstd")

@@ -1,6 +1,7 @@
 """`schedule show`, and what `apply` starts from: the units that the configuration asks for, and those there are."""
 
 import difflib
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -100,9 +101,9 @@ class Survey:
         return "".join(
             line if line.endswith("\n") else f"{line}\n"
             for path in sorted(paths)
-            for line in difflib.unified_diff(
-                self.installed.get(path, "").splitlines(keepends=True),
-                self.wanted.get(path, "").splitlines(keepends=True),
+            for line in difflib.unified_diff(  # a StringIO's lines end at \n alone
+                list(io.StringIO(self.installed.get(path, ""))),
+                list(io.StringIO(self.wanted.get(path, ""))),
                 path if path in self.installed else "/dev/null",
                 path if path in self.wanted else "/dev/null",
             )
