@@ -16,6 +16,7 @@ from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host.state.records import Records
+from hiveden_backup.host.systemd.last_words import leave
 
 
 def main() -> int:
@@ -32,6 +33,7 @@ def main() -> int:
             _configure(asked.config, asked.details)
     except BackupError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the journal has it from here
+        leave(str(error))
         return error.exit_code
     return 0
 
@@ -42,7 +44,7 @@ def _adopt(config: Path, details: dict[str, Any]) -> None:
     kind = ArtifactType(details["type"])
     wanted = Wanted(kind, details["target"], tuple(details["source_dirs"]), details["container"])
     adopt = adopt_application if wanted.type is ArtifactType.APPLICATION else adopt_database
-    print(adopt(config, wanted))  # noqa: T201 - the job's name, for whoever sent us
+    leave(adopt(config, wanted))
 
 
 def _configure(config: Path, details: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from hiveden_backup.core.progress import Silence
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.state.records import Records
+from hiveden_backup.host.systemd.last_words import LastWords
 from hiveden_backup.jobs.installation import Context
 from hiveden_backup.jobs.schedule.survey import Setting
 
@@ -39,6 +40,11 @@ class Site:
     def directory(self) -> BackupDirectory:
         """The opened backup directory of the configuration."""
         return BackupDirectory.open(Path(self.load().directory))
+
+    @property
+    def last_words(self) -> LastWords:
+        """How what requests started ended."""
+        return LastWords(self.state / "requests")
 
     @property
     def records(self) -> Records:

@@ -91,7 +91,7 @@ def list_runs(
 def show_run(run: str, site: Site = Depends(site_of)) -> models.Run:
     """One run, by the name that a listing or a 202 gave."""
     if acts.is_command_run(run):
-        ended = acts.command_result(run)
+        ended = acts.command_result(site, run)
         if ended is None:
             return models.Run(id=run, result=Result.RUNNING, trigger=Trigger.API)
         result = Result.FAILED if ended.status else Result.SUCCESS

@@ -57,4 +57,4 @@ async def errand(site: Site, what: str, details: Mapping[str, object], descripti
         raise
     if said is None:
         raise UnreachableError(f"{description}: no answer within {_ADOPTION_SECONDS:g} seconds", "", "See the journal")
-    return said.strip()
+    return said

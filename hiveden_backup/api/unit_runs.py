@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +22,7 @@ from hiveden_backup.core.names import is_backup_id, is_job_name
 from hiveden_backup.core.schedule.units import service
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.host.systemd import transient_units as transient
+from hiveden_backup.host.systemd.last_words import Ended
 
 _T = TypeVar("_T")
 PATIENCE = 30.0
@@ -121,8 +122,7 @@ def job_run_result(site: Site, run: JobRun) -> RunRecord | None:
         return None
     record = find_record(site, run)
     if record is None or record.result is Result.RUNNING:
-        said = f"The run ended without a word; systemd says {transient.show(run.unit).result or 'nothing'}."
-        raise ActError(f"{said} Look at `journalctl -u {run.unit}`.", 1, run.id)
+        raise ActError(_wordless(run.unit, transient.show(run.unit).result), 1, run.id)
     return record
 
 
@@ -156,30 +156,35 @@ async def command(
     The name of the run, and what it said last if it has ended. ActError when it failed.
     """
     run = f"{kind}-{uuid.uuid4().hex[:12]}"
+    await run_in_threadpool(site.last_words.make_room)
     await run_in_threadpool(
         transient.start_command,
         command_unit(run),
         _program(module, site, arguments),
         description=description,
-        environment=site.environment,
+        environment={**site.environment, **site.last_words.environment(run)},
         job=job,
-        afterwards=_program("", site, afterwards) if afterwards else (),
+        afterwards=site.last_words.note(run, _program("", site, afterwards) if afterwards else ()),
     )
-    ended = await _until(lambda: command_result(run), wait)
+    ended = await _until(lambda: command_result(site, run), wait)
     if ended is not None and ended.status:
-        raise ActError(ended.words or f"{description} failed.", ended.status, run)
+        raise ActError(ended.words, ended.status, run)
     return run, ended.words if ended is not None else None
 
 
-def command_result(run: str) -> transient.Ended | None:
-    """How a command ended, None while it goes on."""
+def command_result(site: Site, run: str) -> Ended | None:
+    """How a command ended, with words where it failed; None while it goes on."""
     unit = command_unit(run)
     if transient.show(unit).busy:
         return None
-    ended = transient.ended(unit)
+    ended = site.last_words.ended(run)
     if ended is None:
-        return transient.Ended(1, f"The journal does not tell how {unit} ended.")
-    return ended
+        return Ended(1, "", f"Nothing tells how {unit} ended.")
+    return replace(ended, words=_wordless(unit, ended.result)) if ended.status and not ended.words else ended
+
+
+def _wordless(unit: str, result: str) -> str:
+    return f"The run ended without a word; systemd says {result or 'nothing'}. Look at `journalctl -u {unit}`."
 
 
 def _program(module: str, site: Site, arguments: Sequence[str]) -> list[str]:

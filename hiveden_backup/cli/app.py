@@ -145,8 +145,9 @@ def report(error: BackupError) -> None:
 
 def _complain(text: str, exit_code: int) -> None:
     from hiveden_backup.core.events import Failed, facts_of, journal_fields
-    from hiveden_backup.host.systemd import journal
+    from hiveden_backup.host.systemd import journal, last_words
 
+    last_words.leave(printable_lines(text))
     event = Failed(text, exit_code)
     if journal.is_stderr() and journal.send(journal_fields(event.level, text, facts_of(event), event.kind)):
         return
@@ -178,6 +179,10 @@ def run() -> None:
     try:
         typer.main.get_command(app)(prog_name="hiveden-backup")  # not app(): it replaces the excepthook
     except Interrupted as interrupted:
+        from hiveden_backup.host.systemd import last_words
+
+        said = f"Interrupted by signal {interrupted.signal_number}."
+        last_words.leave(said)
         if not is_stderr():  # the journal knows: systemd told it, and so did the run
-            print(f"Interrupted by signal {interrupted.signal_number}.", file=sys.stderr)
+            print(said, file=sys.stderr)
         sys.exit(interrupted.exit_code)

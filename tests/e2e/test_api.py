@@ -1,5 +1,8 @@
 """The API under a booted systemd: its socket, its units, and what it has others do."""
 
+import contextlib
+import fcntl
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -195,6 +198,37 @@ def test_files_are_restored_into_a_new_directory(home: Home) -> None:
     client.post("/backups/restore", inside).problem(400)
     accepted = client.post("/backups/restore?wait=false", {**inside, "target": "/srv/back/later"}).ok(202)
     assert home.ended(accepted["run"])["result"] == "success"
+
+
+def test_a_path_may_have_any_line_separator_in_it(home: Home) -> None:
+    """U+2028 ends a line for some readers; what a request is told and shown does not depend on them."""
+    client = home.client
+    client.post("/jobs/files/run").ok(201)
+    (row,) = client.get("/backups").ok()
+    body = {"backup_file": row["id"], "target": "/srv/back\u2028up", "type": "application"}
+    assert client.post("/backups/restore", body).ok()["message"].endswith("to /srv/back\u2028up: done.")
+    assert home.machine.ok("cat", "/srv/back\u2028up/srv/tree/file") == "content\n"
+    answer = client.post("/backups/restore", body)
+    assert "not empty" in answer.problem(400)
+    assert "not empty" in client.get(f"/runs/{answer.json['run']}").ok()["error"]
+    missing = {"type": "application", "target": "/srv/no\u2028thing"}
+    assert "/srv/no\u2028thing" in client.post("/backups", missing).problem(422)
+
+
+def test_a_command_that_is_killed_is_told_in_systemds_words(home: Home) -> None:
+    machine, units = home.machine, "hiveden-backup-init-*.service"
+    descriptor = os.open(machine.path("/etc/hiveden-backup"), os.O_RDONLY)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, descriptor)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # who changes the configuration waits
+        answer = pool.submit(home.client.call, "PUT", "/config/backups", {"retention_count": 3})
+        machine.until(["sh", "-c", f"systemctl list-units --no-legend '{units}' | grep -q ' running '"])
+        machine.ok("systemctl", "kill", "--signal=KILL", units)
+        detail = answer.result().problem(500)
+    assert "ended without a word; systemd says signal" in detail
+    told = home.client.get(f"/runs/{answer.result().json['run']}").ok()
+    assert (told["result"], told["exit_code"], told["error"]) == ("failed", 128 + 9, detail)
 
 
 # ---- new targets -----------------------------------------------------------------------------------------------------

@@ -24,18 +24,6 @@ def bed(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-def test_a_mount_point_may_have_a_carriage_return_in_its_name(bed: Site) -> None:
-    """/proc/self/mountinfo escapes blanks, and nothing else; any user may mount there by FUSE."""
-    bed.configure({"app": {"paths": [str(bed.data)]}})
-    bed.init()
-    disk = bed.data / "a\rb"
-    disk.mkdir()
-    with small_disk(disk, "64k"):
-        (disk / "file").write_text("content")
-        bed.run("run", "app").succeeded()
-        assert bed.manifest()["roots"][0]["mounts"] == [str(disk)]
-
-
 def prepared(bed: Site, *apps: App, **job: Any) -> list[str]:
     """A job that stops these containers, ran once and is slow from then on; the ids of its backups."""
     bed.docker = apps[0].engine.url if apps else None

@@ -167,6 +167,11 @@ def test_no_function_is_too_long() -> None:
     assert not [line for path in python_files(PACKAGE) for line in long_functions(path)]
 
 
+def test_text_is_split_at_line_feeds_only() -> None:
+    r"""`str.splitlines` breaks lines where others write names and messages: `core.lines.split_lines` does not."""
+    assert not [str(path) for path in python_files(PACKAGE) if b".splitlines(" in path.read_bytes()]
+
+
 def test_every_module_says_its_duty() -> None:
     assert not [str(path) for path in python_files(PACKAGE) if not ast.get_docstring(ast.parse(path.read_bytes()))]
 

@@ -1,25 +1,19 @@
-"""Commands that systemd runs for us in units of their own, which outlive whoever asked; the journal has their words."""
+"""Commands that systemd runs for us in units of their own, which outlive whoever asked; the journal has their log."""
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hiveden_backup.core.errors import StorageError, UnreachableError
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import Trigger
 from hiveden_backup.host.disk.durable import translated, write_durably
 from hiveden_backup.host.process import Command, ProcessError, find_program, run
 
 _TIMEOUT_SECONDS = 60.0
 _SHOWN = "LoadState,ActiveState,Result,InvocationID,Job"
-_FAILED = "d9b373ed55a64feb8242e02dbe79a49c"  # systemd's MESSAGE_ID: the unit failed
-_EXITED = "98e322203f7a4ed290d09fe03c09fe15"  # its process ended badly: EXIT_CODE, EXIT_STATUS
-_SUCCEEDED = "7ad2d189f7e94e70a38c781354912448"  # the unit ended well
-_SIGNALLED = frozenset({"killed", "dumped"})
-_MOST_ENTRIES = 2000
-_LAST_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +37,6 @@ class Unit:
         return self.active == "deactivating"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command in a unit ended: its exit status (128 + n after a signal), and what it said last."""
-
-    status: int
-    words: str
-
-
 def start_command(
     unit: str,
     argv: Sequence[str],
@@ -58,7 +44,7 @@ def start_command(
     description: str,
     environment: Mapping[str, str],
     job: str = "",
-    afterwards: Sequence[str] = (),
+    afterwards: Sequence[str],
 ) -> None:
     """Run a command in the new unit `unit` and return as soon as it was started.
 
@@ -73,8 +59,7 @@ def start_command(
     if job:
         options.append(f"--property=LogExtraFields=HIVEDEN_JOB={job}")
     options += [f"--setenv={name}={value}" for name, value in environment.items()]
-    if afterwards:
-        options.append(f"--property=ExecStopPost={' '.join(_quoted(word) for word in afterwards)}")
+    options.append(f"--property=ExecStopPost={' '.join(_quoted(word) for word in afterwards)}")
     _systemd(["systemd-run", *options, "--", *(word.replace("$", "$$") for word in argv)], f"starting {unit}")
 
 
@@ -100,7 +85,7 @@ def start(unit: str) -> None:
 def show(unit: str) -> Unit:
     """What systemd says of a unit now."""
     said = _systemd(["systemctl", "show", f"--property={_SHOWN}", "--", unit], f"asking for {unit}")
-    values = dict(line.partition("=")[::2] for line in said.splitlines())
+    values = dict(line.partition("=")[::2] for line in split_lines(said))
     return Unit(
         loaded=values.get("LoadState") == "loaded",
         active=values.get("ActiveState", ""),
@@ -110,52 +95,13 @@ def show(unit: str) -> Unit:
     )
 
 
-def ended(unit: str) -> Ended | None:
-    """How a command in a unit that is gone ended, by the journal; None when the journal knows nothing of it."""
-    _systemd(["journalctl", "--sync"], "waiting for the journal")
-    fields = "--output-fields=MESSAGE,MESSAGE_ID,EXIT_CODE,EXIT_STATUS,_PID"
-    said = _systemd(
-        ["journalctl", "--output=json", fields, f"--lines={_MOST_ENTRIES}", f"--unit={unit}"], "reading the journal"
-    )
-    entries = [json.loads(line) for line in said.splitlines()]
-    status: int | None = None
-    lines: list[str] = []
-    for entry in entries:
-        match entry.get("MESSAGE_ID"):
-            case identifier if identifier == _EXITED:
-                number = int(entry["EXIT_STATUS"]) if str(entry.get("EXIT_STATUS")).isdigit() else 1
-                status = 128 + number if entry.get("EXIT_CODE") in _SIGNALLED else number
-            case identifier if identifier == _SUCCEEDED:
-                status = 0
-            case identifier if identifier == _FAILED:
-                status = status or 1
-            case _ if entry.get("_PID") != "1":
-                lines.append(_message(entry))
-    return None if status is None else Ended(status, _last_words(lines))
-
-
-def _message(entry: Mapping[str, object]) -> str:
-    value = entry.get("MESSAGE")
-    if isinstance(value, list):  # bytes that are no UTF-8, or not printable
-        return bytes(value).decode("utf-8", "replace")
-    return str(value or "")
-
-
-def _last_words(lines: Sequence[str]) -> str:
-    """The command's error, else its last lines."""
-    last = next((number for number in reversed(range(len(lines))) if lines[number].startswith("error: ")), None)
-    if last is None:
-        return "\n".join(lines[-_LAST_LINES:])
-    return "\n".join(lines[last:]).removeprefix("error: ")
-
-
 def _systemd(argv: Sequence[str], doing: str) -> str:
     try:
         return run(Command([find_program(argv[0]), *argv[1:]]), timeout=_TIMEOUT_SECONDS).stdout.decode(
             "utf-8", "replace"
         )
     except ProcessError as error:
-        why = "; ".join(line.strip() for line in error.stderr.strip().splitlines()) or str(error)
+        why = "; ".join(line.strip() for line in split_lines(error.stderr.strip())) or str(error)
         raise UnreachableError(
             f"{doing[:1].upper()}{doing[1:]} failed", re.sub(r"\s+", " ", why), "Look at `journalctl -xe`"
         ) from error
