@@ -144,16 +144,12 @@ def report(error: BackupError) -> None:
 
 
 def _complain(text: str, exit_code: int) -> None:
-    from hiveden_backup.core.events import Failed, facts_of, journal_fields
-    from hiveden_backup.host.systemd import journal, last_words
+    from hiveden_backup.cli.log import put
+    from hiveden_backup.core.events import Failed
+    from hiveden_backup.host.systemd import last_words
 
     last_words.leave(printable_lines(text))
-    event = Failed(text, exit_code)
-    if journal.is_stderr() and journal.send(journal_fields(event.level, text, facts_of(event), event.kind)):
-        return
-    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    label = "\x1b[31merror:\x1b[0m" if colour else "error:"
-    print(f"{label} {printable_lines(text)}", file=sys.stderr)
+    put(Failed(text, exit_code).entry)
 
 
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

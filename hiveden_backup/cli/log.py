@@ -6,13 +6,13 @@ And the progress line below them, on a terminal.
 import os
 import sys
 import time
-from collections.abc import Callable, MutableMapping
-from typing import Any, cast
-
-import structlog
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from hiveden_backup.cli import output
-from hiveden_backup.core.events import Facts, Level, journal_fields
+from hiveden_backup.core.events import Entry, Level, journal_fields
+from hiveden_backup.host.log import log
 from hiveden_backup.host.systemd import journal
 
 _COLOURS = {Level.WARNING: "\x1b[33m", Level.ERROR: "\x1b[31m"}
@@ -80,45 +80,39 @@ class ProgressLine(Phase):
 
 
 def configure(*, verbose: bool, quiet: bool, progress: Phase | None = None) -> None:
-    """Send structlog's events to the journal where stderr leads there, else to stderr as lines; never to both."""
+    """From now on the log is written, from a level on, with the phase that it is in and what else it is about."""
     least = Level.WARNING if quiet else Level.DEBUG if verbose else Level.INFO
-    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    to_journal = journal.is_stderr()
 
-    def render(_logger: object, method: str, entry: MutableMapping[str, Any]) -> str:
+    def write(entry: Entry) -> None:
+        if entry.level < least:
+            return
+        phase: str | None = None
         if progress is not None:
             progress.clear()
-        level, message, kind = Level[method.upper()], entry.pop("event"), entry.pop("kind", None)
-        facts = cast("Facts", entry)
-        text = _text(message, facts)
-        if to_journal:
-            phase = progress.name if progress is not None else None
-            if journal.send(journal_fields(level, text, {"phase": phase, **facts}, kind)):
-                raise structlog.DropEvent
-        return _line(level, text, colour=colour)
+            phase = progress.name
+        put(replace(entry, message=_text(entry), facts={"phase": phase, **entry.facts}))
 
-    structlog.configure(
-        processors=[render],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    log.write = write
 
 
-def _text(message: str, facts: Facts) -> str:
-    """A line in words: `job: message (facts)`, safe for a terminal."""
+def put(entry: Entry) -> None:
+    """Write an entry: to the journal where stderr leads there, else to stderr as a line; never to both."""
+    text = output.printable_lines(entry.message)  # safe for a terminal
+    if journal.is_stderr() and journal.send(journal_fields(replace(entry, message=text))):
+        return
+    if entry.level in _COLOURS:
+        word = entry.level.name.lower()
+        colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        text = f"{f'{_COLOURS[entry.level]}{word}{_RESET}' if colour else word}: {text}"
+    print(text, file=sys.stderr)
+
+
+def _text(entry: Entry) -> str:
+    """An entry in words: `job: message (facts)`."""
     told = ", ".join(
         _FORMATS[name](value)
-        for name, value in facts.items()
+        for name, value in entry.facts.items()
         if name in _FORMATS and value is not None and (name, value) != ("exit_code", 0)
     )
-    job = facts.get("job")
-    return output.printable_lines(f"{f'{job}: ' if job else ''}{message}{f' ({told})' if told else ''}")
-
-
-def _line(level: Level, text: str, *, colour: bool) -> str:
-    if level in _COLOURS:
-        word = level.name.lower()
-        label = f"{_COLOURS[level]}{word}{_RESET}" if colour else word
-        return f"{label}: {text}"
-    return text
+    job = entry.facts.get("job")
+    return f"{f'{job}: ' if job else ''}{entry.message}{f' ({told})' if told else ''}"

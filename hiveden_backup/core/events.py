@@ -58,6 +58,16 @@ class Facts(TypedDict, total=False):
     exit_code: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the log, or an event as one. Only events have a kind."""
+
+    level: Level
+    message: str
+    facts: Facts
+    kind: Kind | None = None
+
+
 # ---- the events ------------------------------------------------------------------------------------------------------
 
 
@@ -77,6 +87,13 @@ class Event:
     def message(self) -> str:
         """What a person reads."""
         return self.says.format(self)
+
+    @property
+    def entry(self) -> Entry:
+        """The event for the log, with those of its fields that have the name of a fact."""
+        known = ((name, getattr(self, name, None)) for name in _FIELDS)
+        facts = cast("Facts", {name: value for name, value in known if value is not None})
+        return Entry(self.level, self.message, facts, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,18 +236,12 @@ _FIELDS = {
 }
 
 
-def facts_of(event: Event) -> Facts:
-    """What an event is about beside its words: its fields that have the name of a fact."""
-    known = ((name, getattr(event, name, None)) for name in _FIELDS)
-    return cast("Facts", {name: value for name, value in known if value is not None})
-
-
-def journal_fields(level: Level, message: str, facts: Facts, kind: Kind | None = None) -> Mapping[str, str]:
+def journal_fields(entry: Entry) -> Mapping[str, str]:
     """The fields of an entry of the journal."""
-    fields = {"MESSAGE": message, "PRIORITY": _PRIORITIES[level], "SYSLOG_IDENTIFIER": "hiveden-backup"}
-    if kind is not None:
-        fields["MESSAGE_ID"] = kind.message_id
-    for name, value in facts.items():
+    fields = {"MESSAGE": entry.message, "PRIORITY": _PRIORITIES[entry.level], "SYSLOG_IDENTIFIER": "hiveden-backup"}
+    if entry.kind is not None:
+        fields["MESSAGE_ID"] = entry.kind.message_id
+    for name, value in entry.facts.items():
         if value is not None:
             fields[_FIELDS[name]] = str(_microseconds(value)) if name.endswith("seconds") else str(value)
     return fields

@@ -40,7 +40,7 @@ TOP_LEVEL = frozenset(
 )
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-SLOW_TO_IMPORT = ("docker", "fastapi", "psycopg", "structlog", "tomli_w", "uvicorn")
+SLOW_TO_IMPORT = ("docker", "fastapi", "psycopg", "tomli_w", "uvicorn")
 
 Imports = Mapping[str, frozenset[str]]
 

@@ -17,13 +17,13 @@ from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
-from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
 from hiveden_backup.host.disk import mounts, swaps
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.locks import container_locks, job_lock

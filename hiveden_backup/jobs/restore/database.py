@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
-from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Artifact, ArtifactType, Job, Manifest, PostgresSource
 from hiveden_backup.core.postgres.conninfo import server_names
 from hiveden_backup.core.postgres.values import Endpoint, major_of
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import connect
+from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.restore import restore_new
 from hiveden_backup.host.postgres.tools import restore_tool

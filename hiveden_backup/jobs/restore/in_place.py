@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from hiveden_backup.core import events
 from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError
-from hiveden_backup.core.log import log
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.swap import Staged, intended, stage
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.ledger import Ledger

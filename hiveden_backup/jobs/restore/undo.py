@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
-from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.restore_record import Act, Phase
 from hiveden_backup.host.disk import mounts, swaps
+from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.locks import container_locks

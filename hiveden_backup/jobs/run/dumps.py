@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hiveden_backup.core.errors import DeniedError
-from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource
 from hiveden_backup.core.names import encode
 from hiveden_backup.core.postgres.values import (
@@ -18,6 +17,7 @@ from hiveden_backup.core.postgres.values import (
 from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.connect import connect, end_backends
 from hiveden_backup.host.postgres.dump import Dump, dumping, dumping_globals
 from hiveden_backup.host.postgres.inspect import inspect, privileges

@@ -12,13 +12,13 @@ from hiveden_backup import __version__
 from hiveden_backup.core.backup.index import Selection
 from hiveden_backup.core.config.parse import job_table
 from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, NotFoundError, StorageError
-from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
 from hiveden_backup.core.names import backup_id
 from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import time_limit
 from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.locks import container_locks

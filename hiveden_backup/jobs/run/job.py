@@ -7,11 +7,11 @@ from pathlib import Path
 
 from hiveden_backup.core import events
 from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, StorageError, common_exit_code
-from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job, PruneResult, Result
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import backup_size

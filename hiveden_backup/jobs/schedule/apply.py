@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from hiveden_backup.core.errors import BackupError, BusyError, ConfigError, NotFoundError
-from hiveden_backup.core.log import log
 from hiveden_backup.core.schedule import units
 from hiveden_backup.host import config_files
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import units_lock
 from hiveden_backup.host.systemd import systemctl as systemd
 from hiveden_backup.host.systemd.unit_files import UnitFiles, Written, digest

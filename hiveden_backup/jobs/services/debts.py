@@ -17,9 +17,9 @@ from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
-from hiveden_backup.core.log import log
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
 from hiveden_backup.host.state.locks import container_locks, job_lock
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError
-from hiveden_backup.core.log import log
 from hiveden_backup.core.model import Job, StoppedContainer
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
 from hiveden_backup.host.state.locks import container_locks

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core import events
-from hiveden_backup.core.events import Event, Facts, Kind, Level, facts_of, journal_fields
+from hiveden_backup.core.events import Entry, Event, Kind, Level, journal_fields
 from hiveden_backup.core.model import Result
 from hiveden_backup.host.systemd.journal import encoded
 from hiveden_backup.jobs.services.debts import Outcome
@@ -30,7 +30,7 @@ EXAMPLES = (
 
 def entry(event: Event) -> dict[str, str]:
     """What the journal has of an event."""
-    return dict(journal_fields(event.level, event.message, facts_of(event), event.kind))
+    return dict(journal_fields(event.entry))
 
 
 # ---- the list --------------------------------------------------------------------------------------------------------
@@ -99,8 +99,8 @@ def test_events_become_fields() -> None:
 
 
 def test_a_line_becomes_fields() -> None:
-    facts: Facts = {"job": "a", "bytes": 7, "seconds": 1.5, "phase": None}
-    assert journal_fields(Level.WARNING, "text", facts) == {
+    line = Entry(Level.WARNING, "text", {"job": "a", "bytes": 7, "seconds": 1.5, "phase": None})
+    assert journal_fields(line) == {
         "MESSAGE": "text",
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "hiveden-backup",
