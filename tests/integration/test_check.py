@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hiveden_backup.core.sizes import text
 from tests.support.disks import small_disk
 from tests.support.dockerd import Engine, unique_name
 from tests.support.job import App, Site, counting, site
@@ -121,6 +122,18 @@ def test_too_little_space(bed: Site) -> None:
         with (bed.data / "large").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 30 << 20)
         refused(bed, 73, "KiB free", "needs about 30.0 MiB")
+
+
+def test_room_for_the_dumps_is_what_the_last_ones_took(bed: Site, postgres: Server) -> None:
+    rows = "CREATE TABLE item AS SELECT sha512(n::text::bytea) FROM generate_series(1, 30000) AS n"
+    with postgres.database("shop", rows) as name:
+        bed.configure({"app": {"postgres": [{"dsn": postgres.dsn(), "databases": [name]}]}})
+        bed.run("run", "app").succeeded()
+        (dump,) = (bed.job() / bed.ids()[0]).glob("database.*")
+        needed = text(sum(file.stat().st_size for file in dump.parent.iterdir() if file.name.startswith("database.")))
+        assert dump.stat().st_size > 1 << 20
+        (row,) = [row for row in check(bed) if row["name"] == "space"]
+        assert (row["status"], row["message"].partition(", ")[2]) == ("OK", f"about {needed} needed")
 
 
 def test_schedule_that_never_elapses(bed: Site) -> None:

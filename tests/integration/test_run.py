@@ -10,7 +10,7 @@ import pytest
 from hiveden_backup.host.disk.repository import BackupDirectory
 from tests.support.dockerd import Engine, unique_name
 from tests.support.invariants import check_invariants
-from tests.support.job import App, Site, counting, site
+from tests.support.job import COUNT, App, Site, counting, site, until
 from tests.support.postgres import Server
 
 
@@ -111,6 +111,35 @@ def test_containers_are_stopped_and_started_in_order(bed: Site, engine: Engine) 
     ran(bed, guest, base, paths=[str(bed.data)], containers=[base.name, guest.name])
     assert base.started_at() < guest.started_at()
     assert [each["name"] for each in bed.manifest()["containers"]] == [guest.name, base.name]
+
+
+def checked(engine: Engine, data: Path, begin: str, test: str) -> App:
+    """A container that counts, and whose health is what `test` says; it is healthy."""
+    check = {"test": ["CMD-SHELL", test], "interval": 200_000_000, "timeout": 30 * 10**9, "retries": 2}
+    app = counting(engine, data, command=("sh", "-c", f"{begin}\n{COUNT}"), config={"healthcheck": check})
+    until(lambda: health(app) == "healthy", f"{app.name} is healthy")
+    return app
+
+
+def health(app: App) -> str:
+    return str(app.engine.state(app.name)["Health"]["Status"])
+
+
+def test_a_run_ends_when_its_containers_are_healthy(bed: Site, engine: Engine) -> None:
+    bed.docker = engine.url
+    app = checked(engine, bed.data, "rm -f /ready; (sleep 3; touch /ready) &", "test -e /ready")
+    ran(bed, app, paths=[str(bed.data)], containers=[app.name])
+    assert health(app) == "healthy"
+
+
+def test_a_container_that_is_healthy_no_more_is_told(bed: Site, engine: Engine) -> None:
+    """The backup is good all the same."""
+    bed.docker = engine.url
+    app = checked(engine, bed.data, "test ! -e /begun || touch /sick; touch /begun", "test ! -e /sick")
+    bed.configure({"app": {"paths": [str(bed.data)], "containers": [app.name], "start_timeout": "2s"}})
+    done = bed.run("run", "app").failed(1, f"{app.name} is not healthy after 2 seconds")
+    assert done.out.split() == bed.ids()
+    check_invariants(bed, up=[app])
 
 
 def test_full_takes_everything_again(bed: Site) -> None:
