@@ -8,7 +8,6 @@ JOB_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 BACKUP_ID = re.compile(r"([1-9]\d{3})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _ISO = re.compile(r"([1-9]\d{3})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", re.ASCII)
 
-_ARCHIVE = re.compile(r"\d{8}T\d{6}Z\.(hot(-\d+)?|cold)\.tar\.zst", re.ASCII)
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -29,11 +28,6 @@ def backup_time(text: str) -> datetime:
     if match is None:
         raise ValueError(f"not a backup id: {text!r}")
     return _moment(match)
-
-
-def is_archive_name(text: str) -> bool:
-    """Whether `text` is the file name of an archive, such as `20261101T023000Z.hot.tar.zst`."""
-    return _ARCHIVE.fullmatch(text) is not None
 
 
 def is_backup_id(text: str) -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core import model
+from hiveden_backup.core.backup import layout
 from hiveden_backup.core.restore_record import Act
-from hiveden_backup.host.disk import repository
 from hiveden_backup.host.state.ledger import Debt
 from hiveden_backup.host.state.records import RunRecord, Verification
 
@@ -30,8 +30,8 @@ IN_FILES = (
 )
 NOT_WRITTEN = {"database", "damage"}  # a database's facts stand among the artifact's own; damage is found in reading
 NAMES = (
-    *(repository.MARKER, repository.RECIPE, repository.MANIFEST, repository.SUMS),
-    *(repository.INDEX, repository.ARCHIVE_NAMES, repository.ARCHIVES, repository.CHECKPOINT),
+    *(layout.MARKER, layout.RECIPE, layout.MANIFEST, layout.SUMS),
+    *(layout.INDEX, layout.ARCHIVE_NAMES, layout.ARCHIVES, layout.CHECKPOINT),
 )
 
 

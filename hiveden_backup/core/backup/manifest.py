@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar, cast
 
+from hiveden_backup.core.backup.layout import is_archive_path
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import (
     FORMAT,
@@ -23,7 +24,7 @@ from hiveden_backup.core.model import (
     StoppedContainer,
     Table,
 )
-from hiveden_backup.core.names import from_iso, is_archive_name, iso
+from hiveden_backup.core.names import from_iso, iso
 
 _T = TypeVar("_T")
 _PLAIN: dict[object, type | tuple[type, ...]] = {str: str, int: int, float: (int, float), bool: bool}
@@ -89,8 +90,7 @@ def _manifest(table: Any) -> Manifest:
 
 
 def _archive(table: Mapping[str, Any]) -> Archive:
-    folder, _, file = _text(table["path"]).partition("/")
-    if folder != "archives" or not is_archive_name(file):
+    if not is_archive_path(_text(table["path"])):
         raise ValueError(f"{table['path']!r} is no archive")
     return _record(Archive, table)
 

@@ -1,12 +1,11 @@
 """Index files: how the records of a backup's index, and the lists that a pass works on, come off the disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hiveden_backup.core.backup.index import split_records
 from hiveden_backup.core.errors import CorruptError
-from hiveden_backup.core.model import Archive
 from hiveden_backup.host.disk.stream import chunks, decompressed
 
 
@@ -27,8 +26,3 @@ def spooled(path: Path) -> Iterator[bytes]:
     """The records of a working list that a run spooled uncompressed, as `records` yields them."""
     with path.open("rb") as file:
         yield from split_records(chunks(file))
-
-
-def archive_lines(archives: Sequence[Archive]) -> bytes:
-    """The content of `files.archives`."""
-    return "".join(f"{archive.path}\n" for archive in archives).encode()

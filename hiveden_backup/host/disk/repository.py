@@ -8,18 +8,18 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.how_to_restore import TEXT
 from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
-from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import FORMAT, Manifest
-from hiveden_backup.core.names import is_archive_name, is_backup_id, is_job_name, iso, newest_first
+from hiveden_backup.core.names import is_backup_id, is_job_name, iso, newest_first
 from hiveden_backup.host.disk.durable import (
     fsync_directory,
     make_directory,
@@ -30,17 +30,7 @@ from hiveden_backup.host.disk.durable import (
 )
 from hiveden_backup.host.failpoints import failpoint
 
-MARKER = ".hiveden-backup.json"
-RECIPE = "HOW-TO-RESTORE.txt"
-MANIFEST = "manifest.json"
-SUMS = "SHA256SUMS"
-INDEX = "files.index.zst"
-ARCHIVE_NAMES = "files.archives"
-ARCHIVES = "archives"
-CHECKPOINT = ".checkpoint"
-_IN_AN_EMPTY_ONE = ("lost+found", RECIPE)  # a fresh file system's, and ours from an `init` that was killed
-_INCOMING = ".incoming-"
-_DELETING = ".deleting-"
+_IN_AN_EMPTY_ONE = ("lost+found", layout.RECIPE)  # a fresh file system's, and ours from an `init` that was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +44,17 @@ class BackupDirectory:
     def open(cls, path: Path) -> "BackupDirectory":
         """The marked directory at `path`. DirectoryError when there is no (readable) marker."""
         try:
-            table = json.loads((path / MARKER).read_bytes())
+            table = json.loads((path / layout.MARKER).read_bytes())
             found = table["format"], table["id"]
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DirectoryError(
                 f"{path} is not a backup directory",
-                f"It has no marker file {MARKER}: perhaps its disk is not mounted",
+                f"It has no marker file {layout.MARKER}: perhaps its disk is not mounted",
                 f"Mount it, or mark a new one with: hiveden-backup init --directory {path}",
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise DirectoryError(
-                f"The marker {path / MARKER} is damaged",
+                f"The marker {path / layout.MARKER} is damaged",
                 f"{type(error).__name__}: {error}",
                 f'Restore it from a copy, or write {{"format": {FORMAT}, "id": "..."}} into it',
             ) from error
@@ -108,7 +98,7 @@ class BackupDirectory:
 
     def manifest(self, job: str, backup: str) -> Manifest:
         """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read."""
-        path = self.backup_path(job, backup) / MANIFEST
+        path = self.backup_path(job, backup) / layout.MANIFEST
         try:
             data = path.read_bytes()
             table = json.loads(data)
@@ -133,11 +123,11 @@ class BackupDirectory:
 
         It is by a backup, and by the archives that a failed run left to its checkpoint: they must not be replaced.
         """
-        make_directory(self.path / job / ARCHIVES)
+        make_directory(self.path / job / layout.ARCHIVES)
         taken = (Path(name).name.startswith(backup) for name in self.archives(job))
         if self.backup_path(job, backup).exists() or any(taken):
             raise FileExistsError(backup)
-        incoming = self.path / job / f"{_INCOMING}{backup}"
+        incoming = self.path / job / layout.incoming(backup)
         incoming.mkdir(mode=0o700)
         fsync_directory(incoming.parent)
         return incoming
@@ -145,11 +135,11 @@ class BackupDirectory:
     def adopt_archive(self, job: str, incoming: Path, name: str) -> None:
         """Move a finished, fsynced archive `name` (relative to the job) from `incoming` to where backups name it."""
         (incoming / Path(name).name).rename(self.path / job / name)
-        fsync_directory(self.path / job / ARCHIVES)
+        fsync_directory(self.path / job / layout.ARCHIVES)
 
     def publish(self, job: str, backup: str) -> None:
         """Make the grown backup visible. Every file in it is fsynced already."""
-        incoming = self.path / job / f"{_INCOMING}{backup}"
+        incoming = self.path / job / layout.incoming(backup)
         fsync_directory(incoming)
         failpoint("rename")
         incoming.rename(self.backup_path(job, backup))
@@ -159,13 +149,13 @@ class BackupDirectory:
         """Make `incoming` (a directory of fsynced files) the job's checkpoint, in place of an older one."""
         self.drop_checkpoint(job)
         fsync_directory(incoming)
-        incoming.rename(self.path / job / CHECKPOINT)
+        incoming.rename(self.path / job / layout.CHECKPOINT)
         fsync_directory(self.path / job)
 
     def drop_checkpoint(self, job: str) -> None:
         """Remove the job's checkpoint, if it has one."""
-        if (self.path / job / CHECKPOINT).exists():
-            self._remove(job, CHECKPOINT)
+        if (self.path / job / layout.CHECKPOINT).exists():
+            self._remove(job, layout.CHECKPOINT)
 
     # ---- one that goes
 
@@ -176,7 +166,7 @@ class BackupDirectory:
         self._remove(job, backup)
 
     def _remove(self, job: str, name: str) -> None:
-        gone = self.path / job / f"{_DELETING}{name.lstrip('.')}-{uuid.uuid4().hex[:8]}"
+        gone = self.path / job / layout.deleting(name, uuid.uuid4().hex[:8])
         (self.path / job / name).rename(gone)
         fsync_directory(gone.parent)
         remove(gone)
@@ -186,7 +176,7 @@ class BackupDirectory:
         swept = []
         with translated(f"sweeping the leftovers of {job}"), suppress(FileNotFoundError):
             for entry in sorted(os.scandir(self.path / job), key=lambda each: each.name):
-                if entry.name.startswith((_INCOMING, _DELETING)):
+                if layout.is_leftover(entry.name):
                     remove(Path(entry.path))
                     swept.append(entry.name)
         return tuple(swept)
@@ -196,7 +186,7 @@ class BackupDirectory:
 
         CorruptError, and nothing is removed, when a backup's list of archives cannot be read.
         """
-        live = set(read_archive_names(self.path / job / CHECKPOINT))
+        live = set(read_archive_names(self.path / job / layout.CHECKPOINT))
         for backup in self.backups(job):  # the union of both lists: one of them may be damaged
             live.update(self.archive_names(job, backup))
             live.update(archive.path for archive in self.manifest(job, backup).archives)
@@ -210,8 +200,9 @@ class BackupDirectory:
     def archives(self, job: str) -> Iterator[str]:
         """All archives on disk, relative to the job's directory; what has no archive's name is not ours to remove."""
         with suppress(FileNotFoundError):
-            found = [entry for entry in os.scandir(self.path / job / ARCHIVES) if entry.is_file(follow_symlinks=False)]
-            yield from sorted(f"{ARCHIVES}/{entry.name}" for entry in found if is_archive_name(entry.name))
+            entries = os.scandir(self.path / job / layout.ARCHIVES)
+            found = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+            yield from sorted(layout.archive_path(name) for name in found if layout.is_archive(name))
 
 
 def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
@@ -220,7 +211,7 @@ def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
     DirectoryError when `path` has other things in it: they might be taken for backups, or swept.
     """
     with translated(f"making the backup directory {path}"):
-        if (path / MARKER).exists():
+        if (path / layout.MARKER).exists():
             return BackupDirectory.open(path), False
         if path.exists() and not path.is_dir():
             raise DirectoryError(f"{path} is not a directory", "", "Choose an empty or new one")
@@ -230,9 +221,9 @@ def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
             )
         make_directory(path)
         path.chmod(0o700)
-        write_durably(path / RECIPE, TEXT.encode())
+        write_durably(path / layout.RECIPE, TEXT.encode())
         marker = {"format": FORMAT, "id": str(uuid.uuid4()), "created": iso(now)}
-        write_durably(path / MARKER, json.dumps(marker).encode() + b"\n")
+        write_durably(path / layout.MARKER, json.dumps(marker).encode() + b"\n")
     return BackupDirectory.open(path), True
 
 
@@ -241,25 +232,17 @@ def read_archive_names(holder: Path) -> tuple[str, ...]:
 
     CorruptError when the list is missing beside an index, or names something outside `archives/`.
     """
+    path = holder / layout.ARCHIVE_NAMES
     try:
-        names = tuple(split_lines((holder / ARCHIVE_NAMES).read_bytes().decode()))
+        return layout.parse_archive_list(path.read_bytes())
     except FileNotFoundError as error:
-        if (holder / INDEX).exists():
-            raise CorruptError(f"{holder / ARCHIVE_NAMES} is missing", "", "Verify the backups of the job") from error
+        if (holder / layout.INDEX).exists():
+            raise CorruptError(f"{path} is missing", "", "Verify the backups of the job") from error
         return ()
     except OSError as error:
-        raise unread(holder / ARCHIVE_NAMES, error) from error
-    _check_names(names, holder)
-    return names
-
-
-def _check_names(names: Iterable[str], holder: Path) -> None:
-    for name in names:
-        folder, _, file = name.partition("/")
-        if folder != ARCHIVES or not is_archive_name(file):
-            raise CorruptError(
-                f"{holder / ARCHIVE_NAMES} is damaged", f"{name!r} is no archive", "Verify the backups of the job"
-            )
+        raise unread(path, error) from error
+    except ValueError as error:
+        raise CorruptError(f"{path} is damaged", str(error), "Verify the backups of the job") from error
 
 
 def unread(path: Path, error: OSError) -> BackupError:

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+from hiveden_backup.core.backup.layout import globals_beside, globals_of
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import Endpoint, major_of
@@ -78,8 +79,9 @@ def _missing_roles(roles: list[str], endpoint: Endpoint, path: Path) -> NotFound
 
 
 def _missing(what: str, endpoint: Endpoint, path: Path) -> NotFoundError:
-    file = path.with_name(f"globals.{path.name.split('.')[1]}.sql.zst") if path.name.count(".") > 1 else None
-    command = f"zstd -dc {shlex.quote(str(file or 'globals.SERVER.sql.zst'))} | {_psql(endpoint)}"
+    name = globals_beside(path.name)
+    file = str(path.with_name(name)) if name is not None else globals_of("SERVER")
+    command = f"zstd -dc {shlex.quote(file)} | {_psql(endpoint)}"
     return NotFoundError(
         f"{what} not exist on {endpoint.name}",
         "What the dump holds needs that",

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.artifact_names import backup_of, filename
+from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, INDEX
 from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import is_job_name, iso
-from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, BackupDirectory, no_such_backup
+from hiveden_backup.host.disk.repository import BackupDirectory, no_such_backup
 from hiveden_backup.host.state.records import Records, Verification
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import IO, Self
 
 from hiveden_backup.core.backup.index import Record
+from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, INDEX, SUMS, is_globals, parse_sums
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
 from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
-from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Verdict
 from hiveden_backup.core.postgres.values import choose_restore_tool, major_of
 from hiveden_backup.host.disk import stream, tar
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
-from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, SUMS, BackupDirectory, read_archive_names, unread
+from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names, unread
 from hiveden_backup.host.postgres.decode import decode
 from hiveden_backup.host.postgres.tools import find_tools
 from hiveden_backup.host.state.records import Records, Verification
@@ -84,10 +84,11 @@ class Verifier:
                 self._files(backup, manifest, artifact, failed)
             else:
                 decode_dump(path / artifact.files[0].file, artifact)
-        for compressed in path.glob("globals.*.zst"):
-            with stream.decompressed(compressed) as content:
-                for _ in stream.chunks(content):
-                    pass
+        for entry in path.iterdir():
+            if is_globals(entry.name):
+                with stream.decompressed(entry) as content:
+                    for _ in stream.chunks(content):
+                        pass
 
     def _digest(self, job: str, archive: Archive) -> CorruptError | None:
         key = job, archive
@@ -180,19 +181,14 @@ def check_sums(directory: BackupDirectory, backup: Backup) -> None:
     path = directory.backup_path(backup.job, backup.id)
     sums = path / SUMS
     try:
-        listing = split_lines(sums.read_bytes().decode())
+        listed = parse_sums(sums.read_bytes())
     except (FileNotFoundError, ValueError) as error:
         raise CorruptError(f"{sums} is missing or damaged", str(error), _HINT) from error
     except OSError as error:
         raise unread(sums, error) from error
-    listed = set()
-    for line in listing:
-        digest, _, name = line.partition("  ")
-        if not name or "/" in name:
-            raise CorruptError(f"{sums} is damaged", f"It has the line {line!r}", _HINT)
-        listed.add(name)
+    for name, digest in listed.items():
         _check_digest(path / name, digest, lambda _: None)
-    unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in listed | {SUMS})
+    unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in {*listed, SUMS})
     if unlisted or not listed:
         raise CorruptError(f"{sums} does not cover {unlisted[0] if unlisted else 'anything'}", "", _HINT)
 

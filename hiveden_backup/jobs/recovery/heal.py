@@ -5,11 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hiveden_backup.core.backup.layout import MARKER
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.repository import MARKER, BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.jobs.installation import Context

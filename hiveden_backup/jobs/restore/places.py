@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.config.rules import absolute_path
 from hiveden_backup.core.docker.containers import Container, Volume
@@ -16,7 +17,7 @@ from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
-from hiveden_backup.host.disk.repository import INDEX, BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Survey, survey
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.restore.unpack import trusted

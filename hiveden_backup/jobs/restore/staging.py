@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hiveden_backup.core.backup.index import Record, parse
+from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
@@ -15,7 +16,7 @@ from hiveden_backup.host import process
 from hiveden_backup.host.disk import swaps
 from hiveden_backup.host.disk.durable import fsync_directory, translated
 from hiveden_backup.host.disk.index_files import records
-from hiveden_backup.host.disk.repository import INDEX, BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Scan, survey
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.restore.places import Files, Place, excluded_below

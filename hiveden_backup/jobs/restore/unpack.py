@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import IO
 
 from hiveden_backup.core.backup.index import Record, parse
+from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import Filter, checked
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records, spooled
-from hiveden_backup.host.disk.repository import INDEX, BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.verify import check_archive_digest
 

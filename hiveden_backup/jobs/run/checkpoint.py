@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, CHECKPOINT, CHECKPOINT_FACTS, INDEX, archive_list
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Archive, ArtifactType
 from hiveden_backup.host.disk.durable import digest, translated, write_durably
-from hiveden_backup.host.disk.index_files import archive_lines
-from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, CHECKPOINT, INDEX, BackupDirectory, missing_archives
+from hiveden_backup.host.disk.repository import BackupDirectory, missing_archives
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.run.passes import State
-
-_CHECKPOINT_FACTS = "checkpoint.json"
 
 
 def find_base(directory: BackupDirectory, records: Records, job: str) -> tuple[State, tuple[str, ...]]:
@@ -63,7 +61,7 @@ def _checkpoint(directory: BackupDirectory, job: str, warnings: list[str]) -> St
     """The checkpoint's state, if there is one that is newer than every backup."""
     home = directory.job_path(job) / CHECKPOINT
     try:
-        facts = json.loads((home / _CHECKPOINT_FACTS).read_bytes())
+        facts = json.loads((home / CHECKPOINT_FACTS).read_bytes())
         if not directory.outdates(job, facts["id"]):
             return None
         if digest(home / INDEX)[1] != facts["sha256"]:
@@ -94,11 +92,11 @@ def put_checkpoint(directory: BackupDirectory, job: str, backup: str, state: Sta
     }
     with translated(f"writing the checkpoint of {job}"):
         write_names(incoming, state.archives)
-        write_durably(incoming / _CHECKPOINT_FACTS, json.dumps(facts).encode() + b"\n")
+        write_durably(incoming / CHECKPOINT_FACTS, json.dumps(facts).encode() + b"\n")
         directory.put_checkpoint(job, incoming)
     return replace(state, index=directory.job_path(job) / CHECKPOINT / INDEX)
 
 
 def write_names(folder: Path, archives: Sequence[Archive]) -> None:
     """Write `files.archives` into a backup or checkpoint, durably."""
-    write_durably(folder / ARCHIVE_NAMES, archive_lines(archives))
+    write_durably(folder / ARCHIVE_NAMES, archive_list(archive.path for archive in archives))

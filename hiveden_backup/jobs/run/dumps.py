@@ -6,9 +6,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hiveden_backup.core.backup import layout
 from hiveden_backup.core.errors import DeniedError
 from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource
-from hiveden_backup.core.names import encode
 from hiveden_backup.core.postgres.values import (
     application_name,
     application_prefix,
@@ -125,7 +125,7 @@ class Dumps:
     def _write(self, held: _Held, incoming: Path, progress: Callable[[int], None]) -> Artifact:
         name, server = held.snapshot.dbname, held.server.endpoint.name
         began = time.monotonic()
-        path = incoming / f"database.{encode(server)}.{encode(name)}.dump.zst"
+        path = incoming / layout.dump(server, name)
         watch = _Watch(held.snapshot, progress)
         with translated(f"writing {path.name}"):
             failpoint("dump")
@@ -158,7 +158,7 @@ class Dumps:
             if not server.source.globals:
                 continue
             application = application_name(self.job.name, self.backup, server.endpoint.name, "")
-            path = incoming / f"globals.{encode(server.endpoint.name)}.sql.zst"
+            path = incoming / layout.globals_of(server.endpoint.name)
             with (
                 translated(f"writing {path.name}"),
                 dumping_globals(

@@ -9,6 +9,7 @@ from socket import gethostname
 from typing import TYPE_CHECKING
 
 from hiveden_backup import __version__
+from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup.index import Selection
 from hiveden_backup.core.config.parse import job_table
 from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, NotFoundError, StorageError
@@ -16,7 +17,7 @@ from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
 from hiveden_backup.core.names import backup_id
 from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, INDEX, BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import time_limit
@@ -118,8 +119,7 @@ class Execution:
 
     def _hot(self, looked: Look, selection: Selection, number: int) -> Passed:
         began = time.monotonic()
-        name = f"{self._id}.hot.tar.zst" if number == 1 else f"{self._id}.hot-{number}.tar.zst"
-        taken = self._take(looked, selection, self._incoming / name, "hot pass")
+        taken = self._take(looked, selection, self._incoming / layout.hot_archive(self._id, number), "hot pass")
         failpoint("hot")
         passed = self._adopt(taken)
         log.info(
@@ -154,9 +154,9 @@ class Execution:
 
     def _adopt(self, taken: Take) -> Passed:
         """Settle a hot pass and make it the checkpoint: should the run fail later, its work is not lost."""
-        folder = self._directory.job_path(self._job.name) / f".incoming-checkpoint-{self._id}"
+        folder = self._directory.job_path(self._job.name) / layout.incoming_checkpoint(self._id)
         folder.mkdir(mode=0o700)
-        passed = settle(taken, folder / INDEX, self._job.compression_level)
+        passed = settle(taken, folder / layout.INDEX, self._job.compression_level)
         if taken.archive is not None:
             self._directory.adopt_archive(self._job.name, self._incoming, taken.archive.path)
         self._state = bases.put_checkpoint(self._directory, self._job.name, self._id, passed.state, folder)
@@ -214,7 +214,7 @@ class Execution:
             return None
         looked = look(self._trees, self._state, self._spool, "cold", taken_ns=synced)
         folder = self._spool if self._job.spool else self._incoming
-        taken = self._take(looked, looked.selection, folder / f"{self._id}.cold.tar.zst", "cold pass")
+        taken = self._take(looked, looked.selection, folder / layout.cold_archive(self._id), "cold pass")
         failpoint("cold")
         return taken
 
@@ -228,7 +228,7 @@ class Execution:
             dumps.begin()
 
     def _settle_cold(self, taken: Take) -> None:
-        passed = settle(taken, self._incoming / INDEX, self._job.compression_level)
+        passed = settle(taken, self._incoming / layout.INDEX, self._job.compression_level)
         if taken.archive is not None and self._job.spool:
             copied = stream.copy(taken.path, self._incoming / taken.path.name)
             if copied.sha256 != taken.archive.sha256:
@@ -287,7 +287,7 @@ class Execution:
     def _application(self) -> tuple[Artifact, ...]:
         if self._plan.looked is None or self._state.index is None:
             return ()
-        index = self._incoming / INDEX
+        index = self._incoming / layout.INDEX
         if self._state.index != index:  # no cold pass: the checkpoint's index is the backup's
             stream.copy(self._state.index, index)
         bases.write_names(self._incoming, self._state.archives)
@@ -296,7 +296,7 @@ class Execution:
                 type=ArtifactType.APPLICATION,
                 target=self._job.name,
                 server="",
-                files=(artifact_file(index, 0), artifact_file(self._incoming / ARCHIVE_NAMES, 0)),
+                files=(artifact_file(index, 0), artifact_file(self._incoming / layout.ARCHIVE_NAMES, 0)),
                 entries=self._state.entries,
                 sources=self._plan.sources,
             ),

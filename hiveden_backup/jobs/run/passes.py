@@ -23,6 +23,7 @@ from hiveden_backup.core.backup.index import (
     renumbering,
     select,
 )
+from hiveden_backup.core.backup.layout import archive_path
 from hiveden_backup.core.backup.tar_listing import Settlement, torn
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
@@ -32,7 +33,6 @@ from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts, stream, tar
 from hiveden_backup.host.disk.durable import fsync_file, translated
 from hiveden_backup.host.disk.index_files import records, spooled
-from hiveden_backup.host.disk.repository import ARCHIVES
 from hiveden_backup.host.disk.tree import Scan
 
 Progress = Callable[[int], None]
@@ -221,7 +221,7 @@ def take(
         place = _spooling(spool) if target.parent == spool else translated(f"writing {target.name}")
         with _spooling(spool), tar.received(listing) as lines, place:
             written, diagnostics = tar.create(names, lines, target, roots=roots, level=level, progress=progress)
-        name = f"{ARCHIVES}/{target.name}"
+        name = archive_path(target.name)
         archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
     compare_mounts(looked.views, trees.views())
     return Take(looked, selected, archive, target, names, listing, diagnostics)

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 from hiveden_backup.core.backup import manifest as manifests
+from hiveden_backup.core.backup.layout import MANIFEST, SUMS, sums
 from hiveden_backup.core.model import ArtifactFile, Manifest
 from hiveden_backup.host.disk.durable import digest, translated, write_durably
-from hiveden_backup.host.disk.repository import MANIFEST, SUMS, BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 
 
@@ -30,8 +31,8 @@ def publish(directory: BackupDirectory, incoming: Path, manifest: Manifest) -> N
         moving = {Path(name).name for name in archives}
         files = sorted(path for path in incoming.iterdir() if path.name not in moving)
         known = {file.file: file.sha256 for artifact in manifest.artifacts for file in artifact.files}
-        sums = "".join(f"{known.get(path.name) or digest(path)[1]}  {path.name}\n" for path in files)
-        write_durably(incoming / SUMS, sums.encode())
+        digests = ((path.name, known.get(path.name) or digest(path)[1]) for path in files)
+        write_durably(incoming / SUMS, sums(digests))
         for name in archives:
             directory.adopt_archive(manifest.job, incoming, name)
         directory.publish(manifest.job, manifest.id)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from hiveden_backup.core.backup.layout import MARKER
 from hiveden_backup.core.config.keys import Key, join, quoted, split
 from hiveden_backup.core.config.layers import overlay, replace
 from hiveden_backup.core.config.parse import complete_table, effective_table
 from hiveden_backup.core.errors import DirectoryError, NotFoundError, UsageError
 from hiveden_backup.core.model import Config
 from hiveden_backup.host import config_files
-from hiveden_backup.host.disk.repository import MARKER, initialise
+from hiveden_backup.host.disk.repository import initialise
 from hiveden_backup.host.state.records import Records
 
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, CHECKPOINT
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import Archive, Manifest
 from hiveden_backup.core.names import backup_id
-from hiveden_backup.host.disk.repository import ARCHIVE_NAMES, CHECKPOINT, BackupDirectory, initialise
+from hiveden_backup.host.disk.repository import BackupDirectory, initialise
 from hiveden_backup.jobs.run.publish import publish
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
