@@ -4,14 +4,12 @@ The one record tells which way to go after a crash: back while it says `staging`
 back again once it says `undoing`.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
+from hiveden_backup.core.codec import Codec
 from hiveden_backup.core.model import PostgresSource
-from hiveden_backup.core.names import from_iso, iso
 
 HOLDER_PREFIX = ".hiveden-backup-undo-"
 """How the directories are called that hold staged and replaced trees. Nothing below such a name is ever backed up."""
@@ -125,44 +123,10 @@ class Act:
         return self.finished is not None and not self.pending and (now - self.finished).total_seconds() >= keep
 
 
+ACTS = Codec(Act)
+"""How acts are kept; paths that are no UTF-8 keep their odd bytes as surrogates."""
+
+
 def holder_name(job: str, act: str) -> str:
     """The name of the directory in which an act keeps its trees."""
     return f"{HOLDER_PREFIX}{job}-{act}"
-
-
-def to_table(act: Act) -> dict[str, Any]:
-    """The act as it is written; paths that are no UTF-8 keep their odd bytes as surrogates."""
-    return asdict(act) | {
-        "phase": act.phase.value,
-        "started": iso(act.started),
-        "finished": iso(act.finished) if act.finished is not None else None,
-    }
-
-
-def from_table(table: Mapping[str, Any]) -> Act:
-    """The inverse of `to_table`. ValueError, TypeError or KeyError when it is none."""
-    return Act(
-        id=table["id"],
-        job=table["job"],
-        backup=table["backup"],
-        database=table["database"],
-        keep=float(table["keep"]),
-        stop_timeout=float(table["stop_timeout"]),
-        start_timeout=float(table["start_timeout"]),
-        containers=tuple(table["containers"]),
-        exclude=tuple(table["exclude"]),
-        holders=tuple(table["holders"]),
-        made=tuple(table["made"]),
-        phase=Phase(table["phase"]),
-        started=from_iso(table["started"]),
-        finished=from_iso(table["finished"]) if table["finished"] is not None else None,
-        places=tuple(Replaced(**each) for each in table["places"]),
-        swaps=tuple(Swap(**{**each, "carried": tuple(each["carried"])}) for each in table["swaps"]),
-        dresses=tuple(Dress(**each) for each in table["dresses"]),
-        databases=tuple(_database(each) for each in table["databases"]),
-    )
-
-
-def _database(table: Mapping[str, Any]) -> DatabaseSwap:
-    source = {**table["source"], "databases": tuple(table["source"]["databases"])}
-    return DatabaseSwap(**{**table, "source": PostgresSource(**source)})

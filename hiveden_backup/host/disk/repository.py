@@ -5,7 +5,6 @@ begins with a dot. Callers hold the job's lock for whatever changes something.
 """
 
 import errno
-import json
 import os
 import uuid
 from collections.abc import Collection, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.how_to_restore import TEXT
+from hiveden_backup.core.codec import Codec, RecordError, parsed
 from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
 from hiveden_backup.core.model import FORMAT, Manifest
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso, newest_first
@@ -34,6 +34,16 @@ _IN_AN_EMPTY_ONE = ("lost+found", layout.RECIPE)  # a fresh file system's, and o
 
 
 @dataclass(frozen=True, slots=True)
+class _Marker:
+    format: int
+    id: str
+    created: str = ""  # for people
+
+
+_MARKERS = Codec(_Marker, lacking=("created",))
+
+
+@dataclass(frozen=True, slots=True)
 class BackupDirectory:
     """An opened backup directory: marked, so that a disk that is not mounted is noticed."""
 
@@ -44,30 +54,29 @@ class BackupDirectory:
     def open(cls, path: Path) -> "BackupDirectory":
         """The marked directory at `path`. DirectoryError when there is no (readable) marker."""
         try:
-            table = json.loads((path / layout.MARKER).read_bytes())
-            found = table["format"], table["id"]
+            marker = _MARKERS.load((path / layout.MARKER).read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DirectoryError(
                 f"{path} is not a backup directory",
                 f"It has no marker file {layout.MARKER}: perhaps its disk is not mounted",
                 f"Mount it, or mark a new one with: hiveden-backup init --directory {path}",
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except RecordError as error:
             raise DirectoryError(
                 f"The marker {path / layout.MARKER} is damaged",
-                f"{type(error).__name__}: {error}",
+                str(error),
                 f'Restore it from a copy, or write {{"format": {FORMAT}, "id": "..."}} into it',
             ) from error
         except OSError as error:
             with translated(f"reading the marker of {path}"):
                 raise error from None
-        if found[0] != FORMAT:
+        if marker.format != FORMAT:
             raise DirectoryError(
-                f"The backup directory {path} has format {found[0]}",
+                f"The backup directory {path} has format {marker.format}",
                 f"This program knows format {FORMAT}",
                 "Use a version of hiveden-backup that knows it",
             )
-        return cls(path, str(found[1]))
+        return cls(path, marker.id)
 
     # ---- looking
 
@@ -100,13 +109,12 @@ class BackupDirectory:
         """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read."""
         path = self.backup_path(job, backup) / layout.MANIFEST
         try:
-            data = path.read_bytes()
-            table = json.loads(data)
+            table = parsed(path.read_bytes())
         except FileNotFoundError as error:
             if path.parent.is_dir():
                 raise CorruptError(f"{path} is missing", "", "Verify the other backups of the job") from error
             raise no_such_backup(f"{job}/{backup}") from error
-        except ValueError as error:
+        except RecordError as error:
             raise CorruptError(f"{path} is damaged", str(error), "Verify the other backups of the job") from error
         except OSError as error:
             raise unread(path, error) from error
@@ -222,8 +230,8 @@ def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
         make_directory(path)
         path.chmod(0o700)
         write_durably(path / layout.RECIPE, TEXT.encode())
-        marker = {"format": FORMAT, "id": str(uuid.uuid4()), "created": iso(now)}
-        write_durably(path / layout.MARKER, json.dumps(marker).encode() + b"\n")
+        marker = _Marker(FORMAT, str(uuid.uuid4()), iso(now))
+        write_durably(path / layout.MARKER, _MARKERS.dump(marker))
     return BackupDirectory.open(path), True
 
 

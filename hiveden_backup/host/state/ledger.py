@@ -4,13 +4,13 @@ An entry is written before the stop and removed only after the container was see
 name: one that cannot be read is still a debt.
 """
 
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import is_job_name
 from hiveden_backup.host.disk.durable import fsync_directory, make_directory, translated, write_durably
@@ -39,6 +39,9 @@ class Debt:
     damage: str = ""
 
 
+_DEBTS = Codec(Debt, lacking=("stop_timeout",), unwritten=("damage",), exact=True)
+
+
 class Ledger:
     """The debts kept below a state directory, as `ledger/JOB/CONTAINER.json`. OSErrors come as our own errors."""
 
@@ -48,11 +51,9 @@ class Ledger:
     def owe(self, debt: Debt) -> None:
         """Write `debt` so that a power cut right after this finds it. One of the same job and name is replaced."""
         path = self._path(debt.job, debt.name)
-        record = asdict(debt) | {"owed_at": debt.owed_at.astimezone(UTC).isoformat()}
-        del record["damage"]
         with translated(f"writing the ledger entry {path}", unwritable=StorageError):
             make_directory(path.parent)
-            write_durably(path, json.dumps(record).encode() + b"\n")
+            write_durably(path, _DEBTS.dump(debt))
 
     def settle(self, job: str, name: str) -> None:
         """Cross out the debt of `job` for the container `name`. One that is not there is settled already."""
@@ -106,27 +107,11 @@ def boot_id() -> str:
 def _read(path: Path, job: str, name: str) -> Debt | None:
     """The entry at `path`; None when it was settled in this moment."""
     try:
-        record = json.loads(path.read_bytes())
-        return Debt(
-            job=job,
-            id=_text(record, "id"),
-            name=name,
-            boot_id=_text(record, "boot_id"),
-            started_at=_text(record, "started_at"),
-            owed_at=datetime.fromisoformat(_text(record, "owed_at")).astimezone(UTC),
-            stop_timeout=float(record.get("stop_timeout", 0.0)),
-        )
+        return replace(_DEBTS.load(path.read_bytes()), job=job, name=name)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (OSError, RecordError) as error:
         return Debt(job, "", name, "", "", _modified(path), damage=f"{type(error).__name__}: {error}")
-
-
-def _text(record: object, key: str) -> str:
-    value = record[key] if isinstance(record, dict) else None
-    if not isinstance(value, str):
-        raise TypeError(f"{key} is no text")
-    return value
 
 
 def _modified(path: Path) -> datetime:

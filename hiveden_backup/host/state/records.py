@@ -1,19 +1,20 @@
 """What the state directory remembers: a record of each run, and what verify found; bounded and crash-safe."""
 
-import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import PruneResult, Result, Trigger, Verdict
-from hiveden_backup.core.names import backup_id, from_iso, is_backup_id, iso, newest_first
+from hiveden_backup.core.names import backup_id, is_backup_id, newest_first
 from hiveden_backup.host.disk.durable import make_directory, translated, write_durably
 
+_T = TypeVar("_T")
 _KEPT_RUNS = 500
 _AHEAD = timedelta(minutes=1)  # records of runs within one second are named by the seconds after it
 
@@ -50,6 +51,10 @@ class Verification:
     failed: tuple[str, ...] = ()
 
 
+_RUNS = Codec(RunRecord, lacking=("invocation",))
+_VERIFICATIONS = Codec(Verification)
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """The records below the state directory."""
@@ -69,11 +74,8 @@ class Records:
 
     def write(self, path: Path, record: RunRecord) -> None:
         """Replace the record at `path`."""
-        table = asdict(record)
-        table["started"] = iso(record.started)
-        table["finished"] = iso(record.finished) if record.finished else None
         with translated(f"writing the run record {path}", unwritable=StorageError):
-            write_durably(path, json.dumps(table, indent=1).encode() + b"\n")
+            write_durably(path, _RUNS.dump(record, indent=1))
 
     def runs(self, job: str) -> Iterator[tuple[Path, RunRecord]]:
         """The job's records, newest first; those dated in the future last.
@@ -85,7 +87,7 @@ class Records:
             ids = [stem for name in os.listdir(folder) if is_backup_id(stem := name.removesuffix(".json"))]
             for stem in newest_first(ids, datetime.now(UTC) + _AHEAD):
                 path = folder / f"{stem}.json"
-                if (record := _run_record(path)) is not None:
+                if (record := _read(_RUNS, path)) is not None:
                     yield path, record
 
     def jobs(self) -> tuple[str, ...]:
@@ -107,20 +109,13 @@ class Records:
     def put_verification(self, job: str, backup: str, found: Verification) -> None:
         """Remember what verify found."""
         folder = self.state / "verified" / job
-        table = {"at": iso(found.at), "result": found.result, "detail": found.detail, "failed": list(found.failed)}
         with translated(f"writing the verification record below {folder}", unwritable=StorageError):
             make_directory(folder)
-            write_durably(folder / f"{backup}.json", json.dumps(table).encode() + b"\n")
+            write_durably(folder / f"{backup}.json", _VERIFICATIONS.dump(found))
 
     def verification(self, job: str, backup: str) -> Verification | None:
         """What the last verify of a backup found; None when there was none, or its record cannot be read."""
-        table = _table(self.state / "verified" / job / f"{backup}.json")
-        try:
-            return Verification(
-                from_iso(table["at"]), Verdict(table["result"]), table["detail"], tuple(table["failed"])
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
+        return _read(_VERIFICATIONS, self.state / "verified" / job / f"{backup}.json")
 
     def verifications(self, job: str) -> dict[str, Verification]:
         """What the last verify of each of the job's backups found, by id."""
@@ -159,23 +154,9 @@ def _claimed(folder: Path, moment: datetime) -> Path:
             return path
 
 
-def _run_record(path: Path) -> RunRecord | None:
-    table = _table(path)
+def _read(codec: Codec[_T], path: Path) -> _T | None:
+    """The record at `path`; None when there is none, or it cannot be read."""
     try:
-        table["started"] = from_iso(table["started"])
-        table["finished"] = from_iso(table["finished"]) if table["finished"] else None
-        table["result"] = Result(table["result"])
-        table["prune"] = PruneResult(table["prune"])
-        table["trigger"] = Trigger(table["trigger"])
-        table["warnings"] = tuple(table["warnings"])
-        return RunRecord(**table)
-    except (KeyError, TypeError, ValueError):
+        return codec.load(path.read_bytes())
+    except (FileNotFoundError, RecordError):
         return None
-
-
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return table if isinstance(table, dict) else {}

@@ -3,16 +3,16 @@
 Writing one is a single durable rename, so the record that says `committed` is the commit of the whole act.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from hiveden_backup.core.codec import RecordError
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import backup_id, is_backup_id, is_job_name
-from hiveden_backup.core.restore_record import Act, from_table, to_table
+from hiveden_backup.core.restore_record import ACTS, Act
 from hiveden_backup.host.disk.durable import fsync_directory, make_directory, translated, write_durably
 
 _SUFFIX = ".json"
@@ -35,7 +35,7 @@ class Acts:
         path = self._path(act.job, act.id)
         with translated(f"writing {path}", unwritable=StorageError):
             make_directory(path.parent)
-            write_durably(path, json.dumps(to_table(act)).encode() + b"\n")
+            write_durably(path, ACTS.dump(act))
 
     def remove(self, act: Act) -> None:
         """Forget an act of which nothing is left."""
@@ -72,11 +72,11 @@ class Acts:
         with translated(f"reading {path}", unwritable=StorageError):
             data = path.read_bytes()
         try:
-            act = from_table(json.loads(data) | {"job": path.parent.name, "id": path.stem})
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            act = ACTS.load(data)
+        except RecordError as error:
             raise StorageError(
                 f"The record of an in-place restore {path} is damaged",
-                f"{type(error).__name__}: {error}",
+                str(error),
                 "Look beside the job's paths for .hiveden-backup-undo-*, put right what is not, then remove the record",
             ) from error
-        return act
+        return replace(act, job=path.parent.name, id=path.stem)

@@ -5,7 +5,6 @@ under names that systemd does not see, then each takes its place by a rename.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import StorageError, UnreachableError
 from hiveden_backup.core.schedule import units
 from hiveden_backup.host.disk.durable import fsync_directory, make_directory, translated, write_durably
@@ -73,6 +73,9 @@ class Written:
     unfinished: tuple[str, ...] = ()
 
 
+_RECORDS = Codec(Written)
+
+
 @dataclass(frozen=True, slots=True)
 class UnitFiles:
     """Our unit files, and what is remembered of them below the state directory."""
@@ -86,18 +89,15 @@ class UnitFiles:
         """What the last apply wrote; nothing when that is not known."""
         with translated(f"reading {self._record}", unwritable=StorageError):
             try:
-                table = json.loads(self._record.read_bytes())
-                digests = {path: tuple(digests) for path, digests in table["digests"].items()}
-                return Written(digests, tuple(table["unfinished"]))
-            except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+                return _RECORDS.load(self._record.read_bytes())
+            except (FileNotFoundError, NotADirectoryError, RecordError):
                 return Written({})
 
     def put_written(self, written: Written) -> None:
         """Remember what an apply writes."""
-        table = {"digests": dict(written.digests), "unfinished": written.unfinished}
         with translated(f"writing {self._record}", unwritable=StorageError):
             make_directory(self._record.parent)
-            write_durably(self._record, json.dumps(table, indent=1).encode() + b"\n")
+            write_durably(self._record, _RECORDS.dump(written, indent=1))
 
     def ours(self, written: Written) -> Mapping[str, str]:
         """The texts of the files that are ours: what an apply wrote and is still there, and what says so itself."""

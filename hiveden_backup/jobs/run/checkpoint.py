@@ -1,17 +1,31 @@
 """What a run builds upon: the newest index whose file is whole, and which of its archives must not be trusted."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, CHECKPOINT, CHECKPOINT_FACTS, INDEX, archive_list
+from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Archive, ArtifactType
 from hiveden_backup.host.disk.durable import digest, translated, write_durably
 from hiveden_backup.host.disk.repository import BackupDirectory, missing_archives
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.run.passes import State
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a checkpoint says of itself: the run's id, the index's T, paths and digest, the archives it names."""
+
+    id: str
+    taken_ns: int
+    entries: int
+    sha256: str
+    archives: tuple[Archive, ...]
+
+
+_FACTS = Codec(_Facts)
 
 
 def find_base(directory: BackupDirectory, records: Records, job: str) -> tuple[State, tuple[str, ...]]:
@@ -61,17 +75,16 @@ def _checkpoint(directory: BackupDirectory, job: str, warnings: list[str]) -> St
     """The checkpoint's state, if there is one that is newer than every backup."""
     home = directory.job_path(job) / CHECKPOINT
     try:
-        facts = json.loads((home / CHECKPOINT_FACTS).read_bytes())
-        if not directory.outdates(job, facts["id"]):
+        facts = _FACTS.load((home / CHECKPOINT_FACTS).read_bytes())
+        if not directory.outdates(job, facts.id):
             return None
-        if digest(home / INDEX)[1] != facts["sha256"]:
+        if digest(home / INDEX)[1] != facts.sha256:
             warnings.append(f"The checkpoint of {job} is damaged and not built upon")
             return None
-        archives = tuple(Archive(**each) for each in facts["archives"])
-        return State(home / INDEX, archives, int(facts["taken_ns"]), int(facts["entries"]))
+        return State(home / INDEX, facts.archives, facts.taken_ns, facts.entries)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RecordError) as error:
         warnings.append(f"The checkpoint of {job} is damaged and not built upon: {error}")
         return None
 
@@ -83,16 +96,10 @@ def put_checkpoint(directory: BackupDirectory, job: str, backup: str, state: Sta
     """
     if state.index is None:
         raise ValueError("a checkpoint needs an index")
-    facts = {
-        "id": backup,
-        "taken_ns": state.taken_ns,
-        "entries": state.entries,
-        "sha256": digest(state.index)[1],
-        "archives": [asdict(archive) for archive in state.archives],
-    }
+    facts = _Facts(backup, state.taken_ns, state.entries, digest(state.index)[1], state.archives)
     with translated(f"writing the checkpoint of {job}"):
         write_names(incoming, state.archives)
-        write_durably(incoming / CHECKPOINT_FACTS, json.dumps(facts).encode() + b"\n")
+        write_durably(incoming / CHECKPOINT_FACTS, _FACTS.dump(facts))
         directory.put_checkpoint(job, incoming)
     return replace(state, index=directory.job_path(job) / CHECKPOINT / INDEX)
 

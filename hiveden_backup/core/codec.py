@@ -1,0 +1,214 @@
+"""Records on disk: frozen dataclasses to JSON and back, strictly by the types of their fields.
+
+A field is a text, a number, a flag, a moment, an enum, a tuple, a mapping by texts, another record, or None where its
+type says so. What is not of its type, or is missing, is a RecordError; what no field is called after is passed over,
+since a newer version may have written it. What reading makes of a type is worked out once: a list of backups reads a
+thousand manifests.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from types import NoneType
+from typing import Any, Generic, TypeVar, get_args, get_origin
+
+from hiveden_backup.core.names import from_iso, iso
+
+_T = TypeVar("_T")
+_Reader = Callable[[Any], Any]
+_SHOWN = 80
+
+
+class RecordError(ValueError):
+    """What is no such record; the message says where and why."""
+
+
+class Codec(Generic[_T]):
+    """How records of one kind are written and read.
+
+    `lacking` are names of fields, of nested records too, that older versions did not write, `unwritten` of those that
+    are not kept at all: they have their defaults then. Moments are written in whole seconds, or with `exact` as they
+    are.
+    """
+
+    def __init__(
+        self, kind: type[_T], *, lacking: Collection[str] = (), unwritten: Collection[str] = (), exact: bool = False
+    ) -> None:
+        self._kind = kind
+        self._lacking = frozenset((*lacking, *unwritten))
+        self._unwritten = frozenset(unwritten)
+        self._write_moment, self._read_moment = (_exact, _from_exact) if exact else (iso, from_iso)
+        self._readers: dict[Any, _Reader] = {}
+
+    def dump(self, value: _T, *, indent: int | None = None) -> bytes:
+        """The content of a file with one record."""
+        return json.dumps(self.table(value), indent=indent).encode() + b"\n"
+
+    def load(self, data: bytes) -> _T:
+        """The inverse of `dump`. RecordError."""
+        return self.value(parsed(data))
+
+    def table(self, value: _T) -> dict[str, Any]:
+        """The record as a table of what JSON has."""
+        table: dict[str, Any] = self._plain(value)
+        return table
+
+    def value(self, table: object) -> _T:
+        """The inverse of `table`. RecordError."""
+        value: _T = self._reader(self._kind)(table)
+        return value
+
+    # ---- writing
+
+    def _plain(self, value: Any) -> Any:
+        match value:
+            case None | str() | int() | float() if not isinstance(value, Enum):
+                return value
+            case Enum():
+                return value.value
+            case datetime():
+                return self._write_moment(value)
+            case Mapping():
+                return {key: self._plain(each) for key, each in value.items()}
+            case tuple() | list():
+                return [self._plain(each) for each in value]
+            case _:
+                written = (each.name for each in fields(value) if each.init and each.name not in self._unwritten)
+                return {name: self._plain(getattr(value, name)) for name in written}
+
+    # ---- reading
+
+    def _reader(self, kind: Any) -> _Reader:
+        reader = self._readers.get(kind)
+        if reader is None:
+            reader = self._readers[kind] = self._made(kind)
+        return reader
+
+    def _made(self, kind: Any) -> _Reader:
+        arguments = get_args(kind)
+        match get_origin(kind):
+            case None if is_dataclass(kind):
+                reader = self._record(kind)
+            case None:
+                reader = _simple(kind, self._read_moment)
+            case origin if origin is tuple:
+                reader = _tuple(arguments[0], self._reader(arguments[0]))
+            case origin if origin is Mapping:
+                reader = _mapping(self._reader(arguments[1]))
+            case _:
+                (some,) = (self._reader(each) for each in arguments if each is not NoneType)
+                reader = _optional(some)
+        return reader
+
+    def _record(self, kind: Any) -> _Reader:
+        plan = [
+            (
+                None if field.name in self._unwritten else field.name,  # which no key is
+                field.type,
+                self._reader(field.type),
+                field.default if field.name in self._lacking else MISSING,
+            )
+            for field in fields(kind)
+            if field.init
+        ]
+
+        def read(table: Any) -> Any:
+            if type(table) is not dict:
+                raise _wrong(table, kind)
+            found = []
+            for name, plain, reader, default in plan:
+                value = table.get(name, MISSING)
+                found.append(value if type(value) is plain else _field(name, value, reader, default))
+            return kind(*found)
+
+        return read
+
+
+def _field(name: str | None, value: Any, reader: _Reader, default: Any) -> Any:
+    if value is MISSING:
+        if default is MISSING:
+            raise RecordError(f"{name} is missing")
+        return default
+    try:
+        return reader(value)
+    except RecordError as error:
+        raise RecordError(f"{name}: {error}") from error
+
+
+def parsed(data: bytes) -> object:
+    """What a file of JSON holds. RecordError."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(str(error)) from error
+
+
+def _simple(kind: Any, read_moment: _Reader) -> _Reader:
+    if kind is datetime:
+        return _translated(read_moment, str)
+    return _translated(kind, str) if issubclass(kind, Enum) else _exactly(kind)
+
+
+def _optional(reader: _Reader) -> _Reader:
+    return lambda value: None if value is None else reader(value)
+
+
+def _tuple(kind: Any, reader: _Reader) -> _Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not list:
+            raise _wrong(value, list)
+        return tuple([each if type(each) is kind else reader(each) for each in value])
+
+    return read
+
+
+def _mapping(reader: _Reader) -> _Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not dict:
+            raise _wrong(value, dict)
+        return {key: reader(each) for key, each in value.items()}
+
+    return read
+
+
+def _translated(convert: _Reader, kind: type) -> _Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise _wrong(value, kind)
+        try:
+            return convert(value)
+        except (ValueError, OverflowError) as error:
+            raise RecordError(str(error)) from error
+
+    return read
+
+
+def _exactly(kind: Any) -> _Reader:
+    if kind is object:
+        return lambda value: value
+
+    def read(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        if kind is float and type(value) is int:
+            return _number(value)
+        raise _wrong(value, kind)
+
+    return read
+
+
+_number = _translated(float, int)
+
+
+def _wrong(value: object, kind: type) -> RecordError:
+    return RecordError(f"{value!r:.{_SHOWN}} is no {kind.__name__}")
+
+
+def _exact(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+def _from_exact(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
