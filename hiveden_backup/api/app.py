@@ -5,10 +5,10 @@ from fastapi import FastAPI
 from hiveden_backup import __version__
 from hiveden_backup.api import backups, problems, schedules, settings
 from hiveden_backup.api import status as looking
-from hiveden_backup.api.site import Site
+from hiveden_backup.api.launcher import Launcher
 
 
-def application(site: Site) -> FastAPI:
+def application(launcher: Launcher) -> FastAPI:
     """The API of an installation. Each path works with and without `/api` before it, by way of the guard."""
     app = FastAPI(
         title="hiveden-backup",
@@ -19,7 +19,7 @@ def application(site: Site) -> FastAPI:
         redoc_url=None,
         responses=problems.DOCUMENTED,
     )
-    app.state.site = site
+    app.state.launcher = launcher
     app.router.redirect_slashes = False
     problems.install(app)
     for room in (settings, schedules, backups, looking):  # `/backups/{filename}` comes after the names beside it

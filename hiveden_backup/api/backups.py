@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 from hiveden_backup.api import models
 from hiveden_backup.api import unit_runs as acts
-from hiveden_backup.api.site import Site, site_of
+from hiveden_backup.api.launcher import Launcher, installation_of, launcher_of
 from hiveden_backup.api.targets import job_of, wanted_of
 from hiveden_backup.api.unit_runs import PATIENCE
 from hiveden_backup.core.api_targets import Wanted
@@ -22,6 +22,7 @@ from hiveden_backup.host.disk.repository import no_such_backup
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.host.systemd import transient_units as transient
 from hiveden_backup.jobs.backups import catalog
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule.survey import is_current
 
 router = APIRouter()
@@ -35,27 +36,29 @@ _WAIT = Query(True, description="Wait up to 30 seconds for the end.")
 def list_backups(
     kind: ArtifactType | None = Query(None, alias="type"),
     target: str | None = Query(None),
-    site: Site = Depends(site_of),
+    installation: Installation = Depends(installation_of),
 ) -> list[models.Artifact]:
     """All artifacts of finished backups, newest first."""
-    rows, _ = catalog.rows(site.directory(), site.records, kind=kind, target=target)
+    rows, _ = catalog.rows(installation.directory, installation.records, kind=kind, target=target)
     return [_artifact(row) for row in rows]
 
 
 @router.post("/backups", status_code=201, response_model=models.Made, responses=ACCEPTED)
-async def make_backup(body: models.Target, wait: bool = _WAIT, site: Site = Depends(site_of)) -> JSONResponse:
+async def make_backup(
+    body: models.Target, wait: bool = _WAIT, launcher: Launcher = Depends(launcher_of)
+) -> JSONResponse:
     """Run the whole job that the target belongs to; a target that no job has gets a job of its own, unscheduled."""
     until = patience(wait=wait)
     wanted = wanted_of(body)
-    job, new = await job_of(site, wanted)
+    job, new = await job_of(launcher, wanted)
     said = f"The new job {job.name}" if new else f"The job {job.name}"
-    return await run_and_answer(site, job, wanted, said, until)
+    return await run_and_answer(launcher, job, wanted, said, until)
 
 
 @router.post("/backups/restore", response_model=models.Done, responses=ACCEPTED)
-async def restore(body: models.Restore, wait: bool = _WAIT, site: Site = Depends(site_of)) -> JSONResponse:
+async def restore(body: models.Restore, wait: bool = _WAIT, launcher: Launcher = Depends(launcher_of)) -> JSONResponse:
     """Restore files into a new or empty directory, or a database, which keeps the old one for `undo`."""
-    row = await run_in_threadpool(_find, site, body)
+    row = await run_in_threadpool(_find, launcher, body)
     backup = f"{row.job}/{row.id}"
     afterwards: tuple[str, ...] = ()
     if row.type is ArtifactType.APPLICATION:
@@ -72,34 +75,40 @@ async def restore(body: models.Restore, wait: bool = _WAIT, site: Site = Depends
         afterwards = ("recover", "--job", row.job)
     what = f"Restore {row.target} from {backup} to {body.target}"
     run, said = await acts.command(
-        site, "restore", arguments, PATIENCE if wait else 0.0, description=what, job=row.job, afterwards=afterwards
+        launcher, "restore", arguments, PATIENCE if wait else 0.0, description=what, job=row.job, afterwards=afterwards
     )
     return answer(run, f"{what}: done." if said is not None else None)
 
 
 @router.post("/backups/{job}/{timestamp}/verify", response_model=models.Done, responses=ACCEPTED)
-async def verify(job: str, timestamp: str, wait: bool = _WAIT, site: Site = Depends(site_of)) -> JSONResponse:
+async def verify(
+    job: str, timestamp: str, wait: bool = _WAIT, launcher: Launcher = Depends(launcher_of)
+) -> JSONResponse:
     """Read all of a backup: digests, every archive against the index, every dump."""
     backup = f"{job}/{timestamp}"
 
     def look() -> None:
-        directory = site.directory()
+        directory = launcher.installation.directory
         if not is_job_name(job) or timestamp not in directory.backups(job):
             raise no_such_backup(backup)
 
     await run_in_threadpool(look)
     seconds = PATIENCE if wait else 0.0
-    run, said = await acts.command(site, "verify", ["verify", backup], seconds, description=f"Verify {backup}", job=job)
+    run, said = await acts.command(
+        launcher, "verify", ["verify", backup], seconds, description=f"Verify {backup}", job=job
+    )
     return answer(run, f"{backup} is whole." if said is not None else None)
 
 
 @router.delete("/backups/{filename:path}", response_model=models.Done, responses=ACCEPTED)
-async def delete(filename: str, site: Site = Depends(site_of)) -> JSONResponse:
+async def delete(filename: str, launcher: Launcher = Depends(launcher_of)) -> JSONResponse:
     """Remove the whole backup that an artifact belongs to."""
-    backup, manifest = await run_in_threadpool(lambda: catalog.find_filename(site.directory(), filename))
+    backup, manifest = await run_in_threadpool(lambda: catalog.find_filename(launcher.installation.directory, filename))
     what = ", ".join(f"{each.type} {each.target}" for each in manifest.artifacts)
     arguments = ["delete", str(backup), "--yes"]
-    run, said = await acts.command(site, "delete", arguments, PATIENCE, description=f"Delete {backup}", job=backup.job)
+    run, said = await acts.command(
+        launcher, "delete", arguments, PATIENCE, description=f"Delete {backup}", job=backup.job
+    )
     return answer(run, f"Removed the whole backup {backup}: {what}." if said is not None else None)
 
 
@@ -111,22 +120,22 @@ def patience(*, wait: bool) -> float:
     return time.monotonic() + (PATIENCE if wait else 0.0)
 
 
-async def run_and_answer(site: Site, job: Job, wanted: Wanted | None, said: str, until: float) -> JSONResponse:
+async def run_and_answer(launcher: Launcher, job: Job, wanted: Wanted | None, said: str, until: float) -> JSONResponse:
     """Run a job by its unit: 201 with the backup's id when it ended in time, else 202."""
-    if not await run_in_threadpool(_is_ready, site, job):
-        await apply_schedules(site)
-    run, record = await acts.run_job(site, job.name, until - time.monotonic())
+    if not await run_in_threadpool(_is_ready, launcher, job):
+        await apply_schedules(launcher)
+    run, record = await acts.run_job(launcher, job.name, until - time.monotonic())
     if record is None:
         return accepted(run.id, f"{said} runs.")
-    path = await run_in_threadpool(_path, site, record, wanted)
+    path = await run_in_threadpool(_path, launcher, record, wanted)
     trouble = f" {record.error}" if record.error else ""
     made = {"path": path, "message": f"{said} made the backup {job.name}/{record.backup}.{trouble}"}
     return JSONResponse({**made, "id": record.backup}, 201)
 
 
-async def apply_schedules(site: Site) -> None:
+async def apply_schedules(launcher: Launcher) -> None:
     """Let systemd know of a changed configuration: a job's unit may write to the directory that it names only then."""
-    await acts.command(site, "schedule", ["schedule", "apply"], PATIENCE, description="Apply the configuration")
+    await acts.command(launcher, "schedule", ["schedule", "apply"], PATIENCE, description="Apply the configuration")
 
 
 def answer(run: str, message: str | None) -> JSONResponse:
@@ -139,20 +148,24 @@ def accepted(run: str, message: str) -> JSONResponse:
     return JSONResponse({"run": run, "message": f"{message} Ask for it at /runs/{run}"}, 202)
 
 
-def _is_ready(site: Site, job: Job) -> bool:
-    return transient.show(service(job.name)).loaded and is_current(site.setting(site.load()), job)
+def _is_ready(launcher: Launcher, job: Job) -> bool:
+    return transient.show(service(job.name)).loaded and is_current(launcher.installation, job)
 
 
-def _find(site: Site, body: models.Restore) -> catalog.Row:
-    return catalog.find(site.directory(), site.records, body.backup_file, body.type, body.target)
+def _find(launcher: Launcher, body: models.Restore) -> catalog.Row:
+    return catalog.find(
+        launcher.installation.directory, launcher.installation.records, body.backup_file, body.type, body.target
+    )
 
 
-def _path(site: Site, record: RunRecord, wanted: Wanted | None) -> str:
+def _path(launcher: Launcher, record: RunRecord, wanted: Wanted | None) -> str:
     """Where what the client asked for is: a database's dump, else the backup."""
-    directory = site.directory()
+    directory = launcher.installation.directory
     path = directory.backup_path(record.job, record.backup or "")
     if wanted is not None and wanted.type is ArtifactType.DATABASE:
-        rows, _ = catalog.rows(directory, site.records, job=record.job, kind=wanted.type, target=wanted.target)
+        rows, _ = catalog.rows(
+            directory, launcher.installation.records, job=record.job, kind=wanted.type, target=wanted.target
+        )
         path_of = {row.id: row.path for row in rows}
         return path_of.get(record.backup or "", str(path))
     return str(path)
@@ -173,9 +186,9 @@ def _artifact(row: catalog.Row) -> models.Artifact:
     )
 
 
-def configured(site: Site, name: str) -> Job:
+def configured(launcher: Launcher, name: str) -> Job:
     """A job of the configuration. NotFoundError when there is none of that name."""
-    jobs = site.load().jobs
+    jobs = launcher.installation.config.jobs
     if name not in jobs:
         raise NotFoundError("There is no such job", f"The configuration has: {', '.join(jobs) or 'none'}")
     return jobs[name]

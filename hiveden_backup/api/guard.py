@@ -9,8 +9,8 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from hiveden_backup.api.access import Refusal, Visitor, judge, read_token
+from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.api.problems import problem
-from hiveden_backup.api.site import Site
 from hiveden_backup.core.errors import BackupError
 
 Scope = MutableMapping[str, Any]
@@ -27,9 +27,9 @@ _PREFIX = "/api"
 class Guard:
     """An application with its doorkeeper. `listeners` are the addresses on which TCP is listened to."""
 
-    def __init__(self, app: Application, site: Site, listeners: frozenset[tuple[str, int]]) -> None:
+    def __init__(self, app: Application, launcher: Launcher, listeners: frozenset[tuple[str, int]]) -> None:
         self._app = app
-        self._site = site
+        self._launcher = launcher
         self._listeners = listeners
         self.serving = 0
         self._quiet_since = time.monotonic()
@@ -83,7 +83,7 @@ class Guard:
         )
 
         def look() -> Refusal | None:
-            api = self._site.load().api
+            api = self._launcher.installation.config.api
             return judge(visitor, api, read_token(api.token_file))
 
         try:

@@ -12,10 +12,10 @@ import uvicorn
 
 from hiveden_backup.api.app import application
 from hiveden_backup.api.guard import Guard
-from hiveden_backup.api.site import Site
+from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.core.errors import BackupError, UsageError
-from hiveden_backup.core.model import Api
-from hiveden_backup.host.clock import local_zone
+from hiveden_backup.core.model import Api, Trigger
+from hiveden_backup.jobs.installation import Installation
 
 _FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
 _HANDED_ON = ("HIVEDEN_BACKUP_CONFIG", "DOCKER_HOST", "PYTHONPATH", "TZ")
@@ -31,14 +31,15 @@ def serve(config: Path, state: Path, program: str) -> int:
     environment["STATE_DIRECTORY"] = str(state)
     command = (program,) if program else (sys.executable, "-P", "-m", "hiveden_backup")
     runtime = Path(os.environ["RUNTIME_DIRECTORY"]) if os.environ.get("RUNTIME_DIRECTORY") else None
-    site = Site(config, state, lambda: datetime.now(UTC), local_zone(), runtime, command, environment)
+    installation = Installation(config, state, lambda: datetime.now(UTC), trigger=Trigger.API)
+    launcher = Launcher(installation, runtime, command, environment)
     try:
         sockets = handed_over()
     except BackupError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is a command's end
         return error.exit_code
-    guard = Guard(application(site), site, _tcp_addresses(sockets))
-    asyncio.run(_serve(guard, sockets, _idle_seconds(site)))
+    guard = Guard(application(launcher), launcher, _tcp_addresses(sockets))
+    asyncio.run(_serve(guard, sockets, _idle_seconds(launcher)))
     return 0
 
 
@@ -64,10 +65,10 @@ def _tcp_addresses(sockets: list[socket.socket]) -> frozenset[tuple[str, int]]:
     return frozenset((str(address[0]), int(address[1])) for address in tcp)
 
 
-def _idle_seconds(site: Site) -> float:
+def _idle_seconds(launcher: Launcher) -> float:
     """A broken configuration is told to whoever asks; it does not keep the service from answering."""
     try:
-        return site.load().api.idle
+        return launcher.installation.config.api.idle
     except BackupError:
         return Api().idle
 

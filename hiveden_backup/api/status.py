@@ -11,13 +11,14 @@ from hiveden_backup import __version__
 from hiveden_backup.api import models
 from hiveden_backup.api import unit_runs as acts
 from hiveden_backup.api.backups import ACCEPTED, configured, patience, run_and_answer
-from hiveden_backup.api.site import Site, site_of
+from hiveden_backup.api.launcher import Launcher, installation_of, launcher_of
 from hiveden_backup.core.config.parse import retention_table
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import Result, Trigger
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.status import job_status
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule import cron_rows as timetable
 from hiveden_backup.jobs.schedule.survey import idle_jobs
 
@@ -32,19 +33,18 @@ def health() -> models.Health:
 
 
 @router.get("/status", response_model=list[models.Status])
-def status(site: Site = Depends(site_of)) -> list[models.Status]:
+def status(installation: Installation = Depends(installation_of)) -> list[models.Status]:
     """How each job is doing."""
-    config = site.load()
-    context = site.context(config)
-    idle = idle_jobs(site.setting(config))
-    rows = [job_status(context, job, idle=job.name in idle) for job in config.jobs.values()]
+    config = installation.config
+    idle = idle_jobs(installation)
+    rows = [job_status(installation, job, idle=job.name in idle) for job in config.jobs.values()]
     return [models.Status(**row.table()) for row in rows]
 
 
 @router.get("/jobs", response_model=list[models.Job])
-def list_jobs(site: Site = Depends(site_of)) -> list[models.Job]:
+def list_jobs(installation: Installation = Depends(installation_of)) -> list[models.Job]:
     """The jobs of the configuration."""
-    config = site.load()
+    config = installation.config
     crons = timetable.crons(config)
     return [
         models.Job(
@@ -63,35 +63,35 @@ def list_jobs(site: Site = Depends(site_of)) -> list[models.Job]:
 
 @router.post("/jobs/{job}/run", status_code=201, response_model=models.Made, responses=ACCEPTED)
 async def run_job(
-    job: str, wait: bool = Query(True, description="Wait up to 30 seconds."), site: Site = Depends(site_of)
+    job: str, wait: bool = Query(True, description="Wait up to 30 seconds."), launcher: Launcher = Depends(launcher_of)
 ) -> JSONResponse:
     """Run a job."""
     until = patience(wait=wait)
-    found = await run_in_threadpool(configured, site, job)
-    return await run_and_answer(site, found, None, f"The job {found.name}", until)
+    found = await run_in_threadpool(configured, launcher, job)
+    return await run_and_answer(launcher, found, None, f"The job {found.name}", until)
 
 
 @router.get("/runs", response_model=list[models.Run])
 def list_runs(
     job: str | None = Query(None),
     limit: int = Query(100, ge=1, le=_MOST_RUNS),
-    site: Site = Depends(site_of),
+    installation: Installation = Depends(installation_of),
 ) -> list[models.Run]:
     """The newest runs of all jobs, or of one."""
-    known = site.records.jobs()
-    if job is not None and job not in known and job not in site.load().jobs:
+    known = installation.records.jobs()
+    if job is not None and job not in known and job not in installation.config.jobs:
         raise NotFoundError("There is no such job")
     chosen = [job] if job is not None else [name for name in known if is_job_name(name)]
-    runs = [islice(site.records.runs(name), limit) for name in chosen]
+    runs = [islice(installation.records.runs(name), limit) for name in chosen]
     newest = heapq.merge(*runs, key=lambda run: run[0].stem, reverse=True)
     return [_run(f"{record.job}.{path.stem}", record) for path, record in islice(newest, limit)]
 
 
 @router.get("/runs/{run}", response_model=models.Run)
-def show_run(run: str, site: Site = Depends(site_of)) -> models.Run:
+def show_run(run: str, launcher: Launcher = Depends(launcher_of)) -> models.Run:
     """One run, by the name that a listing or a 202 gave."""
     if acts.is_command_run(run):
-        ended = acts.command_result(site, run)
+        ended = acts.command_result(launcher, run)
         if ended is None:
             return models.Run(id=run, result=Result.RUNNING, trigger=Trigger.API)
         result = Result.FAILED if ended.status else Result.SUCCESS
@@ -103,7 +103,9 @@ def show_run(run: str, site: Site = Depends(site_of)) -> models.Run:
     job, name = named
     if not is_backup_id(name) and acts.goes_on(acts.JobRun(job, name)):  # its unit cannot be started again before
         return models.Run(id=run, job=job, result=Result.RUNNING)
-    found = next((each for path, each in site.records.runs(job) if name in (path.stem, each.invocation)), None)
+    found = next(
+        (each for path, each in launcher.installation.records.runs(job) if name in (path.stem, each.invocation)), None
+    )
     if found is not None:
         return _run(run, found)
     raise NotFoundError("There is no such run", "", "See what there is at /runs")

@@ -8,8 +8,8 @@ from starlette.concurrency import run_in_threadpool
 
 from hiveden_backup.api import models
 from hiveden_backup.api import unit_runs as acts
+from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.api.problems import ActError
-from hiveden_backup.api.site import Site
 from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.errors import NotFoundError, UnfitError, UnreachableError, UsageError
 from hiveden_backup.core.model import ArtifactType, Job
@@ -25,9 +25,9 @@ def wanted_of(body: models.Target) -> Wanted:
     return Wanted(body.type, body.target, tuple(body.source_dirs or ()), body.container_name or None)
 
 
-async def job_of(site: Site, wanted: Wanted) -> tuple[Job, bool]:
+async def job_of(launcher: Launcher, wanted: Wanted) -> tuple[Job, bool]:
     """The job that a target belongs to, and whether it was made for it now."""
-    config = await run_in_threadpool(site.load)
+    config = await run_in_threadpool(lambda: launcher.installation.config)
     job = await run_in_threadpool(targets.find, config, wanted)
     if job is not None:
         return job, False
@@ -37,20 +37,22 @@ async def job_of(site: Site, wanted: Wanted) -> tuple[Job, bool]:
             "A new one needs to know its directories",
             "Give source_dirs, or an absolute path as the target",
         )
-    name = await errand(site, "adopt", asdict(wanted), f"Make a job for {wanted.target}")
-    jobs = (await run_in_threadpool(site.load)).jobs
+    name = await errand(launcher, "adopt", asdict(wanted), f"Make a job for {wanted.target}")
+    jobs = (await run_in_threadpool(lambda: launcher.installation.config)).jobs
     if name not in jobs:
         raise NotFoundError(f"There is no job for {wanted.target}", "", "Look at the configuration, then ask again")
     return jobs[name], name not in config.jobs
 
 
-async def errand(site: Site, what: str, details: Mapping[str, object], description: str) -> str:
+async def errand(launcher: Launcher, what: str, details: Mapping[str, object], description: str) -> str:
     """Have something done outside of this service; what it said. UnfitError when it cannot be done as asked."""
     kind = {"adopt": "adopt", "configure": "init"}[what]
     arguments = (what, json.dumps(dict(details)))
     module = "hiveden_backup.api.errand"
     try:
-        _, said = await acts.command(site, kind, arguments, _ADOPTION_SECONDS, description=description, module=module)
+        _, said = await acts.command(
+            launcher, kind, arguments, _ADOPTION_SECONDS, description=description, module=module
+        )
     except ActError as error:
         if error.exit_code in _THEIR_FAULT[what]:
             raise UnfitError(str(error)) from error

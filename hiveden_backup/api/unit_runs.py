@@ -5,7 +5,6 @@ Waiting costs no thread, so any number of clients may wait while others read.
 
 import asyncio
 import re
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,8 +13,8 @@ from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.api.problems import ActError
-from hiveden_backup.api.site import Site
 from hiveden_backup.core.errors import BusyError, UnreachableError
 from hiveden_backup.core.model import Result
 from hiveden_backup.core.names import is_backup_id, is_job_name
@@ -61,19 +60,19 @@ def command_unit(run: str) -> str:
 # ---- runs of jobs ----------------------------------------------------------------------------------------------------
 
 
-async def run_job(site: Site, job: str, wait: float) -> tuple[JobRun, RunRecord | None]:
+async def run_job(launcher: Launcher, job: str, wait: float) -> tuple[JobRun, RunRecord | None]:
     """Start the job's unit, and wait; the run's record, None when it goes on.
 
     BusyError when it runs already. ActError when the run failed.
     """
     unit = service(job)
-    before = await _until(lambda: _settled(site, job), _START_SECONDS)
+    before = await _until(lambda: _settled(launcher, job), _START_SECONDS)
     if before is None or before.busy:
         raise BusyError(f"The job {job} is busy", "A run of it goes on", "Wait until that is done, then ask again")
-    with transient.told(site.runtime, job):
+    with transient.told(launcher.runtime, job):
         await run_in_threadpool(transient.start, unit)
         run = JobRun(job, await _started(unit, before.invocation))
-    record = await _until(lambda: job_run_result(site, run), wait)
+    record = await _until(lambda: job_run_result(launcher, run), wait)
     if record is None or record.result is Result.RUNNING:
         return run, None
     if record.backup is None:
@@ -81,12 +80,12 @@ async def run_job(site: Site, job: str, wait: float) -> tuple[JobRun, RunRecord 
     return run, record
 
 
-def _settled(site: Site, job: str) -> transient.Unit | None:
+def _settled(launcher: Launcher, job: str) -> transient.Unit | None:
     """What systemd says of the job's unit; None when its run is done, and only systemd has something to tidy up."""
     unit = transient.show(service(job))
     if not unit.busy or not unit.invocation:
         return unit
-    record = find_record(site, JobRun(job, unit.invocation))
+    record = find_record(launcher, JobRun(job, unit.invocation))
     done = record is not None and record.result is not Result.RUNNING
     return None if unit.ending or done else unit
 
@@ -116,11 +115,11 @@ async def _started(unit: str, before: str) -> str:
     return invocation
 
 
-def job_run_result(site: Site, run: JobRun) -> RunRecord | None:
+def job_run_result(launcher: Launcher, run: JobRun) -> RunRecord | None:
     """The record of a run that has ended, and whose unit is ready for the next one; None while it goes on."""
     if goes_on(run):
         return None
-    record = find_record(site, run)
+    record = find_record(launcher, run)
     if record is None or record.result is Result.RUNNING:
         raise ActError(_wordless(run.unit, transient.show(run.unit).result), 1, run.id)
     return record
@@ -132,16 +131,18 @@ def goes_on(run: JobRun) -> bool:
     return unit.busy and unit.invocation == run.invocation
 
 
-def find_record(site: Site, run: JobRun) -> RunRecord | None:
+def find_record(launcher: Launcher, run: JobRun) -> RunRecord | None:
     """The record of a run."""
-    return next((each for _, each in site.records.runs(run.job) if each.invocation == run.invocation), None)
+    return next(
+        (each for _, each in launcher.installation.records.runs(run.job) if each.invocation == run.invocation), None
+    )
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------
 
 
 async def command(
-    site: Site,
+    launcher: Launcher,
     kind: str,
     arguments: Sequence[str],
     wait: float,
@@ -156,28 +157,28 @@ async def command(
     The name of the run, and what it said last if it has ended. ActError when it failed.
     """
     run = f"{kind}-{uuid.uuid4().hex[:12]}"
-    await run_in_threadpool(site.last_words.make_room)
+    await run_in_threadpool(launcher.last_words.make_room)
     await run_in_threadpool(
         transient.start_command,
         command_unit(run),
-        _program(module, site, arguments),
+        launcher.command(arguments, module=module),
         description=description,
-        environment={**site.environment, **site.last_words.environment(run)},
+        environment={**launcher.environment, **launcher.last_words.environment(run)},
         job=job,
-        afterwards=site.last_words.note(run, _program("", site, afterwards) if afterwards else ()),
+        afterwards=launcher.last_words.note(run, launcher.command(afterwards) if afterwards else ()),
     )
-    ended = await _until(lambda: command_result(site, run), wait)
+    ended = await _until(lambda: command_result(launcher, run), wait)
     if ended is not None and ended.status:
         raise ActError(ended.words, ended.status, run)
     return run, ended.words if ended is not None else None
 
 
-def command_result(site: Site, run: str) -> Ended | None:
+def command_result(launcher: Launcher, run: str) -> Ended | None:
     """How a command ended, with words where it failed; None while it goes on."""
     unit = command_unit(run)
     if transient.show(unit).busy:
         return None
-    ended = site.last_words.ended(run)
+    ended = launcher.last_words.ended(run)
     if ended is None:
         return Ended(1, "", f"Nothing tells how {unit} ended.")
     return replace(ended, words=_wordless(unit, ended.result)) if ended.status and not ended.words else ended
@@ -185,12 +186,6 @@ def command_result(site: Site, run: str) -> Ended | None:
 
 def _wordless(unit: str, result: str) -> str:
     return f"The run ended without a word; systemd says {result or 'nothing'}. Look at `journalctl -u {unit}`."
-
-
-def _program(module: str, site: Site, arguments: Sequence[str]) -> list[str]:
-    """A command line of the program, or of a module of ours beside it."""
-    begin = [sys.executable, "-P", "-m", module] if module else site.program
-    return [*begin, "--config", str(site.config), *arguments]
 
 
 # ---- the names of runs -----------------------------------------------------------------------------------------------

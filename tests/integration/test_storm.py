@@ -8,21 +8,19 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import tomli_w
 
 from hiveden_backup.core.docker.containers import Container
-from hiveden_backup.core.model import Config, Job, Retention
-from hiveden_backup.core.progress import Silence
 from hiveden_backup.host.disk.repository import BackupDirectory, initialise
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.prune import prune
 from hiveden_backup.jobs.backups.verify import Verifier
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.files import restore_files
 from hiveden_backup.jobs.run import passes
 from hiveden_backup.jobs.run.execution import Execution, Finished
@@ -65,10 +63,11 @@ class Chain:
         self.tree = place / "tree"
         self.tree.mkdir()
         self.directory: BackupDirectory = initialise(place / "backups", datetime.now(UTC))[0]
-        job = Job("storm", paths=(str(self.tree),), retention=Retention(keep_last=KEPT))
-        self.job = replace(job, **settings)  # type: ignore[arg-type] # the test's own words
-        config = Config(str(self.directory.path), {"storm": self.job})
-        self.context = Context(config, place / "state", lambda: datetime.now(UTC), UTC, Silence())
+        job = {"paths": [str(self.tree)], "retention": {"keep_last": KEPT}, **settings}
+        config = place / "config.toml"
+        config.write_text(tomli_w.dumps({"directory": str(self.directory.path), "jobs": {"storm": job}}))
+        self.installation = Installation(config, place / "state", lambda: datetime.now(UTC))
+        self.job = self.installation.config.jobs["storm"]
         self.place = place
 
     def run(self, storm: Blowing | None) -> Execution:
@@ -76,13 +75,13 @@ class Chain:
         spool = self.place / f"spool-{time.time_ns()}"
         spool.mkdir()
         with ExitStack() as stack:
-            plan: Plan = stack.enter_context(planned(self.context, self.job, spool))
+            plan: Plan = stack.enter_context(planned(self.installation, self.job, spool))
             assert not plan.findings.failed, plan.findings.all
             if storm is None:
-                execution = Execution(self.context, plan, datetime.now(UTC))
+                execution = Execution(self.installation, plan, datetime.now(UTC))
             else:
                 plan.containers = (STAND_IN,)
-                execution = Held(self.context, plan, datetime.now(UTC))
+                execution = Held(self.installation, plan, datetime.now(UTC))
                 execution.storm = storm
             self.finished: Finished = execution.execute()
         return execution
@@ -90,7 +89,7 @@ class Chain:
     def prune(self) -> None:
         prune(
             self.directory,
-            self.context.records,
+            self.installation.records,
             "storm",
             policy=self.job.retention,
             now=datetime.now(UTC),
@@ -103,7 +102,7 @@ class Chain:
         return describe(target / str(self.tree).lstrip("/"))
 
     def verify(self) -> None:
-        with Verifier(self.directory, self.context.records, lambda _: None) as verifier:
+        with Verifier(self.directory, self.installation.records, lambda _: None) as verifier:
             for backup in self.directory.backups("storm"):
                 verifier.verify(Backup("storm", backup), datetime.now(UTC))
 

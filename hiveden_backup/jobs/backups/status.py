@@ -4,19 +4,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from hiveden_backup.core.errors import BackupError, BusyError
 from hiveden_backup.core.model import Job, Result, Verdict
 from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
-from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import RunRecord, Verification
 from hiveden_backup.host.systemd.unit_files import timer_since
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 
 _ELAPSES = 8
 _NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
@@ -69,25 +67,25 @@ class JobStatus:
         }
 
 
-def job_status(context: Context, job: Job, *, idle: bool = False) -> JobStatus:
+def job_status(installation: Installation, job: Job, *, idle: bool = False) -> JobStatus:
     """The status of one job; `idle` when it has a schedule, but no timer that starts it.
 
     A backup directory that is not there is the job's failure, not the command's.
     """
-    runs = [record for _, record in context.records.runs(job.name) if record.result is not Result.BUSY]
-    last = _with_truth(context, job, runs[0]) if runs else None
+    runs = [record for _, record in installation.records.runs(job.name) if record.result is not Result.BUSY]
+    last = _with_truth(installation, job, runs[0]) if runs else None
     try:
-        directory = BackupDirectory.open(Path(context.config.directory))
+        directory = installation.directory
         backups = directory.backups(job.name)
         newest = directory.manifest(job.name, backups[0]) if backups else None
         trouble = ""
     except BackupError as error:
         newest, trouble = None, str(error)
-    next_run, interval = _next_run(context, job)
+    next_run, interval = _next_run(installation, job)
     if idle:
         next_run = None
     success = newest.finished if newest is not None else None
-    age = (context.now() - success).total_seconds() if success is not None else None
+    age = (installation.now() - success).total_seconds() if success is not None else None
     status = JobStatus(
         job=job.name,
         state=JobState.OK,
@@ -98,14 +96,20 @@ def job_status(context: Context, job: Job, *, idle: bool = False) -> JobStatus:
         size=backup_size(newest) if newest is not None else None,
         downtime_seconds=newest.downtime_seconds if newest is not None else None,
         next_run=next_run,
-        verified=context.records.verification(job.name, newest.id) if newest is not None else None,
+        verified=installation.records.verification(job.name, newest.id) if newest is not None else None,
         error=trouble or (last.error if last is not None else "") or (_NO_TIMER if idle else ""),
     )
-    return replace(status, state=_state(context, job, status, last, interval, trouble=bool(trouble)))
+    return replace(status, state=_state(installation, job, status, last, interval, trouble=bool(trouble)))
 
 
 def _state(
-    context: Context, job: Job, status: JobStatus, last: RunRecord | None, interval: float | None, *, trouble: bool
+    installation: Installation,
+    job: Job,
+    status: JobStatus,
+    last: RunRecord | None,
+    interval: float | None,
+    *,
+    trouble: bool,
 ) -> JobState:
     if last is not None and last.result is Result.RUNNING:
         return JobState.RUNNING
@@ -114,30 +118,30 @@ def _state(
     if status.verified is not None and status.verified.result is not Verdict.OK:
         return JobState.FAILED
     limit = job.max_age if job.max_age is not None else (2 * interval if interval is not None else None)
-    since = status.last_success or _first_known(context, job)
-    if limit is not None and since is not None and context.now() - since > timedelta(seconds=limit):
+    since = status.last_success or _first_known(installation, job)
+    if limit is not None and since is not None and installation.now() - since > timedelta(seconds=limit):
         return JobState.OVERDUE
     return JobState.OK if status.last_success is not None else JobState.NEVER
 
 
-def _first_known(context: Context, job: Job) -> datetime | None:
+def _first_known(installation: Installation, job: Job) -> datetime | None:
     """When the job first tried to run, else since when a timer should: without a success, it is overdue from there."""
-    moments = [backup_time(path.stem) for path, _ in context.records.runs(job.name)]
+    moments = [backup_time(path.stem) for path, _ in installation.records.runs(job.name)]
     return min(moments, default=timer_since(job.name))
 
 
-def _with_truth(context: Context, job: Job, record: RunRecord) -> RunRecord:
+def _with_truth(installation: Installation, job: Job, record: RunRecord) -> RunRecord:
     """A record that says `running` although nobody holds the lock is that of a run that was killed."""
     if record.result is not Result.RUNNING:
         return record
     try:
-        with job_lock(context.state, job.name, shared=True):
+        with job_lock(installation.state, job.name, shared=True):
             return replace(record, result=Result.KILLED, error="The run was killed, or the machine went down.")
     except BusyError:
         return record
 
 
-def _next_run(context: Context, job: Job) -> tuple[datetime | None, float | None]:
+def _next_run(installation: Installation, job: Job) -> tuple[datetime | None, float | None]:
     """The schedule's next elapse, and the longest of its next intervals; None without systemd or a schedule."""
     if not job.schedule:
         return None, None
@@ -145,7 +149,7 @@ def _next_run(context: Context, job: Job) -> tuple[datetime | None, float | None
 
     try:
         calendars = [line for expression in job.schedule for line in to_calendars(expression)]
-        moments = upcoming(calendars, _ELAPSES, context.now())
+        moments = upcoming(calendars, _ELAPSES, installation.now())
     except (ScheduleError, BackupError):
         return None, None  # `check` says what is wrong with it
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]

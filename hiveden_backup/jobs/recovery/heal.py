@@ -12,22 +12,21 @@ from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.log import log
-from hiveden_backup.host.state.ledger import Ledger
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.mover import Mover, unfinished
 from hiveden_backup.jobs.recovery.mover import tell as tell_settled
 from hiveden_backup.jobs.services.debts import pay, tell
 
 
-def heal(context: Context, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:
+def heal(installation: Installation, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:
     """Finish what a killed restore left, pay what is owed, sweep what killed runs left; the debts that stay.
 
     The caller holds the job's lock. `current` is the record of the run that heals. BackupError when an in-place restore
     is half done and cannot be finished: a mixture of old and new is not to be backed up.
     """
-    context.records.mark_killed(job.name, context.now(), current)
-    settled = settle(context, job.name, start_timeout=job.start_timeout)
-    sweep(context, job)
+    installation.records.mark_killed(job.name, installation.now(), current)
+    settled = settle(installation, job.name, start_timeout=job.start_timeout)
+    sweep(installation, job)
     return settled.problems
 
 
@@ -39,14 +38,14 @@ class Settled:
     problems: tuple[BackupError, ...]
 
 
-def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settled:
+def settle(installation: Installation, job: str, *, start_timeout: float = 60.0) -> Settled:
     """Finish the job's in-place restores that were broken off, then pay the ledger. The caller holds the job's lock.
 
     BackupError when one is half done and cannot be finished; one that cannot be taken back is a problem.
     """
     acts: list[Act] = []
     problems: list[BackupError] = []
-    for act in Mover(context.state, context.config.docker, context.now).settle_all(job):
+    for act in Mover(installation).settle_all(job):
         if act.error is not None or act.act is None:
             error = act.error or BackupError(str(act))
             if act.act is not None and not act.act.half_done:
@@ -59,27 +58,27 @@ def settle(context: Context, job: str, *, start_timeout: float = 60.0) -> Settle
     def connect():  # type: ignore[no-untyped-def] # noqa: ANN202
         from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - only when something is owed
 
-        return connect(context.config.docker)
+        return connect(installation.docker)
 
-    payments = pay(connect, Ledger(context.state), job, start_timeout=start_timeout)
+    payments = pay(connect, installation.ledger, job, start_timeout=start_timeout)
     for payment in payments:
         tell(payment)
     problems += (payment.error for payment in payments if payment.error is not None)
     return Settled(tuple(acts), tuple(problems))
 
 
-def sweep(context: Context, job: Job) -> None:
+def sweep(installation: Installation, job: Job) -> None:
     """Remove what only a run in progress needs: its spool, and in the backup directory what no backup names.
 
     Archives that a failed run left without a checkpoint go too: on a full disk they would stand in their own way.
     """
-    spool = context.spool(job.name)
+    spool = installation.spool(job.name)
     with translated(f"clearing the spool {spool}", unwritable=StorageError), suppress(FileNotFoundError):
         shutil.rmtree(spool)
     with translated(f"sweeping the leftovers of {job.name}"):
-        if not (Path(context.config.directory) / MARKER).exists():
+        if not (Path(installation.config.directory) / MARKER).exists():
             return
-        directory = BackupDirectory(Path(context.config.directory), "")
+        directory = BackupDirectory(Path(installation.config.directory), "")
         for name in directory.sweep(job.name):
             log.info(f"Swept {name}", job=job.name)
         with suppress(CorruptError):  # then none goes; the prune at the end says so

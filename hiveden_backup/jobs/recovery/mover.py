@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hiveden_backup.core import events
@@ -25,9 +23,9 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
-from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.locks import container_locks, job_lock
 from hiveden_backup.host.state.restore_records import Acts
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.downtime import Downtime
 
 if TYPE_CHECKING:
@@ -58,16 +56,14 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """Carries acts out. `docker` is the Engine's address."""
+    """Carries acts out."""
 
-    state: Path
-    docker: str | None
-    now: Callable[[], datetime]
+    installation: Installation
 
     @property
     def acts(self) -> Acts:
         """The records."""
-        return Acts(self.state)
+        return Acts(self.installation.state)
 
     # ---- either way
 
@@ -86,7 +82,7 @@ class Mover:
             for dress in act.dresses:
                 swaps.dress(dress.new, dress.live)
             swaps.settle(act.swaps, act.dresses)
-        return replace(act, phase=Phase.DONE, finished=self.now())
+        return replace(act, phase=Phase.DONE, finished=self.installation.now())
 
     def backward(self, act: Act, point: str = "") -> Act:
         """Everything back to where it was before; the act as it is then, to be written down."""
@@ -104,7 +100,7 @@ class Mover:
                 with servers(database) as (postgres, endpoint):
                     postgres.put_back(endpoint, _staged(database))
             _reach(point)
-        return replace(act, phase=Phase.UNDONE, finished=self.now())
+        return replace(act, phase=Phase.UNDONE, finished=self.installation.now())
 
     def check_kept(self, act: Act) -> None:
         """BackupError when something that an act replaced is not kept any more: half an undo could never be ended."""
@@ -178,7 +174,7 @@ class Mover:
     def _connect(self, stack: ExitStack) -> "Docker":
         from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
 
-        return stack.enter_context(connect(self.docker))
+        return stack.enter_context(connect(self.installation.docker))
 
     # ---- broken off
 
@@ -196,8 +192,8 @@ class Mover:
             if act.containers:
                 docker = self._connect(stack)
                 job = Job(name=act.job, stop_timeout=act.stop_timeout, start_timeout=act.start_timeout)
-                stack.enter_context(container_locks(self.state, act.containers, job.lock_wait))
-                downtime = Downtime(docker, Ledger(self.state), job, self.now)
+                stack.enter_context(container_locks(self.installation.state, act.containers, job.lock_wait))
+                downtime = Downtime(docker, self.installation.ledger, job, self.installation.now)
                 downtime.stop(existing(docker, act.containers)[0])  # after a boot, Docker may have started some
             act = self._drive(act)
             self.acts.put(act)
@@ -241,10 +237,10 @@ class Mover:
         """
         for job in self.acts.jobs():
             try:
-                with nullcontext() if job == held else job_lock(self.state, job):
+                with nullcontext() if job == held else job_lock(self.installation.state, job):
                     for act in self.acts.of(job):
                         asked = keep(job)
-                        over = act.expired(self.now(), act.keep if asked is None else asked)
+                        over = act.expired(self.installation.now(), act.keep if asked is None else asked)
                         if over and _may_clear(act):
                             self.forget(act)
                             log.info(f"Removed what the in-place restore of {act.backup} replaced", job=job)
@@ -262,7 +258,7 @@ def settle_each(mover: Mover, job: str | None = None, patience: float = 0.0) -> 
     for name in mover.acts.jobs() if job is None else (job,):
         try:
             if any(act.pending for act in mover.acts.of(name)):
-                with job_lock(mover.state, name):
+                with job_lock(mover.installation.state, name):
                     yield from mover.settle_all(name, patience)
         except BusyError:
             yield Settled(name, None, busy=True)

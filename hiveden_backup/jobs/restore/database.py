@@ -17,7 +17,7 @@ from hiveden_backup.host.postgres.restore import restore_new
 from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.servers import endpoint_of
 
 
@@ -30,7 +30,13 @@ class RestoredDatabase:
 
 
 def restore_as(
-    context: Context, directory: BackupDirectory, backup: Backup, database: str, *, server: str | None, new_name: str
+    installation: Installation,
+    directory: BackupDirectory,
+    backup: Backup,
+    database: str,
+    *,
+    server: str | None,
+    new_name: str,
 ) -> RestoredDatabase:
     """Restore a database's dump as the new database `new_name` on the server that it came from.
 
@@ -43,7 +49,7 @@ def restore_as(
     check_sums(directory, backup)
     path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
     with ExitStack() as stack:
-        _, endpoint = find_server(context, manifest, artifact, stack)
+        _, endpoint = find_server(installation, manifest, artifact, stack)
         dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
         tool = restore_tool(endpoint, dumped, major)
         warnings = restore_new(endpoint, path, artifact.database, new_name, tool)
@@ -70,13 +76,13 @@ def find_artifact(manifest: Manifest, database: str, server: str | None) -> Arti
 
 
 def find_server(
-    context: Context, manifest: Manifest, artifact: Artifact, stack: ExitStack
+    installation: Installation, manifest: Manifest, artifact: Artifact, stack: ExitStack
 ) -> tuple[PostgresSource, Endpoint]:
     """The server that an artifact came from, by today's configuration, else by the one the backup was made with."""
-    for sources in (job.postgres for job in configurations(context, manifest)):
+    for sources in (job.postgres for job in configurations(installation, manifest)):
         for source, name in zip(sources, server_names(sources), strict=True):
             if name == artifact.server:
-                docker = stack.enter_context(connect(context.config.docker)) if source.container is not None else None
+                docker = stack.enter_context(connect(installation.docker)) if source.container is not None else None
                 return source, endpoint_of(source, name, docker)
     raise NotFoundError(
         f"The configuration does not tell how to reach the server {artifact.server}",
@@ -85,19 +91,19 @@ def find_server(
     )
 
 
-def configurations(context: Context, manifest: Manifest) -> Iterator[Job]:
+def configurations(installation: Installation, manifest: Manifest) -> Iterator[Job]:
     """The job as it is configured today, if it is, then as it was when the backup was made."""
-    job = context.config.jobs.get(manifest.job)
+    job = installation.config.jobs.get(manifest.job)
     if job is not None:
         yield job
-    then = job_then(context, manifest)
+    then = job_then(installation, manifest)
     if then is not None:
         yield then
 
 
-def job_then(context: Context, manifest: Manifest) -> Job | None:
+def job_then(installation: Installation, manifest: Manifest) -> Job | None:
     """The job as it was when the backup was made; None when that was written by a version that knew other keys."""
-    table = {"directory": context.config.directory, "jobs": {manifest.job: dict(manifest.job_config)}}
+    table = {"directory": installation.config.directory, "jobs": {manifest.job: dict(manifest.job_config)}}
     try:
         return parse(table, lambda _: "manifest.json").jobs[manifest.job]
     except ConfigError:

@@ -15,10 +15,9 @@ from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.swap import Staged, intended, stage
 from hiveden_backup.host.signals import deferred
-from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.locks import container_locks
 from hiveden_backup.jobs.backups.verify import check_sums
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.mover import Mover, insist, unfinished
 from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore import staging
@@ -36,21 +35,21 @@ class Done:
     warnings: tuple[str, ...] = ()
 
 
-def restore_in_place(context: Context, plan: Plan) -> Done:
+def restore_in_place(installation: Installation, plan: Plan) -> Done:
     """Carry out a plan. The caller holds the job's lock, and nothing of an earlier act is left half done.
 
     BackupError when nothing was replaced, and everything is as it was, or when the error says otherwise.
     """
-    return _Restore(context, plan).execute()
+    return _Restore(installation, plan).execute()
 
 
 class _Restore:
     """One act, from its record to its end. `act` is always what the record says."""
 
-    def __init__(self, context: Context, plan: Plan) -> None:
-        self._context = context
+    def __init__(self, installation: Installation, plan: Plan) -> None:
+        self._installation = installation
         self._plan = plan
-        self._mover = Mover(context.state, context.config.docker, context.now)
+        self._mover = Mover(installation)
         self._problems: list[BackupError] = list(plan.skipped)
         self._warnings: list[str] = []
         self._downtime: Downtime | None = None
@@ -77,7 +76,7 @@ class _Restore:
         return Done(self._act, tuple(self._problems), tuple(self._warnings))
 
     def _begun(self) -> Act:
-        job, now = self._plan.job, self._context.now()
+        job, now = self._plan.job, self._installation.now()
         return Act(
             id=self._mover.acts.new_id(self._plan.backup.job, now),
             job=self._plan.backup.job,
@@ -97,7 +96,7 @@ class _Restore:
     # ---- nothing is touched yet
 
     def _stage(self) -> None:
-        plan, progress = self._plan, self._context.progress
+        plan, progress = self._plan, self._installation.progress
         progress.begin("restore")
         with translated("staging the restored files", unwritable=StorageError):
             if plan.files is not None:
@@ -150,9 +149,9 @@ class _Restore:
     def _swap(self) -> None:
         """Everything down, the last look, the record, everything swapped, everything started."""
         plan, act = self._plan, self._act
-        with container_locks(self._context.state, act.containers, plan.job.lock_wait), ExitStack() as started:
+        with container_locks(self._installation.state, act.containers, plan.job.lock_wait), ExitStack() as started:
             if plan.docker is not None:
-                self._downtime = Downtime(plan.docker, Ledger(self._context.state), plan.job, self._context.now)
+                self._downtime = Downtime(plan.docker, self._installation.ledger, plan.job, self._installation.now)
                 started.callback(self._start, self._downtime)
                 self._downtime.stop(plan.containers)
             act = self._named()

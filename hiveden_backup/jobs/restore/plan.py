@@ -20,7 +20,7 @@ from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.jobs.backups.catalog import Backup
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.mover import existing
 from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore.database import configurations, find_artifact, find_server, job_then
@@ -117,28 +117,28 @@ def _then(files: Files, source: str) -> dict[str, Any]:
 
 @contextmanager
 def planned(
-    context: Context, directory: BackupDirectory, backup: Backup, database: str | None, server: str | None
+    installation: Installation, directory: BackupDirectory, backup: Backup, database: str | None, server: str | None
 ) -> Iterator[Plan]:
     """Plan to restore a whole backup in place, or just one database of it; connections live as long as the block.
 
     Nothing is changed. BackupError with the first reason why it cannot be done.
     """
     manifest = directory.manifest(backup.job, backup.id)
-    job = next(configurations(context, manifest), Job(name=backup.job))
-    kept_out = tuple(os.path.realpath(path) for path in (context.config.directory, context.state))
+    job = next(configurations(installation, manifest), Job(name=backup.job))
+    kept_out = tuple(os.path.realpath(path) for path in (installation.config.directory, installation.state))
     plan = Plan(backup, manifest, directory, job, kept_out, database)
     with ExitStack() as stack:
-        _find_docker(context, plan, stack)
+        _find_docker(installation, plan, stack)
         _find_containers(plan)
         if database is None:
             wanted = [each for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
             if has_files(manifest):
-                _find_files(context, plan)
+                _find_files(installation, plan)
         else:
             wanted = [find_artifact(manifest, database, server)]
         for artifact in wanted:
             try:
-                plan.databases.append(_find_database(context, plan, artifact, stack))
+                plan.databases.append(_find_database(installation, plan, artifact, stack))
             except NotFoundError as error:
                 if database is not None or not _is_absent(plan, artifact):
                     raise
@@ -148,13 +148,13 @@ def planned(
         yield plan
 
 
-def _find_docker(context: Context, plan: Plan, stack: ExitStack) -> None:
+def _find_docker(installation: Installation, plan: Plan, stack: ExitStack) -> None:
     volumes = any(source.kind is SourceKind.VOLUME for source in replacing.sources_of(plan.manifest))
-    if plan.job.containers or volumes or docker_may_be_there(context.config.docker):
+    if plan.job.containers or volumes or docker_may_be_there(installation.docker):
         try:
-            plan.docker = stack.enter_context(connect(context.config.docker))
+            plan.docker = stack.enter_context(connect(installation.docker))
         except BackupError:
-            if docker_may_be_there(context.config.docker):  # containers may use what is to be replaced
+            if docker_may_be_there(installation.docker):  # containers may use what is to be replaced
                 raise
 
 
@@ -168,8 +168,8 @@ def _find_containers(plan: Plan) -> None:
     plan.containers, plan.absent = tuple(found), tuple(absent)
 
 
-def _find_files(context: Context, plan: Plan) -> None:
-    then = job_then(context, plan.manifest)
+def _find_files(installation: Installation, plan: Plan) -> None:
+    then = job_then(installation, plan.manifest)
     patterns = then.exclude if then is not None else plan.job.exclude
     exclude = tuple(dict.fromkeys(real_patterns(patterns, replacing.sources_of(plan.manifest))))
     files = replacing.find_places(plan.manifest, exclude, plan.docker, plan.kept_out)
@@ -184,10 +184,10 @@ def _find_files(context: Context, plan: Plan) -> None:
     plan.files = files
 
 
-def _find_database(context: Context, plan: Plan, artifact: Artifact, stack: ExitStack) -> Database:
+def _find_database(installation: Installation, plan: Plan, artifact: Artifact, stack: ExitStack) -> Database:
     if artifact.database is None:
         raise NotFoundError(f"{plan.backup} does not say what the database {artifact.target} was made with")
-    source, endpoint = find_server(context, plan.manifest, artifact, stack)
+    source, endpoint = find_server(installation, plan.manifest, artifact, stack)
     facts = inspect(endpoint)
     tool = restore_tool(endpoint, major_of(artifact.database.server_version), facts.major)
     live = next((each for each in facts.databases if each.name == artifact.target), None)

@@ -14,9 +14,8 @@ from hiveden_backup.core.restore_record import Act, Phase
 from hiveden_backup.host.disk import mounts, swaps
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
-from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.locks import container_locks
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.mover import Mover, existing, insist, unfinished
 from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore import staging
@@ -53,12 +52,12 @@ class UndoPlan:
 
 
 @contextmanager
-def planned(context: Context, job: str) -> Iterator[UndoPlan]:
+def planned(installation: Installation, job: str) -> Iterator[UndoPlan]:
     """Plan to reverse the newest in-place restore of a job that is not reversed yet. Nothing is changed.
 
     NotFoundError when there is none.
     """
-    mover = Mover(context.state, context.config.docker, context.now)
+    mover = Mover(installation)
     act = next((each for each in reversed(mover.acts.of(job)) if each.phase is Phase.DONE), None)
     if act is None:
         raise NotFoundError(
@@ -66,31 +65,31 @@ def planned(context: Context, job: str) -> Iterator[UndoPlan]:
             "What one replaced is kept for undo_keep, and each can be undone once",
             "See what backups there are: hiveden-backup list",
         )
-    settings = context.config.jobs.get(job) or Job(
+    settings = installation.config.jobs.get(job) or Job(
         name=job, stop_timeout=act.stop_timeout, start_timeout=act.start_timeout, containers=act.containers
     )
     plan = UndoPlan(act, settings)
     with ExitStack() as stack:
         if settings.containers or act.places:
-            _find_containers(context, plan, stack)
+            _find_containers(installation, plan, stack)
         mover.check_kept(act)
-        _check(context, plan)
+        _check(installation, plan)
         yield plan
 
 
-def _find_containers(context: Context, plan: UndoPlan, stack: ExitStack) -> None:
+def _find_containers(installation: Installation, plan: UndoPlan, stack: ExitStack) -> None:
     from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
     from hiveden_backup.jobs.services.docker import docker_may_be_there  # noqa: PLC0415 - as above
 
-    if not docker_may_be_there(context.config.docker):
+    if not docker_may_be_there(installation.docker):
         return
-    plan.docker = stack.enter_context(connect(context.config.docker))
+    plan.docker = stack.enter_context(connect(installation.docker))
     plan.containers = tuple(existing(plan.docker, plan.job.containers)[0])
 
 
-def _check(context: Context, plan: UndoPlan) -> None:
+def _check(installation: Installation, plan: UndoPlan) -> None:
     table = mounts.mounts()
-    kept_out = (context.config.directory, str(context.state))
+    kept_out = (installation.config.directory, str(installation.state))
     for place in plan.act.places:
         replacing.refuse_mounts(place.live, table, own=not place.volume)
         replacing.survey_place(place.live, replacing.excluded_below(place.source, plan.act.exclude), kept_out)
@@ -111,13 +110,13 @@ def _check_unused(plan: UndoPlan, stopped: set[str]) -> None:
         replacing.check_unused(docker, stopped, files)
 
 
-def undo(context: Context, plan: UndoPlan) -> Done:
+def undo(installation: Installation, plan: UndoPlan) -> Done:
     """Carry out a plan. The caller holds the job's lock, and nothing of an earlier act is left half done."""
-    mover = Mover(context.state, context.config.docker, context.now)
+    mover = Mover(installation)
     act, names = plan.act, tuple(container.name for container in plan.containers)
     problems: list[BackupError] = []
     downtime: Downtime | None = None
-    with container_locks(context.state, names, plan.job.lock_wait), ExitStack() as started:
+    with container_locks(installation.state, names, plan.job.lock_wait), ExitStack() as started:
 
         def start() -> None:
             if downtime is not None and act.phase is not Phase.UNDOING:
@@ -125,7 +124,7 @@ def undo(context: Context, plan: UndoPlan) -> Done:
 
         started.callback(start)
         if plan.docker is not None:
-            downtime = Downtime(plan.docker, Ledger(context.state), plan.job, context.now)
+            downtime = Downtime(plan.docker, installation.ledger, plan.job, installation.now)
             downtime.stop(plan.containers)
             _check_unused(plan, set())
         going = replace(staging.with_swaps_back(act), phase=Phase.UNDOING, containers=names)

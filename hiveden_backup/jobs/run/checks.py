@@ -21,7 +21,7 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.jobs.backups.catalog import newest_manifest
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.checkpoint import find_base
 from hiveden_backup.jobs.run.passes import Trees, look
 from hiveden_backup.jobs.run.plan import Plan
@@ -60,16 +60,16 @@ def check_directory(plan: Plan, path: Path) -> None:
             plan.findings.warn("directory", f"{path} is on a file system without owners and modes: others may read it")
 
 
-def check_docker(plan: Plan, context: Context, stack: ExitStack) -> None:
+def check_docker(plan: Plan, installation: Installation, stack: ExitStack) -> None:
     """Docker answers, where the job needs it. Where files are archived, it is asked about live databases among them."""
     job = plan.job
     needed = bool(job.containers or job.volumes or any(source.container for source in job.postgres))
-    if not needed and not (job.has_files and docker_may_be_there(context.config.docker)):
+    if not needed and not (job.has_files and docker_may_be_there(installation.docker)):
         return
     from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import, and not every job needs it
 
     try:
-        plan.docker = stack.enter_context(connect(context.config.docker))
+        plan.docker = stack.enter_context(connect(installation.docker))
         plan.findings.ok("docker", f"Docker {plan.docker.ping()} answers at {plan.docker.address}")
     except BackupError as error:
         plan.docker = None
@@ -97,7 +97,7 @@ def check_containers(plan: Plan) -> None:
         plan.containers = tuple(stop_order(found, plan.docker.containers() if found else ()))
 
 
-def check_trees(plan: Plan, context: Context) -> None:
+def check_trees(plan: Plan, installation: Installation) -> None:
     """The paths and volumes exist; resolves them to real directories, none inside another."""
     job = plan.job
     sources: list[Source] = []
@@ -120,7 +120,7 @@ def check_trees(plan: Plan, context: Context) -> None:
         return
     plan.sources = tuple(sources)
     roots = _outermost(source.path for source in sources)
-    kept_out = {os.path.realpath(context.config.directory), os.path.realpath(context.state)}
+    kept_out = {os.path.realpath(installation.config.directory), os.path.realpath(installation.state)}
     for root in roots:
         if any(inside(root, outside) or _same(root, outside) for outside in kept_out):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
@@ -164,17 +164,17 @@ def check_servers(plan: Plan) -> None:
             plan.servers.append(reach(plan, source, name))
 
 
-def look_at_trees(plan: Plan, context: Context, *, full: bool) -> None:
+def look_at_trees(plan: Plan, installation: Installation, *, full: bool) -> None:
     """Scan and compare with the newest index: the first half of the hot pass, which also tells the space needed."""
     if plan.trees is None:
         return
     with plan.findings.check("files"):
         if plan.directory is not None and not full:
-            plan.base, warnings = find_base(plan.directory, context.records, plan.job.name)
+            plan.base, warnings = find_base(plan.directory, installation.records, plan.job.name)
             for warning in warnings:
                 plan.findings.warn("files", warning)
             _check_mounts_of_last(plan)
-        context.progress.begin("scan")
+        installation.progress.begin("scan")
         plan.looked = look(plan.trees, plan.base, plan.spool, "hot")
         comparison = plan.looked.comparison
         plan.findings.ok("files", f"{comparison.entries} paths, {comparison.taken} to archive")

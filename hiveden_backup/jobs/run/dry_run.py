@@ -7,7 +7,7 @@ from pathlib import Path
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.jobs.backups import prune
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.passes import compacting
 from hiveden_backup.jobs.run.plan import Plan, ValidationError
 from hiveden_backup.jobs.run.validate import planned
@@ -15,17 +15,17 @@ from hiveden_backup.jobs.run.validate import planned
 _SHOWN = 10
 
 
-def describe(context: Context, job: Job, spool: Path, *, full: bool) -> Iterator[str]:
+def describe(installation: Installation, job: Job, spool: Path, *, full: bool) -> Iterator[str]:
     """The steps of a run, a line each. ValidationError when there would be none. Nothing is changed."""
-    with planned(context, job, spool, full=full) as plan:
+    with planned(installation, job, spool, full=full) as plan:
         if plan.findings.failed:
             raise ValidationError(job.name, tuple(plan.findings.all))
         yield f"{job.name}: a run would now"
-        for number, step in enumerate(_steps(context, plan), 1):
+        for number, step in enumerate(_steps(installation, plan), 1):
             yield f"  {number}. {step}"
 
 
-def _steps(context: Context, plan: Plan) -> Iterator[str]:
+def _steps(installation: Installation, plan: Plan) -> Iterator[str]:
     if plan.looked is not None:
         comparison = plan.looked.comparison
         selection, rewritten = compacting(plan.looked, plan.job, adding=2 if plan.containers else 1)
@@ -50,11 +50,11 @@ def _steps(context: Context, plan: Plan) -> Iterator[str]:
         yield f"publish the backup in {os.fspath(plan.directory.job_path(plan.job.name))}"
         pruned = prune.plan(
             plan.directory,
-            context.records,
+            installation.records,
             plan.job.name,
             policy=plan.job.retention,
-            now=context.now(),
-            zone=context.zone,
+            now=installation.now(),
+            zone=installation.zone,
         )
         going = [decision.id for decision in pruned.decisions if not decision.keep]
         if going:

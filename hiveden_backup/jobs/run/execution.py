@@ -21,10 +21,9 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import time_limit
-from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.locks import container_locks
 from hiveden_backup.jobs.backups.catalog import show_path
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run import checkpoint as bases
 from hiveden_backup.jobs.run.passes import Look, Passed, Take, Trees, compacting, look, settle, sync, take
 from hiveden_backup.jobs.run.plan import Plan
@@ -50,10 +49,10 @@ class Finished:
 class Execution:
     """One run of one job whose lock is held and whose plan passed validation."""
 
-    def __init__(self, context: Context, plan: Plan, started: datetime) -> None:
+    def __init__(self, installation: Installation, plan: Plan, started: datetime) -> None:
         if plan.directory is None:
             raise ValueError("the plan did not pass validation")
-        self._context = context
+        self._installation = installation
         self._plan = plan
         self._job = plan.job
         self._directory: BackupDirectory = plan.directory
@@ -100,7 +99,7 @@ class Execution:
                     return identifier, self._directory.begin(self._job.name, identifier)
                 except FileExistsError:  # a second run within one second waits for the next
                     time.sleep(1)
-                    moment = max(self._context.now(), moment + timedelta(seconds=1))
+                    moment = max(self._installation.now(), moment + timedelta(seconds=1))
 
     # ---- files, hot
 
@@ -141,7 +140,7 @@ class Execution:
         return selection
 
     def _take(self, looked: Look, selection: Selection, target: Path, phase: str) -> Take:
-        self._context.progress.begin(phase)
+        self._installation.progress.begin(phase)
         return take(
             self._trees,
             looked,
@@ -149,7 +148,7 @@ class Execution:
             target,
             self._spool,
             level=self._job.compression_level,
-            progress=self._context.progress.advance,
+            progress=self._installation.progress.advance,
         )
 
     def _adopt(self, taken: Take) -> Passed:
@@ -178,9 +177,9 @@ class Execution:
             return None
         job = self._job
         names = [container.name for container in self._plan.containers]
-        with container_locks(self._context.state, names, job.lock_wait):
+        with container_locks(self._installation.state, names, job.lock_wait):
             synced = self._sync_before_stop()
-            downtime = Downtime(self._plan.docker, Ledger(self._context.state), job, self._context.now)
+            downtime = Downtime(self._plan.docker, self._installation.ledger, job, self._installation.now)
             self._downtime = downtime
             too_long = BackupError(
                 f"The containers of {job.name} were down for longer than max_downtime allows",
@@ -188,14 +187,14 @@ class Execution:
                 "Look at what changed so much meanwhile, or raise max_downtime",
             )
             try:
-                self._context.progress.begin("stop")
+                self._installation.progress.begin("stop")
                 with time_limit(job.max_downtime, too_long):
                     downtime.stop(self._plan.containers)
                     taken = self._cold_pass(synced)
                     self._hold(dumps)
             finally:
                 try:
-                    self._context.progress.begin("start")
+                    self._installation.progress.begin("start")
                     downtime.start()
                 except Interrupted:  # before it held signals back, or after; there is only one
                     downtime.start()
@@ -250,8 +249,8 @@ class Execution:
     def _write_dumps(self, dumps: "Dumps | None") -> tuple[Artifact, ...]:
         if dumps is None:
             return ()
-        self._context.progress.begin("dump")
-        artifacts = dumps.write(self._incoming, self._context.progress.advance)
+        self._installation.progress.begin("dump")
+        artifacts = dumps.write(self._incoming, self._installation.progress.advance)
         dumps.write_globals(self._plan.servers, self._incoming)
         self._warnings.extend(dumps.warnings)
         return artifacts
@@ -267,7 +266,7 @@ class Execution:
             host=gethostname(),
             version=__version__,
             started=self._started,
-            finished=self._context.now(),
+            finished=self._installation.now(),
             taken_ns=self._state.taken_ns if self._plan.looked is not None else 0,
             archives=tuple(replace(each, added=each.path not in known) for each in self._state.archives),
             roots=self._roots(),

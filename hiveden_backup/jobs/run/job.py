@@ -9,14 +9,13 @@ from hiveden_backup.core import events
 from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, StorageError, common_exit_code
 from hiveden_backup.core.model import Job, PruneResult, Result
 from hiveden_backup.host.disk.durable import make_directory, translated
-from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import backup_size
 from hiveden_backup.jobs.backups.prune import prune
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import heal, sweep
 from hiveden_backup.jobs.recovery.mover import Mover, expire
 from hiveden_backup.jobs.run.execution import Execution, Finished
@@ -37,30 +36,34 @@ class Outcome:
         return self.record.exit_code or 0
 
 
-def run_job(context: Context, job: Job, *, full: bool = False) -> Outcome:
+def run_job(installation: Installation, job: Job, *, full: bool = False) -> Outcome:
     """Run one job. Our errors come back in the outcome; a signal is recorded and raised again."""
-    started = context.now()
-    record = RunRecord(job.name, started, trigger=context.trigger, invocation=context.invocation)
+    started = installation.now()
+    record = RunRecord(job.name, started, trigger=installation.trigger, invocation=installation.invocation)
     path: Path | None = None
     try:
         with translated(f"running the job {job.name}", unwritable=StorageError):
-            path = context.records.begin(record)
+            path = installation.records.begin(record)
             log.event(events.Started(job.name))
-            outcome = _locked(context, job, record, path, full=full)
+            outcome = _locked(installation, job, record, path, full=full)
     except BackupError as error:
         outcome = Outcome(_failed(record, error), (error,))
     except Interrupted as interrupted:
         ended = f"The run was ended by signal {interrupted.signal_number}."
-        _close(context, path, replace(record, result=Result.INTERRUPTED, exit_code=interrupted.exit_code, error=ended))
+        _close(
+            installation, path, replace(record, result=Result.INTERRUPTED, exit_code=interrupted.exit_code, error=ended)
+        )
         log.event(events.Failed(ended, interrupted.exit_code, job.name, result=Result.INTERRUPTED))
         raise
     except BaseException as error:  # a defect of ours: record it, then let it show itself
         _close(
-            context, path, replace(record, result=Result.FAILED, exit_code=1, error=f"{type(error).__name__}: {error}")
+            installation,
+            path,
+            replace(record, result=Result.FAILED, exit_code=1, error=f"{type(error).__name__}: {error}"),
         )
         raise
-    _close(context, path, outcome.record)
-    _tell(outcome, (context.now() - started).total_seconds())
+    _close(installation, path, outcome.record)
+    _tell(outcome, (installation.now() - started).total_seconds())
     return outcome
 
 
@@ -78,30 +81,30 @@ def _failed(record: RunRecord, error: BackupError) -> RunRecord:
     return replace(record, result=result, exit_code=error.exit_code, error=str(error))
 
 
-def _close(context: Context, path: Path | None, record: RunRecord) -> None:
+def _close(installation: Installation, path: Path | None, record: RunRecord) -> None:
     if path is None:
         return
     try:
-        context.records.write(path, replace(record, finished=context.now()))
+        installation.records.write(path, replace(record, finished=installation.now()))
     except BackupError as error:  # the run's own result matters more
         log.error(str(error), job=record.job)
 
 
-def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: bool) -> Outcome:
-    with job_lock(context.state, job.name):
+def _locked(installation: Installation, job: Job, record: RunRecord, path: Path, *, full: bool) -> Outcome:
+    with job_lock(installation.state, job.name):
         failpoint("lock")
-        debts = heal(context, job, path)
+        debts = heal(installation, job, path)
         failpoint("heal")
-        spool = context.spool(job.name)
+        spool = installation.spool(job.name)
         try:
             with translated(f"making the spool {spool}", unwritable=StorageError):
                 make_directory(spool)
-            finished = _execute(context, job, record.started, spool, full=full)
+            finished = _execute(installation, job, record.started, spool, full=full)
         finally:
-            _tidy(context, job)
+            _tidy(installation, job)
         problems = [*debts, *finished.problems]
-        pruned = _prune(context, job, problems)
-        expire(Mover(context.state, context.config.docker, context.now), context.config.jobs, held=job.name)
+        pruned = _prune(installation, job, problems)
+        expire(Mover(installation), installation.config.jobs, held=job.name)
     record = replace(
         record,
         result=Result.PARTIAL if problems else Result.SUCCESS,
@@ -116,8 +119,8 @@ def _locked(context: Context, job: Job, record: RunRecord, path: Path, *, full: 
     return Outcome(record, tuple(problems))
 
 
-def _execute(context: Context, job: Job, started: datetime, spool: Path, *, full: bool) -> Finished:
-    with planned(context, job, spool, full=full) as plan:
+def _execute(installation: Installation, job: Job, started: datetime, spool: Path, *, full: bool) -> Finished:
+    with planned(installation, job, spool, full=full) as plan:
         failpoint("validate")
         for finding in plan.findings.all:
             log.debug(f"{finding.name}: {finding.message}", job=job.name)
@@ -129,22 +132,29 @@ def _execute(context: Context, job: Job, started: datetime, spool: Path, *, full
             from hiveden_backup.jobs.run.dumps import end_leftovers  # noqa: PLC0415 - psycopg is slow to import
 
             end_leftovers(plan)
-        return Execution(context, plan, started).execute()
+        return Execution(installation, plan, started).execute()
 
 
-def _tidy(context: Context, job: Job) -> None:
+def _tidy(installation: Installation, job: Job) -> None:
     """Sweep behind a run; what cannot be removed now is left to the next one, which must."""
     try:
-        sweep(context, job)
+        sweep(installation, job)
     except BackupError as error:
         log.warning(str(error), job=job.name)
 
 
-def _prune(context: Context, job: Job, problems: list[BackupError]) -> PruneResult:
+def _prune(installation: Installation, job: Job, problems: list[BackupError]) -> PruneResult:
     """Whatever becomes of it, a finished backup stays finished."""
     try:
-        directory = BackupDirectory.open(Path(context.config.directory))
-        pruned = prune(directory, context.records, job.name, policy=job.retention, now=context.now(), zone=context.zone)
+        directory = installation.directory
+        pruned = prune(
+            directory,
+            installation.records,
+            job.name,
+            policy=job.retention,
+            now=installation.now(),
+            zone=installation.zone,
+        )
     except BackupError as error:
         problems.append(error)
         return PruneResult.FAILED

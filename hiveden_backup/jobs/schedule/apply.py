@@ -1,29 +1,28 @@
 """`schedule apply`, `set`, `unset` and `remove`: units made to be what the configuration says, or left as they were."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from hiveden_backup.core.errors import BackupError, BusyError, ConfigError, NotFoundError
 from hiveden_backup.core.schedule import units
-from hiveden_backup.host import config_files
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import units_lock
 from hiveden_backup.host.systemd import systemctl as systemd
 from hiveden_backup.host.systemd.unit_files import UnitFiles, Written, digest
-from hiveden_backup.jobs.schedule.survey import Setting, Survey, as_problem, compared, problem_of, survey
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.schedule.survey import Survey, as_problem, compared, problem_of, survey
 from hiveden_backup.jobs.setup import managed as configure
 
 
-def apply(setting: Setting) -> units.Changes:
+def apply(installation: Installation) -> units.Changes:
     """Install the units that the configuration asks for; what was changed. Applied twice, nothing is.
 
     Everything is looked at before anything is touched, and after a failure the old units are back.
     """
     systemd.require(change=True)
-    with units_lock(setting.state):  # whoever had it may have changed the configuration, too
-        current = replace(setting, config=config_files.load(setting.config_file))
-        return _change(current.files, survey(current))
+    with units_lock(installation.state):  # whoever had it may have changed the configuration, too
+        current = installation.anew()
+        return _change(UnitFiles(current.state), survey(current))
 
 
 def remove(files: UnitFiles) -> units.Changes:
@@ -33,31 +32,31 @@ def remove(files: UnitFiles) -> units.Changes:
         return _change(files, compared(files, {}, {}))
 
 
-def set_schedule(setting: Setting, job: str, expression: str) -> units.Changes:
+def set_schedule(installation: Installation, job: str, expression: str) -> units.Changes:
     """Write a job's schedule to the managed drop-in, and apply. Refused when systemd could not make sense of it."""
-    _check_job(setting, job)
-    problem = problem_of(expression, setting.now())
+    _check_job(installation, job)
+    problem = problem_of(expression, installation.now())
     if problem is not None:
         raise ConfigError([as_problem(job, problem)])
-    return _reschedule(setting, job, expression)
+    return _reschedule(installation, job, expression)
 
 
-def unset_schedule(setting: Setting, job: str) -> units.Changes:
+def unset_schedule(installation: Installation, job: str) -> units.Changes:
     """Let a job run only when it is told to, and apply."""
-    _check_job(setting, job)
-    return _reschedule(setting, job, [])
+    _check_job(installation, job)
+    return _reschedule(installation, job, [])
 
 
-def _check_job(setting: Setting, job: str) -> None:
+def _check_job(installation: Installation, job: str) -> None:
     systemd.require(change=True)
-    if job not in setting.config.jobs:
-        known = ", ".join(setting.config.jobs) or "none"
+    if job not in installation.config.jobs:
+        known = ", ".join(installation.config.jobs) or "none"
         raise NotFoundError(f"There is no job {job}", f"The configuration has: {known}", "Name one of these")
 
 
-def _reschedule(setting: Setting, job: str, schedule: str | list[str]) -> units.Changes:
-    configure.merge(setting.config_file, {"jobs": {job: {"schedule": schedule}}})
-    return apply(setting)
+def _reschedule(installation: Installation, job: str, schedule: str | list[str]) -> units.Changes:
+    configure.merge(installation.config_file, {"jobs": {job: {"schedule": schedule}}})
+    return apply(installation)
 
 
 # ---- the change itself -----------------------------------------------------------------------------------------------

@@ -3,12 +3,11 @@
 import difflib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,8 +22,8 @@ from hiveden_backup.host.clock import local_zone, zone_name
 from hiveden_backup.host.systemd import systemctl as systemd
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.host.systemd.unit_files import UnitFiles, Written, digest, shared
+from hiveden_backup.jobs.installation import DEFAULT_CONFIG, Installation
 
-DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
 _NEXT = 3
 _YEAR_DAYS = 370
 _SECOND = timedelta(seconds=1)
@@ -45,21 +44,6 @@ _SAID = {
     Drift.STALE: "its units are those of an older configuration",
     Drift.STOPPED: "its timer is stopped or disabled, so nothing starts the job",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What schedules depend on: the configuration and the file it came from, the state directory, the clock."""
-
-    config: Config
-    config_file: Path
-    state: Path
-    now: Callable[[], datetime]
-
-    @property
-    def files(self) -> UnitFiles:
-        """Our unit files."""
-        return UnitFiles(self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +113,15 @@ class Survey:
         return state.drop_ins if state is not None else ()
 
 
-def survey(setting: Setting) -> Survey:
+def survey(installation: Installation) -> Survey:
     """Look at everything. ConfigError with all bad schedules, UnreachableError without a running systemd."""
     systemd.require(change=False)
-    calendars = calendars_of(setting.config, setting.now())
-    place = _place(setting)
+    calendars = calendars_of(installation.config, installation.now())
+    place = _place(installation)
     wanted = {**shared(), **units.common_files(place)}
-    for job in setting.config.jobs.values():
+    for job in installation.config.jobs.values():
         wanted |= units.unit_files(job, calendars[job.name], place)
-    return compared(setting.files, calendars, wanted)
+    return compared(UnitFiles(installation.state), calendars, wanted)
 
 
 def compared(files: UnitFiles, calendars: Mapping[str, tuple[str, ...]], wanted: Mapping[str, str]) -> Survey:
@@ -148,14 +132,14 @@ def compared(files: UnitFiles, calendars: Mapping[str, tuple[str, ...]], wanted:
     return Survey(calendars, wanted, installed, written, systemd.states([*timers, units.RECOVER]))
 
 
-def is_current(setting: Setting, job: Job) -> bool:
+def is_current(installation: Installation, job: Job) -> bool:
     """Whether the unit that runs a job knows of it what the configuration says; until then it may not write there."""
-    return setting.files.text(units.drop_in(job.name)) == units.drop_in_text(job, _place(setting))
+    return UnitFiles(installation.state).text(units.drop_in(job.name)) == units.drop_in_text(job, _place(installation))
 
 
-def _place(setting: Setting) -> units.Place:
-    directory = setting.config.directory
-    config = setting.config_file.absolute()
+def _place(installation: Installation) -> units.Place:
+    directory = installation.config.directory
+    config = installation.config_file.absolute()
     return units.Place(
         tuple(dict.fromkeys((directory, os.path.realpath(directory)))),
         None if config == DEFAULT_CONFIG else str(config),
@@ -237,10 +221,10 @@ def _zone_of(line: str) -> tuple[str, tzinfo]:
     return line, local_zone()
 
 
-def timer_findings(setting: Setting, jobs: Sequence[Job]) -> Sequence[Finding]:
+def timer_findings(installation: Installation, jobs: Sequence[Job]) -> Sequence[Finding]:
     """What `check` says of the installed timers, where there should be any."""
     try:
-        found = survey(setting) if _has_timers(setting) else None
+        found = survey(installation) if _has_timers(installation) else None
     except BackupError:  # what is wrong with a schedule is said where it is checked
         found = None
     if found is None:
@@ -249,18 +233,18 @@ def timer_findings(setting: Setting, jobs: Sequence[Job]) -> Sequence[Finding]:
     return [_timer_finding(found, job, drifts[job.name]) for job in jobs if job.schedule or drifts[job.name]]
 
 
-def idle_jobs(setting: Setting) -> frozenset[str]:
+def idle_jobs(installation: Installation) -> frozenset[str]:
     """The jobs that have a schedule, but no timer that starts them, where there should be one."""
-    timers = {units.timer(job.name): job.name for job in setting.config.jobs.values() if job.schedule}
-    if not timers or not _has_timers(setting):
+    timers = {units.timer(job.name): job.name for job in installation.config.jobs.values() if job.schedule}
+    if not timers or not _has_timers(installation):
         return frozenset()
     return frozenset(timers[timer] for timer, state in systemd.states(list(timers)).items() if not state.active)
 
 
-def _has_timers(setting: Setting) -> bool:
+def _has_timers(installation: Installation) -> bool:
     """Whether this machine has timers for the configuration: for its own, and for any other that was applied."""
-    own = setting.config_file.absolute() == DEFAULT_CONFIG
-    return systemd.running() and (own or bool(setting.files.written().digests))
+    own = installation.config_file.absolute() == DEFAULT_CONFIG
+    return systemd.running() and (own or bool(UnitFiles(installation.state).written().digests))
 
 
 def _timer_finding(found: Survey, job: Job, drift: Drift | None) -> Finding:
@@ -302,14 +286,14 @@ class Row:
         }
 
 
-def rows(setting: Setting) -> Sequence[Row]:
+def rows(installation: Installation) -> Sequence[Row]:
     """The schedule of every job; and of those that are not configured any more but still have a timer."""
-    found = survey(setting)
+    found = survey(installation)
     left = {units.job_of(path): Job(units.job_of(path)) for path in found.installed if units.job_of(path)}
-    return [_row(setting, found, job) for job in ({**left, **setting.config.jobs}).values()]
+    return [_row(installation, found, job) for job in ({**left, **installation.config.jobs}).values()]
 
 
-def _row(setting: Setting, found: Survey, job: Job) -> Row:
+def _row(installation: Installation, found: Survey, job: Job) -> Row:
     calendars = found.calendars.get(job.name, ())
     state = found.states.get(units.timer(job.name))
     return Row(
@@ -317,7 +301,7 @@ def _row(setting: Setting, found: Survey, job: Job) -> Row:
         schedule=job.schedule,
         calendars=calendars,
         timezone=zone_name(),
-        next=upcoming(calendars, _NEXT, setting.now()),
+        next=upcoming(calendars, _NEXT, installation.now()),
         last_trigger=state.last_trigger if state is not None else None,
         drift=found.drift(job.name),
     )
