@@ -9,7 +9,10 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, overload
 
 from hiveden_backup.core.errors import BusyError, StorageError
 from hiveden_backup.host.disk.durable import make_directory, translated
@@ -20,12 +23,57 @@ _GLANCE_SECONDS = 0.05
 _CONTAINER = "container-"
 
 
-@contextlib.contextmanager
-def job_lock(state: Path, job: str, *, shared: bool = False) -> Iterator[None]:
+@dataclass(frozen=True, slots=True)
+class LockedJob:
+    """A job whose lock this process has, with others or alone, until the block of `job_lock` ends.
+
+    Nothing else makes one: who takes one as a parameter does not work on a job that somebody changes meanwhile.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusiveJob(LockedJob):
+    """A locked job that nobody else has, not even to look."""
+
+
+_Locked = TypeVar("_Locked", bound=LockedJob)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedContainers:
+    """Containers whose locks this process has until the block of `container_locks` ends. Nothing else makes one."""
+
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LockedUnits:
+    """The unit files, with the lock that `units_lock` holds for its block. Nothing else makes one."""
+
+
+@overload
+def job_lock(state: Path, job: str) -> AbstractContextManager[ExclusiveJob]: ...
+
+
+@overload
+def job_lock(state: Path, job: str, *, shared: bool) -> AbstractContextManager[LockedJob]: ...
+
+
+def job_lock(
+    state: Path, job: str, *, shared: bool = False
+) -> AbstractContextManager[ExclusiveJob] | AbstractContextManager[LockedJob]:
     """Hold the job's lock for the block: alone, or `shared` with others of that kind. BusyError at once if taken.
 
     Who only looks whether a run goes on has the lock for an instant: that makes nobody else busy.
     """
+    return _held(state, LockedJob(job), shared=True) if shared else _held(state, ExclusiveJob(job), shared=False)
+
+
+@contextlib.contextmanager
+def _held(state: Path, locked: _Locked, *, shared: bool) -> Iterator[_Locked]:
+    job = locked.name
     dot = "." * job.startswith(_CONTAINER)  # else the job `container-web` and the container `web` would share a file
     path = state / "locks" / f"{dot}{job}.lock"
     with _opened(path) as descriptor:
@@ -41,11 +89,11 @@ def job_lock(state: Path, job: str, *, shared: bool = False) -> Iterator[None]:
                 "Wait until that is done, then run again",
             )
         _sign(descriptor)
-        yield
+        yield locked
 
 
 @contextlib.contextmanager
-def units_lock(state: Path, wait: float = 60.0) -> Iterator[None]:
+def units_lock(state: Path, wait: float = 60.0) -> Iterator[LockedUnits]:
     """Hold off others who change unit files for the block. BusyError after `wait` seconds."""
     path = state / "locks" / ".units.lock"  # no job's name begins with a dot
     deadline = time.monotonic() + wait
@@ -59,18 +107,19 @@ def units_lock(state: Path, wait: float = 60.0) -> Iterator[None]:
                 )
             time.sleep(_POLL_SECONDS)
         _sign(descriptor)
-        yield
+        yield LockedUnits()
 
 
 @contextlib.contextmanager
-def container_locks(state: Path, names: Iterable[str], wait: float) -> Iterator[None]:
+def container_locks(state: Path, names: Iterable[str], wait: float) -> Iterator[LockedContainers]:
     """Hold the locks of all these containers for the block. BusyError after `wait` seconds in all.
 
     They are taken in one order by everybody, so that two jobs never wait for each other.
     """
     deadline = time.monotonic() + wait
+    wanted = frozenset(names)
     with contextlib.ExitStack() as held:
-        for name in sorted(set(names)):
+        for name in sorted(wanted):
             path = state / "locks" / f"{_CONTAINER}{name}.lock"
             descriptor = held.enter_context(_opened(path))
             while not _try(descriptor, shared=False):
@@ -82,7 +131,7 @@ def container_locks(state: Path, names: Iterable[str], wait: float) -> Iterator[
                     )
                 time.sleep(_POLL_SECONDS)
             _sign(descriptor)
-        yield
+        yield LockedContainers(wanted)
 
 
 @contextlib.contextmanager

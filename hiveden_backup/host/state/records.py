@@ -13,6 +13,7 @@ from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import PruneResult, Result, Trigger, Verdict
 from hiveden_backup.core.names import backup_id, is_backup_id, newest_first
 from hiveden_backup.host.disk.durable import make_directory, translated, write_durably
+from hiveden_backup.host.state.locks import ExclusiveJob
 
 _T = TypeVar("_T")
 _KEPT_RUNS = 500
@@ -96,12 +97,12 @@ class Records:
             return tuple(sorted(os.listdir(self.state / "runs")))
         return ()
 
-    def mark_killed(self, job: str, now: datetime, current: Path | None) -> None:
-        """Close records of runs that ended without a word. The caller holds the job's lock, for the run `current`.
+    def mark_killed(self, job: ExclusiveJob, now: datetime, current: Path | None) -> None:
+        """Close records of runs that ended without a word, but for the run `current` and those that began after it.
 
-        Those that began after it are still to find that out.
+        These are still to find out that the job is locked.
         """
-        for path, record in self.runs(job):
+        for path, record in self.runs(job.name):
             if record.result is Result.RUNNING and (current is None or path.name < current.name):
                 ended = "The run was killed, or the machine went down."
                 self.write(path, replace(record, result=Result.KILLED, finished=now, error=ended))

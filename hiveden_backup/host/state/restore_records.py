@@ -14,13 +14,14 @@ from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import backup_id, is_backup_id, is_job_name
 from hiveden_backup.core.restore_record import ACTS, Act
 from hiveden_backup.host.disk.durable import fsync_directory, make_directory, translated, write_durably
+from hiveden_backup.host.state.locks import ExclusiveJob
 
 _SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """The acts kept below a state directory. Callers hold the job's lock. OSErrors come as our own errors."""
+    """The acts kept below a state directory. OSErrors come as our own errors."""
 
     state: Path
 
@@ -30,16 +31,16 @@ class Acts:
             now += timedelta(seconds=1)
         return backup_id(now)
 
-    def put(self, act: Act) -> None:
-        """Write what is known of an act, durably and at once."""
-        path = self._path(act.job, act.id)
+    def put(self, job: ExclusiveJob, act: Act) -> None:
+        """Write what is known of an act of `job`, durably and at once."""
+        path = self._path(job.name, act.id)
         with translated(f"writing {path}", unwritable=StorageError):
             make_directory(path.parent)
             write_durably(path, ACTS.dump(act))
 
-    def remove(self, act: Act) -> None:
-        """Forget an act of which nothing is left."""
-        path = self._path(act.job, act.id)
+    def remove(self, job: ExclusiveJob, act: Act) -> None:
+        """Forget an act of `job` of which nothing is left."""
+        path = self._path(job.name, act.id)
         with translated(f"removing {path}"):
             path.unlink(missing_ok=True)
             fsync_directory(path.parent)

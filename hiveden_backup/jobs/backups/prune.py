@@ -1,16 +1,18 @@
 """Retention applied: which backups of a job stay and go, and the garbage that leaves with them."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
 from typing import Any
 
 from hiveden_backup.core.backup.retention import Decision, decide
 from hiveden_backup.core.errors import CorruptError
-from hiveden_backup.core.model import Retention, Verdict
+from hiveden_backup.core.model import Job, Retention, Verdict
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.host.state.records import Records
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.installation import Installation
 
 NEWEST_GOOD = "newest that no verify found damaged"
 
@@ -27,13 +29,11 @@ class Pruned:
         return [{"id": each.id, "keep": each.keep, "reasons": list(each.reasons)} for each in self.decisions]
 
 
-def plan(
-    directory: BackupDirectory, records: Records, job: str, *, policy: Retention, now: datetime, zone: tzinfo
-) -> Pruned:
-    """What a prune would decide now. Changes nothing."""
+def plan(installation: Installation, directory: BackupDirectory, job: str, policy: Retention) -> Pruned:
+    """What a prune of the opened `directory` would decide now. Changes nothing."""
     backups = directory.backups(job)
-    good = next((backup for backup in backups if _is_good(directory, records, job, backup)), None)
-    decisions = decide(backups, policy, now, zone)
+    good = next((backup for backup in backups if _is_good(directory, installation.records, job, backup)), None)
+    decisions = decide(backups, policy, installation.now(), installation.zone)
     return Pruned(
         tuple(
             replace(each, keep=True, reasons=(NEWEST_GOOD,)) if each.id == good and not each.keep else each
@@ -52,24 +52,30 @@ def _is_good(directory: BackupDirectory, records: Records, job: str, backup: str
     return found is None or found.result is not Verdict.CORRUPT
 
 
-def prune(
-    directory: BackupDirectory, records: Records, job: str, *, policy: Retention, now: datetime, zone: tzinfo
-) -> Pruned:
-    """Remove what the policy lets go, then the archives that nothing names. The caller holds the job's lock."""
-    planned = plan(directory, records, job, policy=policy, now=now, zone=zone)
-    with translated(f"pruning the backups of {job}"):
+def prune(installation: Installation, job: ExclusiveJob, policy: Retention) -> Pruned:
+    """Remove what the policy lets go, then the archives that nothing names."""
+    directory = installation.directory
+    planned = plan(installation, directory, job.name, policy)
+    with translated(f"pruning the backups of {job.name}"):
         failpoint("prune")
         for decision in planned.decisions:
             if not decision.keep:
-                directory.delete(job, decision.id)
-        return Pruned(planned.decisions, _collect_garbage(directory, records, job))
+                directory.delete(job.name, decision.id)
+        return Pruned(planned.decisions, _collect_garbage(directory, installation.records, job.name))
 
 
-def delete(directory: BackupDirectory, records: Records, job: str, backup: str) -> tuple[str, ...]:
-    """Remove one backup and the archives that nothing names any more; their names. The caller holds the job's lock."""
-    with translated(f"deleting {job}/{backup}"):
-        directory.delete(job, backup)
-        return _collect_garbage(directory, records, job)
+def prune_job(installation: Installation, job: Job) -> Pruned:
+    """Prune by hand: lock the job, and apply its policy."""
+    with job_lock(installation.state, job.name) as locked:
+        return prune(installation, locked, job.retention)
+
+
+def delete(installation: Installation, backup: Backup) -> tuple[str, ...]:
+    """Remove one backup and the archives that nothing names any more; their names."""
+    directory = installation.directory
+    with job_lock(installation.state, backup.job) as job, translated(f"deleting {backup}"):
+        directory.delete(job.name, backup.id)
+        return _collect_garbage(directory, installation.records, job.name)
 
 
 def _collect_garbage(directory: BackupDirectory, records: Records, job: str) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Self
 
@@ -22,8 +21,10 @@ from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names, unread
 from hiveden_backup.host.postgres.decode import decode
 from hiveden_backup.host.postgres.tools import find_tools
-from hiveden_backup.host.state.records import Records, Verification
+from hiveden_backup.host.state.locks import LockedJob, job_lock
+from hiveden_backup.host.state.records import Verification
 from hiveden_backup.jobs.backups.catalog import Backup, show_path
+from hiveden_backup.jobs.installation import Installation
 
 Progress = Callable[[int], None]
 _HINT = "Verify the other backups of the job; the next run takes again what this one lost"
@@ -33,42 +34,46 @@ _HINT = "Verify the other backups of the job; the next run takes again what this
 class Verifier:
     """Verifies backups one after another; what several share (archives) is read once."""
 
-    directory: BackupDirectory
-    records: Records
-    progress: Progress
+    installation: Installation
     _digests: dict[tuple[str, Archive], CorruptError | None] = field(default_factory=dict)
     _listings: dict[tuple[str, str], Path] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _spool: Path = Path()
+    _directory: BackupDirectory = field(init=False)
 
     def __enter__(self) -> Self:
+        self._directory = self.installation.directory
         self._spool = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hiveden-backup-")))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def verify(self, backup: Backup, now: datetime) -> None:
+    def verify(self, backup: Backup) -> None:
         """CorruptError that names the file when `backup` is not whole; remembered either way.
 
         UnreachableError when a dump cannot be decoded here, which says nothing about the backup.
         """
+        with job_lock(self.installation.state, backup.job, shared=True) as job:
+            self._remember(job, backup)
+
+    def _remember(self, job: LockedJob, backup: Backup) -> None:
+        records, now = self.installation.records, self.installation.now()
         failed: set[str] = set()
         try:
             self._verify(backup, failed)
         except CorruptError as error:
-            self.records.put_verification(
-                backup.job, backup.id, Verification(now, Verdict.CORRUPT, str(error), tuple(sorted(failed)))
-            )
+            found = Verification(now, Verdict.CORRUPT, str(error), tuple(sorted(failed)))
+            records.put_verification(job.name, backup.id, found)
             raise
-        self.records.put_verification(backup.job, backup.id, Verification(now, Verdict.OK))
+        records.put_verification(job.name, backup.id, Verification(now, Verdict.OK))
 
     def _verify(self, backup: Backup, failed: set[str]) -> None:
         """Put into `failed` the archives that are not what they were. All are read, whatever else is wrong."""
-        manifest = self.directory.manifest(backup.job, backup.id)
+        manifest = self._directory.manifest(backup.job, backup.id)
         errors: list[CorruptError] = []
         try:
-            check_sums(self.directory, backup)
+            check_sums(self._directory, backup)
         except CorruptError as error:
             errors.append(error)
         for archive in manifest.archives:
@@ -78,7 +83,7 @@ class Verifier:
                 failed.add(archive.path)
         if errors:
             raise errors[0]
-        path = self.directory.backup_path(backup.job, backup.id)
+        path = self._directory.backup_path(backup.job, backup.id)
         for artifact in manifest.artifacts:
             if artifact.type is ArtifactType.APPLICATION:
                 self._files(backup, manifest, artifact, failed)
@@ -94,7 +99,7 @@ class Verifier:
         key = job, archive
         if key not in self._digests:
             try:
-                check_archive_digest(self.directory.job_path(job), archive, self.progress)
+                check_archive_digest(self._directory.job_path(job), archive, self.installation.progress.advance)
                 self._digests[key] = None
             except CorruptError as error:
                 self._digests[key] = error
@@ -102,7 +107,7 @@ class Verifier:
 
     def _files(self, backup: Backup, manifest: Manifest, artifact: Artifact, failed: set[str]) -> None:
         """Every live path of the index must be in its archive, as the index has it."""
-        path = self.directory.backup_path(backup.job, backup.id)
+        path = self._directory.backup_path(backup.job, backup.id)
         names = read_archive_names(path)
         if names != tuple(archive.path for archive in manifest.archives):
             raise CorruptError(f"{path / ARCHIVE_NAMES} does not agree with the manifest", "", _HINT)
@@ -117,7 +122,7 @@ class Verifier:
                             name = names[record.archive]
                             failed.add(name)
                             raise CorruptError(
-                                f"{self.directory.job_path(backup.job) / name} is not what {backup} needs",
+                                f"{self._directory.job_path(backup.job) / name} is not what {backup} needs",
                                 f"It does not have {show_path(record.path)} as the index says",
                                 _HINT,
                             )
@@ -142,7 +147,7 @@ class Verifier:
             place = self._spool / f"{len(self._listings)}.listing"
             try:
                 with translated(f"writing the list {place}", unwritable=StorageError):
-                    tar.list_members(self.directory.job_path(job) / name, place)
+                    tar.list_members(self._directory.job_path(job) / name, place)
             except BaseException:
                 place.unlink(missing_ok=True)
                 raise

@@ -1,51 +1,67 @@
 """What killed runs and restores of a job left, put right before anything else is done with the job."""
 
 import shutil
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hiveden_backup.core.backup.layout import MARKER
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
-from hiveden_backup.core.model import Job
 from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.disk.repository import MARKER, BackupDirectory
+from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.log import log
+from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.mover import Mover, unfinished
 from hiveden_backup.jobs.recovery.mover import tell as tell_settled
 from hiveden_backup.jobs.services.debts import pay, tell
 
 
-def heal(installation: Installation, job: Job, current: Path | None = None) -> tuple[BackupError, ...]:
+def heal(
+    installation: Installation, job: ExclusiveJob, current: Path | None = None, *, start_timeout: float
+) -> tuple[BackupError, ...]:
     """Finish what a killed restore left, pay what is owed, sweep what killed runs left; the debts that stay.
 
-    The caller holds the job's lock. `current` is the record of the run that heals. BackupError when an in-place restore
-    is half done and cannot be finished: a mixture of old and new is not to be backed up.
+    `current` is the record of the run that heals. BackupError when an in-place restore is half done and cannot be
+    finished: a mixture of old and new is not to be backed up.
     """
-    installation.records.mark_killed(job.name, installation.now(), current)
-    settled = settle(installation, job.name, start_timeout=job.start_timeout)
+    installation.records.mark_killed(job, installation.now(), current)
+    settled = settle(installation, job, start_timeout=start_timeout)
     sweep(installation, job)
     return settled.problems
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Healed:
     """In-place restores that were finished or taken back; and what could not be: debts, or to take one back."""
 
     acts: tuple[Act, ...]
     problems: tuple[BackupError, ...]
 
 
-def settle(installation: Installation, job: str, *, start_timeout: float = 60.0) -> Settled:
-    """Finish the job's in-place restores that were broken off, then pay the ledger. The caller holds the job's lock.
+@contextmanager
+def healed(
+    installation: Installation, job: str, told: Callable[[Healed], None]
+) -> Iterator[tuple[ExclusiveJob, Healed]]:
+    """The job for the block, locked, and all that was broken off brought to its end; `told` hears of that at once."""
+    with job_lock(installation.state, job) as locked:
+        settled = settle(installation, locked)
+        told(settled)
+        yield locked, settled
+
+
+def settle(installation: Installation, job: ExclusiveJob, *, start_timeout: float = 60.0) -> Healed:
+    """Finish the job's in-place restores that were broken off, then pay the ledger.
 
     BackupError when one is half done and cannot be finished; one that cannot be taken back is a problem.
     """
     acts: list[Act] = []
     problems: list[BackupError] = []
-    for act in Mover(installation).settle_all(job):
+    for act in Mover(installation, job).settle_all():
         if act.error is not None or act.act is None:
             error = act.error or BackupError(str(act))
             if act.act is not None and not act.act.half_done:
@@ -55,19 +71,14 @@ def settle(installation: Installation, job: str, *, start_timeout: float = 60.0)
         tell_settled(act)
         acts.append(act.act)
 
-    def connect():  # type: ignore[no-untyped-def] # noqa: ANN202
-        from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - only when something is owed
-
-        return connect(installation.docker)
-
-    payments = pay(connect, installation.ledger, job, start_timeout=start_timeout)
+    payments = pay(partial(connect, installation.docker), installation.ledger, job, start_timeout=start_timeout)
     for payment in payments:
         tell(payment)
     problems += (payment.error for payment in payments if payment.error is not None)
-    return Settled(tuple(acts), tuple(problems))
+    return Healed(tuple(acts), tuple(problems))
 
 
-def sweep(installation: Installation, job: Job) -> None:
+def sweep(installation: Installation, job: ExclusiveJob) -> None:
     """Remove what only a run in progress needs: its spool, and in the backup directory what no backup names.
 
     Archives that a failed run left without a checkpoint go too: on a full disk they would stand in their own way.

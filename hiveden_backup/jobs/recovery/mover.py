@@ -7,9 +7,8 @@ they would write into a mixture of old and new cannot be told apart later.
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
@@ -17,22 +16,23 @@ from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.paths import inside
+from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
 from hiveden_backup.host.disk import mounts, swaps
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
+from hiveden_backup.host.postgres import swap as postgres
 from hiveden_backup.host.signals import deferred
-from hiveden_backup.host.state.locks import container_locks, job_lock
+from hiveden_backup.host.state.locks import ExclusiveJob, container_locks, job_lock
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.downtime import Downtime
-
-if TYPE_CHECKING:
-    from hiveden_backup.host.docker.engine import Docker
-    from hiveden_backup.host.postgres.swap import Staged
+from hiveden_backup.jobs.services.servers import endpoint_of
 
 _RETRY_SECONDS = 2.0
+_LOCK_WAIT = 3600.0  # as a job's lock_wait, where it says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +56,32 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """Carries acts out."""
+    """Carries acts of one job out."""
 
     installation: Installation
+    job: ExclusiveJob
 
     @property
     def acts(self) -> Acts:
         """The records."""
         return Acts(self.installation.state)
 
+    def put(self, act: Act) -> None:
+        """Write down how far an act is."""
+        self.acts.put(self.job, act)
+
     # ---- either way
 
     def forward(self, act: Act, point: str = "") -> Act:
         """Everything of a committed act that is not in place yet; the act as it is then, to be written down."""
         _check_holders(act)
-        with self._servers(act) as servers, translated(f"swapping the files of {act.job}", unwritable=StorageError):
+        with (
+            _servers(self.installation, act) as endpoint,
+            translated(f"swapping the files of {act.job}", unwritable=StorageError),
+        ):
             for database in act.databases:
                 _reach(point)
-                with servers(database) as (postgres, endpoint):
-                    postgres.swap(endpoint, _staged(database))
+                postgres.swap(endpoint(database), _staged(database))
             for swap in act.swaps:
                 _reach(point)
                 swaps.forward(swap)
@@ -87,7 +94,10 @@ class Mover:
     def backward(self, act: Act, point: str = "") -> Act:
         """Everything back to where it was before; the act as it is then, to be written down."""
         _check_holders(act)
-        with self._servers(act) as servers, translated(f"putting back the files of {act.job}", unwritable=StorageError):
+        with (
+            _servers(self.installation, act) as endpoint,
+            translated(f"putting back the files of {act.job}", unwritable=StorageError),
+        ):
             for swap in reversed(act.swaps):
                 _reach(point)
                 swaps.backward(swap)
@@ -97,42 +107,25 @@ class Mover:
             _unmake(act)
             for database in act.databases:
                 _reach(point)
-                with servers(database) as (postgres, endpoint):
-                    postgres.put_back(endpoint, _staged(database))
+                postgres.put_back(endpoint(database), _staged(database))
             _reach(point)
         return replace(act, phase=Phase.UNDONE, finished=self.installation.now())
-
-    def check_kept(self, act: Act) -> None:
-        """BackupError when something that an act replaced is not kept any more: half an undo could never be ended."""
-        kept = (*act.holders, *(swap.old for swap in act.swaps if swap.had), *(dress.old for dress in act.dresses))
-        with translated(f"looking for what the restore of {act.backup} replaced", unwritable=StorageError):
-            gone = next((path for path in kept if not swaps.there(path)), None)
-        if gone is not None:
-            raise NotFoundError(
-                f"{gone} is not there",
-                f"It held what the restore of {act.job}/{act.backup} replaced, and its disk may not be mounted",
-                "Mount it; if it was removed, there is nothing to put back",
-            )
-        with self._servers(act) as servers:
-            for database in act.databases:
-                with servers(database) as (postgres, endpoint):
-                    postgres.check_kept(endpoint, _staged(database))
 
     def take_back(self, act: Act) -> None:
         """Remove what was staged for an act that did not come to its commit, and its record."""
         self._clear(act)
         _unmake(act)
-        self._each_database(act, lambda postgres, endpoint, database: postgres.discard(endpoint, _staged(database)))
-        self.acts.remove(act)
+        self._each_database(act, postgres.discard)
+        self.acts.remove(self.job, act)
 
     def forget(self, act: Act) -> None:
         """Remove for good what an act replaced, or what its undo took away, and its record."""
         self._clear(act)
         if act.phase is Phase.DONE:
-            self._each_database(act, lambda postgres, endpoint, swap: postgres.drop_kept(endpoint, _staged(swap)))
+            self._each_database(act, postgres.drop_kept)
         else:
-            self._each_database(act, lambda postgres, endpoint, swap: postgres.discard(endpoint, _staged(swap)))
-        self.acts.remove(act)
+            self._each_database(act, postgres.discard)
+        self.acts.remove(self.job, act)
 
     def _clear(self, act: Act) -> None:
         table = mounts.mounts()
@@ -147,42 +140,20 @@ class Mover:
 
     # ---- its databases
 
-    def _each_database(self, act: Act, do) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - a step of postgres_swap
-        with self._servers(act) as servers:
+    def _each_database(self, act: Act, do: Callable[[Endpoint, postgres.Staged], object]) -> None:
+        with _servers(self.installation, act) as endpoint:
             for database in act.databases:
                 try:
-                    with servers(database) as (postgres, endpoint):
-                        do(postgres, endpoint, database)
+                    do(endpoint(database), _staged(database))
                 except NotFoundError as error:  # with its server it is gone
                     log.warning(f"Databases of {database.server} cannot be dropped: {error}", job=act.job)
-
-    @contextmanager
-    def _servers(self, act: Act):  # type: ignore[no-untyped-def] # noqa: ANN202 - psycopg is slow to import
-        """For the block, a way to each database's server."""
-        with ExitStack() as stack:
-            docker = self._connect(stack) if any(each.source.container for each in act.databases) else None
-
-            @contextmanager
-            def server(database: DatabaseSwap):  # type: ignore[no-untyped-def] # noqa: ANN202
-                from hiveden_backup.host.postgres import swap as postgres_swap  # noqa: PLC0415 - slow to import
-                from hiveden_backup.jobs.services.servers import endpoint_of  # noqa: PLC0415 - as above
-
-                yield postgres_swap, endpoint_of(database.source, database.server, docker)
-
-            yield server
-
-    def _connect(self, stack: ExitStack) -> "Docker":
-        from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
-
-        return stack.enter_context(connect(self.installation.docker))
 
     # ---- broken off
 
     def settle(self, act: Act) -> Act:
         """Finish an act that was broken off, whichever way its record says. BackupError when it cannot be, yet.
 
-        The caller holds the job's lock, and pays the ledger afterwards. An act that was taken back is returned as it
-        was.
+        The ledger is to be paid afterwards. An act that was taken back is returned as it was.
         """
         if act.phase is Phase.STAGING:
             self.take_back(act)
@@ -190,13 +161,12 @@ class Mover:
         with ExitStack() as stack:
             downtime: Downtime | None = None
             if act.containers:
-                docker = self._connect(stack)
-                job = Job(name=act.job, stop_timeout=act.stop_timeout, start_timeout=act.start_timeout)
-                stack.enter_context(container_locks(self.installation.state, act.containers, job.lock_wait))
-                downtime = Downtime(docker, self.installation.ledger, job, self.installation.now)
+                docker = stack.enter_context(connect(self.installation.docker))
+                locked = stack.enter_context(container_locks(self.installation.state, act.containers, _LOCK_WAIT))
+                downtime = Downtime(docker, self.installation, act.job, locked, act.stop_timeout, act.start_timeout)
                 downtime.stop(existing(docker, act.containers)[0])  # after a boot, Docker may have started some
             act = self._drive(act)
-            self.acts.put(act)
+            self.put(act)
             if downtime is not None:
                 downtime.start()
         return act
@@ -214,67 +184,81 @@ class Mover:
                     raise
                 time.sleep(_RETRY_SECONDS)
 
-    def settle_all(self, job: str, patience: float = 0.0) -> Iterator[Settled]:
-        """Finish each act of a job that was broken off. The caller holds its lock. Fails by its values only.
+    def settle_all(self, patience: float = 0.0) -> Iterator[Settled]:
+        """Finish each act of the job that was broken off. Fails by its values only.
 
         `patience` is for how many seconds servers that do not answer are waited for.
         """
         deadline = time.monotonic() + patience
-        for act in self.acts.of(job):
+        for act in self.acts.of(self.job.name):
             if act.pending:
                 try:
-                    yield Settled(job, self._settle_by(act, deadline))
+                    yield Settled(self.job.name, self._settle_by(act, deadline))
                 except BackupError as error:
-                    yield Settled(job, act, error)
+                    yield Settled(self.job.name, act, error)
 
     # ---- their time is over
 
-    def expire(self, keep: Callable[[str], float | None], held: str | None = None) -> Iterator[BackupError]:
-        """Forget every job's acts whose time is over; yields what could not be removed now.
-
-        `keep` tells how long a job keeps them, None for what was said when it was restored. `held` is the job whose
-        lock the caller has.
-        """
-        for job in self.acts.jobs():
-            try:
-                with nullcontext() if job == held else job_lock(self.installation.state, job):
-                    for act in self.acts.of(job):
-                        asked = keep(job)
-                        over = act.expired(self.installation.now(), act.keep if asked is None else asked)
-                        if over and _may_clear(act):
-                            self.forget(act)
-                            log.info(f"Removed what the in-place restore of {act.backup} replaced", job=job)
-            except BusyError:
-                continue  # the next run does it
-            except BackupError as error:
-                yield error
+    def expire(self, keep: float | None) -> None:
+        """Forget the acts whose time is over: after `keep` seconds, None for what was said when they began."""
+        for act in self.acts.of(self.job.name):
+            over = act.expired(self.installation.now(), act.keep if keep is None else keep)
+            if over and _may_clear(act):
+                self.forget(act)
+                log.info(f"Removed what the in-place restore of {act.backup} replaced", job=act.job)
 
 
-def settle_each(mover: Mover, job: str | None = None, patience: float = 0.0) -> Iterator[Settled]:
+def check_kept(installation: Installation, act: Act) -> None:
+    """BackupError when something that an act replaced is not kept any more: half an undo could never be ended."""
+    kept = (*act.holders, *(swap.old for swap in act.swaps if swap.had), *(dress.old for dress in act.dresses))
+    with translated(f"looking for what the restore of {act.backup} replaced", unwritable=StorageError):
+        gone = next((path for path in kept if not swaps.there(path)), None)
+    if gone is not None:
+        raise NotFoundError(
+            f"{gone} is not there",
+            f"It held what the restore of {act.job}/{act.backup} replaced, and its disk may not be mounted",
+            "Mount it; if it was removed, there is nothing to put back",
+        )
+    with _servers(installation, act) as endpoint:
+        for database in act.databases:
+            postgres.check_kept(endpoint(database), _staged(database))
+
+
+def settle_each(installation: Installation, job: str | None = None, patience: float = 0.0) -> Iterator[Settled]:
     """Finish what was broken off of `job`, or of every job; their locks are taken here. Fails by its values only.
 
     `patience` is for how many seconds each job's servers are waited for, when they do not answer.
     """
-    for name in mover.acts.jobs() if job is None else (job,):
+    acts = Acts(installation.state)
+    for name in acts.jobs() if job is None else (job,):
         try:
-            if any(act.pending for act in mover.acts.of(name)):
-                with job_lock(mover.installation.state, name):
-                    yield from mover.settle_all(name, patience)
+            if any(act.pending for act in acts.of(name)):
+                with job_lock(installation.state, name) as locked:
+                    yield from Mover(installation, locked).settle_all(patience)
         except BusyError:
             yield Settled(name, None, busy=True)
         except BackupError as error:
             yield Settled(name, None, error)
 
 
-def expire(mover: Mover, jobs: Mapping[str, Job], held: str | None = None) -> None:
+def expire(installation: Installation, jobs: Mapping[str, Job], held: ExclusiveJob | None = None) -> None:
     """Remove what in-place restores replaced and whose time is over; what cannot be removed now is a warning.
 
-    `jobs` are those that are configured, `held` is the one whose lock the caller has.
+    `jobs` are those that are configured, `held` is the one that is locked already.
     """
-    keep = {name: job.undo_keep for name, job in jobs.items()}
     try:
-        for error in mover.expire(keep.get, held):
-            log.warning(str(error))
+        for name in Acts(installation.state).jobs():
+            keep = jobs[name].undo_keep if name in jobs else None
+            try:
+                if held is not None and held.name == name:
+                    Mover(installation, held).expire(keep)
+                    continue
+                with job_lock(installation.state, name) as locked:
+                    Mover(installation, locked).expire(keep)
+            except BusyError:
+                continue  # the next run does it
+            except BackupError as error:
+                log.warning(str(error))
     except BackupError as error:
         log.warning(str(error))
 
@@ -285,7 +269,7 @@ def tell(settled: Settled) -> None:
     log.event(events.Recovered(settled.job, f"{outcome[0].upper()}{outcome[1:]}", failed=settled.error is not None))
 
 
-def existing(docker: "Docker", names: Sequence[str]) -> tuple[list[Container], list[str]]:
+def existing(docker: Docker, names: Sequence[str]) -> tuple[list[Container], list[str]]:
     """Those containers that there are, in the order in which to stop them; and the names of the others."""
     found, absent = [], []
     for name in names:
@@ -318,6 +302,15 @@ def unfinished(act: Act, error: BackupError) -> BackupError:
     return told
 
 
+@contextmanager
+def _servers(installation: Installation, act: Act) -> Iterator[Callable[[DatabaseSwap], Endpoint]]:
+    """For the block, a way to each database's server."""
+    with ExitStack() as stack:
+        inside = any(each.source.container for each in act.databases)
+        docker = stack.enter_context(connect(installation.docker)) if inside else None
+        yield lambda database: endpoint_of(database.source, database.server, docker)
+
+
 def _check_holders(act: Act) -> None:
     """StorageError when what is to change places cannot be seen, for then it would seem to have done so already."""
     for holder in act.holders:
@@ -347,10 +340,8 @@ def _reach(point: str) -> None:
         failpoint(point)
 
 
-def _staged(database: DatabaseSwap) -> "Staged":
-    from hiveden_backup.host.postgres.swap import Staged  # noqa: PLC0415 - slow to import
-
-    return Staged(
+def _staged(database: DatabaseSwap) -> postgres.Staged:
+    return postgres.Staged(
         server=database.server,
         live=database.live,
         staged=database.staged,

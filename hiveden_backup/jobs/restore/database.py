@@ -9,12 +9,12 @@ from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Job, Manifest, PostgresSource
 from hiveden_backup.core.postgres.conninfo import server_names
 from hiveden_backup.core.postgres.values import Endpoint, major_of
-from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.restore import restore_new
 from hiveden_backup.host.postgres.tools import restore_tool
+from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
@@ -30,19 +30,21 @@ class RestoredDatabase:
 
 
 def restore_as(
-    installation: Installation,
-    directory: BackupDirectory,
-    backup: Backup,
-    database: str,
-    *,
-    server: str | None,
-    new_name: str,
+    installation: Installation, backup: Backup, database: str, *, server: str | None, new_name: str
 ) -> RestoredDatabase:
     """Restore a database's dump as the new database `new_name` on the server that it came from.
 
     Digests are checked first. NotFoundError when the backup has no such database, UsageError when several servers do.
     """
-    manifest = directory.manifest(backup.job, backup.id)
+    with job_lock(installation.state, backup.job, shared=True) as job:
+        return _restore_as(installation, job, backup, database, server=server, new_name=new_name)
+
+
+def _restore_as(
+    installation: Installation, job: LockedJob, backup: Backup, database: str, *, server: str | None, new_name: str
+) -> RestoredDatabase:
+    directory = installation.directory
+    manifest = directory.manifest(job.name, backup.id)
     artifact = find_artifact(manifest, database, server)
     if artifact.database is None:
         raise NotFoundError(f"{backup} does not say what the database {database} was made with")

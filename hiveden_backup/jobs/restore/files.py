@@ -11,9 +11,11 @@ from hiveden_backup.core.model import ArtifactType, Manifest
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
-from hiveden_backup.jobs.restore.unpack import Progress, check_digests, closed, select, unpack
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.restore.unpack import check_digests, closed, select, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +27,21 @@ class Restored:
     bytes: int
 
 
-def restore_files(
-    directory: BackupDirectory, backup: Backup, target: Path, only: Sequence[str], progress: Progress
-) -> Restored:
-    """Restore a backup's files below `target`, a new or empty directory. The caller shares the job's lock.
+def restore_files(installation: Installation, backup: Backup, target: Path, only: Sequence[str]) -> Restored:
+    """Restore a backup's files below `target`, a new or empty directory outside of the backup directory.
 
     With `only`, just what those globs match, by the final index. Digests are checked before anything is written.
     NotFoundError when nothing matches; CorruptError when the backup is damaged.
     """
-    manifest = directory.manifest(backup.job, backup.id)
+    _refuse_inside(target, installation.directory)
+    with job_lock(installation.state, backup.job, shared=True) as job:
+        installation.progress.begin("restore")
+        return _restore(installation, job, backup, target, only)
+
+
+def _restore(installation: Installation, job: LockedJob, backup: Backup, target: Path, only: Sequence[str]) -> Restored:
+    directory = installation.directory
+    manifest = directory.manifest(job.name, backup.id)
     if not has_files(manifest):
         raise NotFoundError(
             f"{backup} has no files",
@@ -42,7 +50,7 @@ def restore_files(
         )
     _refuse_used(target)
     check_sums(directory, backup)
-    home = directory.job_path(backup.job)
+    home = directory.job_path(job.name)
     with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as spool:
         plan = select(directory, manifest, covering_matcher(only) if only else None, Path(spool))
         if only and not plan.entries:
@@ -51,7 +59,7 @@ def restore_files(
                 "",
                 f"List its paths: hiveden-backup show {backup} --files",
             )
-        check_digests(home, manifest, plan, progress)
+        check_digests(home, manifest, plan, installation.progress.advance)
         with translated(f"restoring to {target}", unwritable=StorageError):
             _refuse_used(target)
             make_directory(target)
@@ -79,7 +87,7 @@ def _refuse_filled(target: Path) -> None:
         raise UsageError(f"{target} is not empty", "A restore never writes over files", "Give a new or empty directory")
 
 
-def refuse_inside(target: Path, directory: BackupDirectory) -> None:
+def _refuse_inside(target: Path, directory: BackupDirectory) -> None:
     """UsageError when `target` lies in the backup directory."""
     if target.resolve().is_relative_to(directory.path.resolve()):
         raise UsageError(f"{target} lies in the backup directory", "", "Give a directory outside of it")

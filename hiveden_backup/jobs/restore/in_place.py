@@ -3,9 +3,10 @@
 Until the record is written nothing that was there is touched, and whatever fails takes back what was staged.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hiveden_backup.core import events
 from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError
@@ -15,48 +16,71 @@ from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.swap import Staged, intended, stage
 from hiveden_backup.host.signals import deferred
-from hiveden_backup.host.state.locks import container_locks
+from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
+from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.recovery.heal import Healed, healed
 from hiveden_backup.jobs.recovery.mover import Mover, insist, unfinished
 from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore import staging
 from hiveden_backup.jobs.restore.places import Files
-from hiveden_backup.jobs.restore.plan import Database, Plan, create_volumes, dump_path
+from hiveden_backup.jobs.restore.plan import Database, Replacement, create_volumes, dump_path, replacement
 from hiveden_backup.jobs.services.downtime import Downtime
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished in-place restore, or undo; `problems` are what somebody has to look at all the same."""
+    """A finished in-place restore, or undo. `table` is its plan, ready for JSON.
+
+    `problems` are what somebody has to look at all the same.
+    """
 
     act: Act
+    table: dict[str, Any]
     problems: tuple[BackupError, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def restore_in_place(installation: Installation, plan: Plan) -> Done:
-    """Carry out a plan. The caller holds the job's lock, and nothing of an earlier act is left half done.
+def preview(installation: Installation, backup: Backup, database: str | None, server: str | None) -> dict[str, Any]:
+    """What `restore_in_place` would replace, ready for JSON. Nothing is changed."""
+    with replacement(installation, backup, database, server) as plan:
+        return plan.table()
 
-    BackupError when nothing was replaced, and everything is as it was, or when the error says otherwise.
+
+def restore_in_place(
+    installation: Installation,
+    backup: Backup,
+    database: str | None,
+    server: str | None,
+    told: Callable[[Healed], None],
+) -> Done | None:
+    """Restore a backup in place, or just one database of it; None when that had been broken off, and is finished now.
+
+    `told` hears what was broken off before, as soon as it is brought to its end. BackupError when nothing was replaced,
+    and everything is as it was, or when the error says otherwise.
     """
-    return _Restore(installation, plan).execute()
+    with healed(installation, backup.job, told) as (job, found):
+        if any((act.phase, act.backup, act.database) == (Phase.DONE, backup.id, database or "") for act in found.acts):
+            return None
+        with replacement(installation, backup, database, server) as plan:
+            return _Restore(installation, job, plan).execute(plan.table())
 
 
 class _Restore:
     """One act, from its record to its end. `act` is always what the record says."""
 
-    def __init__(self, installation: Installation, plan: Plan) -> None:
+    def __init__(self, installation: Installation, job: ExclusiveJob, plan: Replacement) -> None:
         self._installation = installation
         self._plan = plan
-        self._mover = Mover(installation)
+        self._mover = Mover(installation, job)
         self._problems: list[BackupError] = list(plan.skipped)
         self._warnings: list[str] = []
         self._downtime: Downtime | None = None
         self._committing = False
         self._act = self._begun()
 
-    def execute(self) -> Done:
+    def execute(self, table: dict[str, Any]) -> Done:
         """The whole. Whatever is raised, what was staged is gone, or the record tells `recover` what to do."""
         plan = self._plan
         check_sums(plan.directory, plan.backup)
@@ -73,7 +97,7 @@ class _Restore:
             self._clean()
             raise
         log.event(events.Restored(plan.backup.job, plan.backup.id))
-        return Done(self._act, tuple(self._problems), tuple(self._warnings))
+        return Done(self._act, table, tuple(self._problems), tuple(self._warnings))
 
     def _begun(self) -> Act:
         job, now = self._plan.job, self._installation.now()
@@ -90,7 +114,7 @@ class _Restore:
         )
 
     def _put(self, act: Act) -> None:
-        self._mover.acts.put(act)
+        self._mover.put(act)
         self._act = act
 
     # ---- nothing is touched yet
@@ -149,9 +173,10 @@ class _Restore:
     def _swap(self) -> None:
         """Everything down, the last look, the record, everything swapped, everything started."""
         plan, act = self._plan, self._act
-        with container_locks(self._installation.state, act.containers, plan.job.lock_wait), ExitStack() as started:
+        locks = container_locks(self._installation.state, act.containers, plan.job.lock_wait)
+        with locks as locked, ExitStack() as started:
             if plan.docker is not None:
-                self._downtime = Downtime(plan.docker, self._installation.ledger, plan.job, self._installation.now)
+                self._downtime = Downtime.of(plan.docker, self._installation, plan.job, locked)
                 started.callback(self._start, self._downtime)
                 self._downtime.stop(plan.containers)
             act = self._named()
@@ -211,7 +236,7 @@ def written(mover: Mover, act: Act, problem: BackupError | None) -> Iterator[Bac
     if problem is not None:
         yield problem
     try:
-        mover.acts.put(act)
+        mover.put(act)
     except BackupError as error:
         yield error
 

@@ -46,7 +46,7 @@ class Database:
 
 
 @dataclass(slots=True)
-class Plan:
+class Replacement:
     """What an in-place restore will do. `database` is the only one that was asked for, None for everything.
 
     `absent` are containers of the job that are not on this machine. `skipped` says of databases whose server's
@@ -116,17 +116,18 @@ def _then(files: Files, source: str) -> dict[str, Any]:
 
 
 @contextmanager
-def planned(
-    installation: Installation, directory: BackupDirectory, backup: Backup, database: str | None, server: str | None
-) -> Iterator[Plan]:
+def replacement(
+    installation: Installation, backup: Backup, database: str | None, server: str | None
+) -> Iterator[Replacement]:
     """Plan to restore a whole backup in place, or just one database of it; connections live as long as the block.
 
     Nothing is changed. BackupError with the first reason why it cannot be done.
     """
+    directory = installation.directory
     manifest = directory.manifest(backup.job, backup.id)
     job = next(configurations(installation, manifest), Job(name=backup.job))
     kept_out = tuple(os.path.realpath(path) for path in (installation.config.directory, installation.state))
-    plan = Plan(backup, manifest, directory, job, kept_out, database)
+    plan = Replacement(backup, manifest, directory, job, kept_out, database)
     with ExitStack() as stack:
         _find_docker(installation, plan, stack)
         _find_containers(plan)
@@ -148,7 +149,7 @@ def planned(
         yield plan
 
 
-def _find_docker(installation: Installation, plan: Plan, stack: ExitStack) -> None:
+def _find_docker(installation: Installation, plan: Replacement, stack: ExitStack) -> None:
     volumes = any(source.kind is SourceKind.VOLUME for source in replacing.sources_of(plan.manifest))
     if plan.job.containers or volumes or docker_may_be_there(installation.docker):
         try:
@@ -158,7 +159,7 @@ def _find_docker(installation: Installation, plan: Plan, stack: ExitStack) -> No
                 raise
 
 
-def _find_containers(plan: Plan) -> None:
+def _find_containers(plan: Replacement) -> None:
     if plan.docker is None:
         plan.absent = plan.job.containers
         return
@@ -168,7 +169,7 @@ def _find_containers(plan: Plan) -> None:
     plan.containers, plan.absent = tuple(found), tuple(absent)
 
 
-def _find_files(installation: Installation, plan: Plan) -> None:
+def _find_files(installation: Installation, plan: Replacement) -> None:
     then = job_then(installation, plan.manifest)
     patterns = then.exclude if then is not None else plan.job.exclude
     exclude = tuple(dict.fromkeys(real_patterns(patterns, replacing.sources_of(plan.manifest))))
@@ -184,7 +185,7 @@ def _find_files(installation: Installation, plan: Plan) -> None:
     plan.files = files
 
 
-def _find_database(installation: Installation, plan: Plan, artifact: Artifact, stack: ExitStack) -> Database:
+def _find_database(installation: Installation, plan: Replacement, artifact: Artifact, stack: ExitStack) -> Database:
     if artifact.database is None:
         raise NotFoundError(f"{plan.backup} does not say what the database {artifact.target} was made with")
     source, endpoint = find_server(installation, plan.manifest, artifact, stack)
@@ -195,18 +196,18 @@ def _find_database(installation: Installation, plan: Plan, artifact: Artifact, s
     return Database(artifact, artifact.database, source, endpoint, tool, live is not None, size)
 
 
-def _is_absent(plan: Plan, artifact: Artifact) -> bool:
+def _is_absent(plan: Replacement, artifact: Artifact) -> bool:
     """Whether a database cannot be restored because the container of its server is not on this machine."""
     names = [source.name for source in artifact.sources if source.kind is SourceKind.CONTAINER]
     return bool(names) and (plan.docker is None or bool(existing(plan.docker, names)[1]))
 
 
-def dump_path(plan: Plan, database: Database) -> Path:
+def dump_path(plan: Replacement, database: Database) -> Path:
     """Where a database's dump is."""
     return plan.directory.backup_path(plan.backup.job, plan.backup.id) / database.artifact.files[0].file
 
 
-def create_volumes(plan: Plan) -> Sequence[str]:
+def create_volumes(plan: Replacement) -> Sequence[str]:
     """Make the volumes that are not on this machine; their names."""
     if plan.files is None or plan.docker is None:
         return ()

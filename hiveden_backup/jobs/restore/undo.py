@@ -1,6 +1,6 @@
 """The last in-place restore of a job reversed: what it replaced comes back, what it brought is kept in its turn."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,11 @@ from hiveden_backup.core.restore_record import Act, Phase
 from hiveden_backup.host.disk import mounts, swaps
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
-from hiveden_backup.host.state.locks import container_locks
+from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
+from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.recovery.mover import Mover, existing, insist, unfinished
+from hiveden_backup.jobs.recovery.heal import Healed, healed
+from hiveden_backup.jobs.recovery.mover import Mover, check_kept, existing, insist, unfinished
 from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore import staging
 from hiveden_backup.jobs.restore.in_place import Done, written
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class UndoPlan:
+class Reversal:
     """What an undo will reverse, and the containers that it stops."""
 
     act: Act
@@ -52,13 +54,12 @@ class UndoPlan:
 
 
 @contextmanager
-def planned(installation: Installation, job: str) -> Iterator[UndoPlan]:
+def reversal(installation: Installation, job: str) -> Iterator[Reversal]:
     """Plan to reverse the newest in-place restore of a job that is not reversed yet. Nothing is changed.
 
     NotFoundError when there is none.
     """
-    mover = Mover(installation)
-    act = next((each for each in reversed(mover.acts.of(job)) if each.phase is Phase.DONE), None)
+    act = next((each for each in reversed(Acts(installation.state).of(job)) if each.phase is Phase.DONE), None)
     if act is None:
         raise NotFoundError(
             f"There is no in-place restore of {job} to undo",
@@ -68,16 +69,16 @@ def planned(installation: Installation, job: str) -> Iterator[UndoPlan]:
     settings = installation.config.jobs.get(job) or Job(
         name=job, stop_timeout=act.stop_timeout, start_timeout=act.start_timeout, containers=act.containers
     )
-    plan = UndoPlan(act, settings)
+    plan = Reversal(act, settings)
     with ExitStack() as stack:
         if settings.containers or act.places:
             _find_containers(installation, plan, stack)
-        mover.check_kept(act)
+        check_kept(installation, act)
         _check(installation, plan)
         yield plan
 
 
-def _find_containers(installation: Installation, plan: UndoPlan, stack: ExitStack) -> None:
+def _find_containers(installation: Installation, plan: Reversal, stack: ExitStack) -> None:
     from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
     from hiveden_backup.jobs.services.docker import docker_may_be_there  # noqa: PLC0415 - as above
 
@@ -87,7 +88,7 @@ def _find_containers(installation: Installation, plan: UndoPlan, stack: ExitStac
     plan.containers = tuple(existing(plan.docker, plan.job.containers)[0])
 
 
-def _check(installation: Installation, plan: UndoPlan) -> None:
+def _check(installation: Installation, plan: Reversal) -> None:
     table = mounts.mounts()
     kept_out = (installation.config.directory, str(installation.state))
     for place in plan.act.places:
@@ -98,7 +99,7 @@ def _check(installation: Installation, plan: UndoPlan) -> None:
         _check_unused(plan, stopped)
 
 
-def _check_unused(plan: UndoPlan, stopped: set[str]) -> None:
+def _check_unused(plan: Reversal, stopped: set[str]) -> None:
     """What a backup leaves out may be in use only where there is an old tree to carry it back into."""
     docker, act = plan.docker, plan.act
     if docker is None:
@@ -110,13 +111,30 @@ def _check_unused(plan: UndoPlan, stopped: set[str]) -> None:
         replacing.check_unused(docker, stopped, files)
 
 
-def undo(installation: Installation, plan: UndoPlan) -> Done:
-    """Carry out a plan. The caller holds the job's lock, and nothing of an earlier act is left half done."""
-    mover = Mover(installation)
+def preview(installation: Installation, job: str) -> dict[str, Any]:
+    """What `undo` would put back, ready for JSON. Nothing is changed."""
+    with reversal(installation, job) as plan:
+        return plan.table()
+
+
+def undo(installation: Installation, job: str, told: Callable[[Healed], None]) -> Done | None:
+    """Reverse the newest in-place restore of a job; None when that had been broken off, and is finished now.
+
+    `told` hears what was broken off before, as soon as it is brought to its end.
+    """
+    with healed(installation, job, told) as (locked, found):
+        if any(act.phase is Phase.UNDONE for act in found.acts):
+            return None
+        with reversal(installation, job) as plan:
+            return _carry_out(installation, locked, plan)
+
+
+def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) -> Done:
+    mover, table = Mover(installation, job), plan.table()
     act, names = plan.act, tuple(container.name for container in plan.containers)
     problems: list[BackupError] = []
     downtime: Downtime | None = None
-    with container_locks(installation.state, names, plan.job.lock_wait), ExitStack() as started:
+    with container_locks(installation.state, names, plan.job.lock_wait) as locked, ExitStack() as started:
 
         def start() -> None:
             if downtime is not None and act.phase is not Phase.UNDOING:
@@ -124,12 +142,12 @@ def undo(installation: Installation, plan: UndoPlan) -> Done:
 
         started.callback(start)
         if plan.docker is not None:
-            downtime = Downtime(plan.docker, installation.ledger, plan.job, installation.now)
+            downtime = Downtime.of(plan.docker, installation, plan.job, locked)
             downtime.stop(plan.containers)
             _check_unused(plan, set())
         going = replace(staging.with_swaps_back(act), phase=Phase.UNDOING, containers=names)
         with deferred():
-            mover.acts.put(going)
+            mover.put(going)
             act = going
             try:
                 act, problem = insist(lambda: mover.backward(going, "undo"), lambda: mover.backward(going))
@@ -140,4 +158,4 @@ def undo(installation: Installation, plan: UndoPlan) -> Done:
         downtime.await_healthy()
         problems.extend(downtime.problems)
     log.event(events.Undone(act.job, act.backup))
-    return Done(act, tuple(problems))
+    return Done(act, table, tuple(problems))

@@ -48,14 +48,7 @@ def _steps(installation: Installation, plan: Plan) -> Iterator[str]:
         yield f"dump {', '.join(server.names)} with pg_dump {'.'.join(map(str, server.tool.version))}"
     if plan.directory is not None:
         yield f"publish the backup in {os.fspath(plan.directory.job_path(plan.job.name))}"
-        pruned = prune.plan(
-            plan.directory,
-            installation.records,
-            plan.job.name,
-            policy=plan.job.retention,
-            now=installation.now(),
-            zone=installation.zone,
-        )
+        pruned = prune.plan(installation, plan.directory, plan.job.name, plan.job.retention)
         going = [decision.id for decision in pruned.decisions if not decision.keep]
         if going:
             yield f"prune {', '.join(going[:_SHOWN])}{' and more' if len(going) > _SHOWN else ''}"

@@ -177,9 +177,9 @@ class Execution:
             return None
         job = self._job
         names = [container.name for container in self._plan.containers]
-        with container_locks(self._installation.state, names, job.lock_wait):
+        with container_locks(self._installation.state, names, job.lock_wait) as locked:
             synced = self._sync_before_stop()
-            downtime = Downtime(self._plan.docker, self._installation.ledger, job, self._installation.now)
+            downtime = Downtime.of(self._plan.docker, self._installation, job, locked)
             self._downtime = downtime
             too_long = BackupError(
                 f"The containers of {job.name} were down for longer than max_downtime allows",

@@ -11,13 +11,13 @@ from hiveden_backup.core.model import Job, PruneResult, Result
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
-from hiveden_backup.host.state.locks import job_lock
+from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import backup_size
 from hiveden_backup.jobs.backups.prune import prune
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import heal, sweep
-from hiveden_backup.jobs.recovery.mover import Mover, expire
+from hiveden_backup.jobs.recovery.mover import expire
 from hiveden_backup.jobs.run.execution import Execution, Finished
 from hiveden_backup.jobs.run.plan import ValidationError
 from hiveden_backup.jobs.run.validate import planned
@@ -91,9 +91,9 @@ def _close(installation: Installation, path: Path | None, record: RunRecord) -> 
 
 
 def _locked(installation: Installation, job: Job, record: RunRecord, path: Path, *, full: bool) -> Outcome:
-    with job_lock(installation.state, job.name):
+    with job_lock(installation.state, job.name) as locked:
         failpoint("lock")
-        debts = heal(installation, job, path)
+        debts = heal(installation, locked, path, start_timeout=job.start_timeout)
         failpoint("heal")
         spool = installation.spool(job.name)
         try:
@@ -101,10 +101,10 @@ def _locked(installation: Installation, job: Job, record: RunRecord, path: Path,
                 make_directory(spool)
             finished = _execute(installation, job, record.started, spool, full=full)
         finally:
-            _tidy(installation, job)
+            _tidy(installation, locked)
         problems = [*debts, *finished.problems]
-        pruned = _prune(installation, job, problems)
-        expire(Mover(installation), installation.config.jobs, held=job.name)
+        pruned = _prune(installation, locked, job, problems)
+        expire(installation, installation.config.jobs, held=locked)
     record = replace(
         record,
         result=Result.PARTIAL if problems else Result.SUCCESS,
@@ -135,7 +135,7 @@ def _execute(installation: Installation, job: Job, started: datetime, spool: Pat
         return Execution(installation, plan, started).execute()
 
 
-def _tidy(installation: Installation, job: Job) -> None:
+def _tidy(installation: Installation, job: ExclusiveJob) -> None:
     """Sweep behind a run; what cannot be removed now is left to the next one, which must."""
     try:
         sweep(installation, job)
@@ -143,18 +143,10 @@ def _tidy(installation: Installation, job: Job) -> None:
         log.warning(str(error), job=job.name)
 
 
-def _prune(installation: Installation, job: Job, problems: list[BackupError]) -> PruneResult:
+def _prune(installation: Installation, locked: ExclusiveJob, job: Job, problems: list[BackupError]) -> PruneResult:
     """Whatever becomes of it, a finished backup stays finished."""
     try:
-        directory = installation.directory
-        pruned = prune(
-            directory,
-            installation.records,
-            job.name,
-            policy=job.retention,
-            now=installation.now(),
-            zone=installation.zone,
-        )
+        pruned = prune(installation, locked, job.retention)
     except BackupError as error:
         problems.append(error)
         return PruneResult.FAILED

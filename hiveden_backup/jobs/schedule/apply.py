@@ -6,7 +6,7 @@ from hiveden_backup.core.errors import BackupError, BusyError, ConfigError, NotF
 from hiveden_backup.core.schedule import units
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
-from hiveden_backup.host.state.locks import units_lock
+from hiveden_backup.host.state.locks import LockedUnits, units_lock
 from hiveden_backup.host.systemd import systemctl as systemd
 from hiveden_backup.host.systemd.unit_files import UnitFiles, Written, digest
 from hiveden_backup.jobs.installation import Installation
@@ -20,16 +20,16 @@ def apply(installation: Installation) -> units.Changes:
     Everything is looked at before anything is touched, and after a failure the old units are back.
     """
     systemd.require(change=True)
-    with units_lock(installation.state):  # whoever had it may have changed the configuration, too
+    with units_lock(installation.state) as locked:  # whoever had it may have changed the configuration, too
         current = installation.anew()
-        return _change(UnitFiles(current.state), survey(current))
+        return _change(locked, UnitFiles(current.state), survey(current))
 
 
 def remove(files: UnitFiles) -> units.Changes:
     """Take all our units away again, whatever the configuration says."""
     systemd.require(change=True)
-    with units_lock(files.state):
-        return _change(files, compared(files, {}, {}))
+    with units_lock(files.state) as locked:
+        return _change(locked, files, compared(files, {}, {}))
 
 
 def set_schedule(installation: Installation, job: str, expression: str) -> units.Changes:
@@ -62,8 +62,8 @@ def _reschedule(installation: Installation, job: str, schedule: str | list[str])
 # ---- the change itself -----------------------------------------------------------------------------------------------
 
 
-def _change(files: UnitFiles, found: Survey) -> units.Changes:
-    """From what there is to what is wanted. The caller holds the lock."""
+def _change(_: LockedUnits, files: UnitFiles, found: Survey) -> units.Changes:
+    """From what there is to what is wanted."""
     changes = found.changes
     _refuse_foreign(files, changes.added)
     _refuse_running(changes.removed)

@@ -21,7 +21,7 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
-from hiveden_backup.host.state.locks import container_locks, job_lock
+from hiveden_backup.host.state.locks import ExclusiveJob, LockedContainers, container_locks, job_lock
 
 if TYPE_CHECKING:
     from hiveden_backup.host.docker.engine import Docker  # its SDK is slow to import, and mostly nothing is owed
@@ -124,21 +124,25 @@ def recover(
 def pay(
     connect: Connect,
     ledger: Ledger,
-    job: str,
+    job: ExclusiveJob,
     *,
     lock_wait: float = _LOCK_WAIT,
     start_timeout: float = _START_TIMEOUT,
 ) -> tuple[Payment, ...]:
-    """As `recover`, for a caller that holds the lock of `job` already (but not those of its containers)."""
-    debts = ledger.debts(job)
+    """As `recover`, for a job that is locked already (but not its containers)."""
+    debts = ledger.debts(job.name)
     if not debts:
         return ()
     with connect() as docker:
         return tuple(_pay_all(docker, ledger, debts, time.monotonic() + lock_wait, start_timeout))
 
 
-def pay_debt(docker: "Docker", ledger: Ledger, debt: Debt, *, start_timeout: float = _START_TIMEOUT) -> Payment:
-    """Pay one debt, for a caller that holds the container's lock already. Fails by its value only."""
+def pay_debt(
+    docker: "Docker", ledger: Ledger, debt: Debt, locked: LockedContainers, *, start_timeout: float = _START_TIMEOUT
+) -> Payment:
+    """Pay the debt for one of the `locked` containers. Fails by its value only."""
+    if debt.name not in locked.names:
+        raise ValueError(f"the container {debt.name} is not locked")
     try:
         container, notice = _past_its_stop(docker, debt)
         if container is None:
@@ -162,8 +166,8 @@ def _pay_all(
 ) -> Iterator[Payment]:
     for debt in _in_start_order(docker, debts):
         try:
-            with container_locks(ledger.state, [debt.name], max(0.0, deadline - time.monotonic())):
-                yield pay_debt(docker, ledger, debt, start_timeout=start_timeout)
+            with container_locks(ledger.state, [debt.name], max(0.0, deadline - time.monotonic())) as locked:
+                yield pay_debt(docker, ledger, debt, locked, start_timeout=start_timeout)
         except BackupError as error:
             outcome = Outcome.BUSY if isinstance(error, BusyError) else Outcome.FAILED
             yield Payment(debt.job, debt.name, outcome, str(error), error)

@@ -4,10 +4,9 @@ The debt is written before each stop and crossed out only after the container wa
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
@@ -17,8 +16,9 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
-from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
-from hiveden_backup.host.state.locks import container_locks
+from hiveden_backup.host.state.ledger import Debt, boot_id
+from hiveden_backup.host.state.locks import LockedContainers, container_locks
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.debts import Outcome, Payment, pay_debt
 
 if TYPE_CHECKING:
@@ -46,16 +46,24 @@ class _Down:
 class Downtime:
     """Stops a job's containers, starts them again, and remembers for how long each was down.
 
-    `problems` are starts that failed: they do not discard a good backup, and their debts stay in the ledger.
+    `locked` are those containers. Times are seconds. `problems` are starts that failed: they do not discard a good
+    backup, and their debts stay in the ledger.
     """
 
     docker: "Docker"
-    ledger: Ledger
-    job: Job
-    now: Callable[[], datetime]
+    installation: Installation
+    job: str
+    locked: LockedContainers
+    stop_timeout: float
+    start_timeout: float
     problems: list[BackupError] = field(default_factory=list)
     _down: list[_Down] = field(default_factory=list)
     _idle: list[Container] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, docker: "Docker", installation: Installation, job: Job, locked: LockedContainers) -> Self:
+        """With the name and the time-outs of a job."""
+        return cls(docker, installation, job.name, locked, job.stop_timeout, job.start_timeout)
 
     def stop(self, containers: Sequence[Container]) -> None:
         """Stop those of `containers` that run, in this order. What does not run stays as it is."""
@@ -66,29 +74,29 @@ class Downtime:
             else:
                 log.info(
                     f"Container {container.name} is {container.status} and stays so",
-                    job=self.job.name,
+                    job=self.job,
                     container=container.name,
                 )
                 self._idle.append(container)
 
     def _stop(self, container: Container) -> None:
         debt = Debt(
-            job=self.job.name,
+            job=self.job,
             id=container.id,
             name=container.name,
             boot_id=boot_id(),
             started_at=container.started_at,
-            owed_at=self.now(),
-            stop_timeout=self.job.stop_timeout,
+            owed_at=self.installation.now(),
+            stop_timeout=self.stop_timeout,
         )
         down = _Down(container, debt, time.monotonic())
         with deferred():  # a debt that is written is one that we know of, and pay
-            self.ledger.owe(debt)
+            self.installation.ledger.owe(debt)
             self._down.append(down)
         with translated(f"stopping the container {container.name}", unwritable=StorageError):
             failpoint("owe")
-            down.stopped = self.docker.stop(container, self.job.stop_timeout)
-            log.event(events.ContainerStopped(self.job.name, container.name))
+            down.stopped = self.docker.stop(container, self.stop_timeout)
+            log.event(events.ContainerStopped(self.job, container.name))
             failpoint("stop")
 
     def check_undisturbed(self) -> None:
@@ -125,7 +133,7 @@ class Downtime:
                         self.docker.start(down.before)
                         down.until = time.monotonic()
                 except BackupError as error:  # settled below, with more patience
-                    log.debug(f"Container {down.before.name} did not start at once: {error}", job=self.job.name)
+                    log.debug(f"Container {down.before.name} did not start at once: {error}", job=self.job)
             for down in reversed(self._down):
                 if down.payment is None:
                     self._settle(down)
@@ -133,11 +141,13 @@ class Downtime:
     def _settle(self, down: _Down) -> None:
         if down.until is not None:
             try:
-                self.docker.wait_running(down.before, min(_SEEN_SECONDS, self.job.start_timeout))
+                self.docker.wait_running(down.before, min(_SEEN_SECONDS, self.start_timeout))
             except BackupError as error:
                 down.until = None
-                log.debug(str(error), job=self.job.name)
-        payment = pay_debt(self.docker, self.ledger, down.debt, start_timeout=self.job.start_timeout)
+                log.debug(str(error), job=self.job)
+        payment = pay_debt(
+            self.docker, self.installation.ledger, down.debt, self.locked, start_timeout=self.start_timeout
+        )
         down.payment = payment
         if down.until is None or payment.outcome is Outcome.STARTED:
             down.until = time.monotonic()
@@ -145,11 +155,9 @@ class Downtime:
             self.problems.append(payment.error)
             return
         if payment.detail:
-            log.warning(
-                f"Container {payment.container}: {payment.detail}", job=self.job.name, container=payment.container
-            )
+            log.warning(f"Container {payment.container}: {payment.detail}", job=self.job, container=payment.container)
         if payment.outcome is not Outcome.GONE:
-            log.event(events.ContainerStarted(self.job.name, payment.container, down.until - down.since))
+            log.event(events.ContainerStarted(self.job, payment.container, down.until - down.since))
 
     def await_healthy(self) -> None:
         """Wait until what we started is healthy, where it has a check; start again what ended meanwhile."""
@@ -157,22 +165,22 @@ class Downtime:
             if down.payment is None or down.payment.outcome not in (Outcome.STARTED, Outcome.RUNNING):
                 continue  # gone, or its failure is reported already
             try:
-                with container_locks(self.ledger.state, [down.before.name], 0.0):
+                with container_locks(self.installation.state, [down.before.name], 0.0):
                     self._await_healthy(down.before)
             except BusyError:
                 continue  # another job has stopped it by now, and starts it again
             except NotFoundError as error:
-                log.warning(f"Container {down.before.name}: {error}", job=self.job.name)
+                log.warning(f"Container {down.before.name}: {error}", job=self.job)
             except BackupError as error:
                 self.problems.append(error)
 
     def _await_healthy(self, before: Container) -> None:
         container = self.docker.container(before.id)
         if not container.up:
-            log.warning(f"Container {container.name} ended again and is started anew", job=self.job.name)
+            log.warning(f"Container {container.name} ended again and is started anew", job=self.job)
             self.docker.start(container)
-            self.docker.wait_running(container, self.job.start_timeout)
-        self.docker.wait_healthy(container, self.job.start_timeout)
+            self.docker.wait_running(container, self.start_timeout)
+        self.docker.wait_healthy(container, self.start_timeout)
 
     def summary(self) -> tuple[StoppedContainer, ...]:
         """For the manifest: which containers were down, and how long."""
