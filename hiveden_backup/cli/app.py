@@ -6,10 +6,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ParamSpec
+from typing import ParamSpec
 
 import typer
 
@@ -17,11 +16,6 @@ from hiveden_backup import __version__
 from hiveden_backup.cli import completion
 from hiveden_backup.cli.output import printable_lines
 from hiveden_backup.core.errors import BackupError, Interrupted
-
-if TYPE_CHECKING:
-    from hiveden_backup.core.model import Config, Trigger
-    from hiveden_backup.host.disk.repository import BackupDirectory
-    from hiveden_backup.host.state.records import Records
 
 _P = ParamSpec("_P")
 _DEFAULT_CONFIG = "/etc/hiveden-backup/config.toml"
@@ -46,24 +40,6 @@ class Options:
     verbose: bool = False
     quiet: bool = False
 
-    def load(self) -> "Config":
-        """The configuration. ConfigError with all its problems."""
-        from hiveden_backup.host.config_files import load
-
-        return load(self.config)
-
-    def directory(self) -> "BackupDirectory":
-        """The opened backup directory of the configuration."""
-        from hiveden_backup.host.disk.repository import BackupDirectory
-
-        return BackupDirectory.open(Path(self.load().directory))
-
-    def records(self) -> "Records":
-        """The state directory's records."""
-        from hiveden_backup.host.state.records import Records
-
-        return Records(state_directory())
-
 
 options = Options()
 
@@ -71,21 +47,6 @@ options = Options()
 def state_directory() -> Path:
     """Where this program keeps its state: what systemd hands over, else the usual place."""
     return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or _DEFAULT_STATE)
-
-
-def now() -> datetime:
-    """The moment, UTC: the one place where the clock is read for commands."""
-    return datetime.now(UTC)
-
-
-def trigger() -> "Trigger":
-    """What made this run: a timer when systemd started us for one, else what we are told; by default a person."""
-    from hiveden_backup.core.model import Trigger
-
-    if os.environ.get("TRIGGER_UNIT", "").endswith(".timer"):
-        return Trigger.TIMER
-    told = os.environ.get("HIVEDEN_BACKUP_TRIGGER", "")
-    return Trigger(told) if told in set(Trigger) else Trigger.MANUAL
 
 
 def _version(asked: bool) -> None:

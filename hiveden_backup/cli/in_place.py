@@ -1,6 +1,6 @@
 """What `restore --in-place` and `undo` share: what was broken off comes first, a preview, the end."""
 
-from typing import TYPE_CHECKING, Any, Callable, List  # noqa: UP035 - typer 0.7 reads annotations of its own time
+from typing import TYPE_CHECKING, Any, Callable, List, NoReturn  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
@@ -9,22 +9,19 @@ from hiveden_backup.cli.app import report
 from hiveden_backup.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from hiveden_backup.jobs.installation import Context
+    from hiveden_backup.jobs.recovery.heal import Healed
     from hiveden_backup.jobs.restore.in_place import Done
 
 
-def heal(surroundings: "Context", job: str) -> "List[Any]":  # noqa: UP006
-    """Finish what was broken off, and start what it left stopped; the acts that were finished."""
+def tell_healed(healed: "Healed") -> None:
+    """Say what had been broken off, and how it ended now."""
     from hiveden_backup.core.restore_record import Phase
-    from hiveden_backup.jobs.recovery.heal import settle
 
-    settled = settle(surroundings, job)
-    for each in settled.acts:
+    for each in healed.acts:
         how = {Phase.DONE: "is finished now", Phase.UNDONE: "is reversed now"}.get(each.phase, "was taken back")
-        typer.echo(f"The in-place restore of {job}/{each.backup} that was broken off {how}.")
-    for error in settled.problems:
+        typer.echo(f"The in-place restore of {each.job}/{each.backup} that was broken off {how}.")
+    for error in healed.problems:
         report(error)
-    return list(settled.acts)
 
 
 def finish(done: "Done") -> None:
@@ -34,7 +31,7 @@ def finish(done: "Done") -> None:
     raise typer.Exit(1 if done.problems else 0)
 
 
-def preview(table: "dict[str, Any]", lines: "Callable[[dict[str, Any]], List[str]]", *, as_json: bool) -> None:  # noqa: UP006
+def preview(table: "dict[str, Any]", lines: "Callable[[dict[str, Any]], List[str]]", *, as_json: bool) -> NoReturn:  # noqa: UP006
     """What would be done, on stdout; then the error that it was not."""
     if as_json:
         output.print_json(table)

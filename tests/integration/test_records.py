@@ -9,6 +9,7 @@ import pytest
 
 from hiveden_backup.core.model import Result, Trigger
 from hiveden_backup.host.state import records as module
+from hiveden_backup.host.state.locks import ExclusiveJob
 from hiveden_backup.host.state.records import Records, RunRecord
 
 START = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
@@ -44,7 +45,7 @@ def test_a_run_that_ended_without_a_word_was_killed(tmp_path: Path) -> None:
     records = Records(tmp_path)
     first = records.begin(RunRecord("a", START, trigger=Trigger.API))
     current = records.begin(RunRecord("a", START + timedelta(hours=1)))
-    records.mark_killed("a", START + timedelta(hours=2), current)
+    records.mark_killed(ExclusiveJob("a"), START + timedelta(hours=2), current)
     found = dict(records.runs("a"))
     assert found[first] == replace(
         RunRecord("a", START, trigger=Trigger.API),

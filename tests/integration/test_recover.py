@@ -17,7 +17,7 @@ from hiveden_backup.core.errors import BusyError, UnreachableError
 from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.failpoints import VARIABLE
 from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
-from hiveden_backup.host.state.locks import container_locks, job_lock
+from hiveden_backup.host.state.locks import ExclusiveJob, container_locks, job_lock
 from hiveden_backup.jobs.services import debts as module
 from hiveden_backup.jobs.services.debts import Outcome, Payment, pay, recover
 from tests.support.dockerd import KEEP_RUNNING, Engine, unique_name
@@ -72,13 +72,16 @@ def never() -> NoReturn:
 def test_docker_is_not_asked_when_nothing_is_owed(ledger: Ledger) -> None:
     assert recover(never, ledger) == ()
     assert recover(never, ledger, JOB) == ()
-    assert pay(never, ledger, JOB) == ()
+    assert pay(never, ledger, ExclusiveJob(JOB)) == ()
 
 
 def test_docker_out_of_reach(engine: Engine, ledger: Ledger, tmp_path: Path) -> None:
     debt = owe(engine, ledger, engine.run())
     nobody = partial(connect, f"unix://{tmp_path}/docker.sock")
-    attempts: tuple[Callable[[], object], ...] = (lambda: recover(nobody, ledger), lambda: pay(nobody, ledger, JOB))
+    attempts: tuple[Callable[[], object], ...] = (
+        lambda: recover(nobody, ledger),
+        lambda: pay(nobody, ledger, ExclusiveJob(JOB)),
+    )
     for attempt in attempts:
         with pytest.raises(UnreachableError) as caught:
             attempt()
@@ -274,8 +277,8 @@ def test_a_container_is_waited_for(engine: Engine, ledger: Ledger, reach: Connec
 def test_pay_is_for_those_who_hold_the_job(engine: Engine, ledger: Ledger, reach: Connect) -> None:
     name = engine.run()
     owe(engine, ledger, name)
-    with job_lock(ledger.state, JOB):
-        assert outcomes(pay(reach, ledger, JOB)) == {name: Outcome.STARTED}
+    with job_lock(ledger.state, JOB) as locked:
+        assert outcomes(pay(reach, ledger, locked)) == {name: Outcome.STARTED}
     assert ledger.debts() == ()
 
 

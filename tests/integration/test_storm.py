@@ -18,7 +18,7 @@ import tomli_w
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.host.disk.repository import BackupDirectory, initialise
 from hiveden_backup.jobs.backups.catalog import Backup
-from hiveden_backup.jobs.backups.prune import prune
+from hiveden_backup.jobs.backups.prune import prune_job
 from hiveden_backup.jobs.backups.verify import Verifier
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.files import restore_files
@@ -87,24 +87,17 @@ class Chain:
         return execution
 
     def prune(self) -> None:
-        prune(
-            self.directory,
-            self.installation.records,
-            "storm",
-            policy=self.job.retention,
-            now=datetime.now(UTC),
-            zone=UTC,
-        )
+        prune_job(self.installation, self.job)
 
     def restored(self, backup: str) -> dict[str, tuple[object, ...]]:
         target = self.place / f"restored-{backup}"
-        restore_files(self.directory, Backup("storm", backup), target, (), lambda _: None)
+        restore_files(self.installation, Backup("storm", backup), target, ())
         return describe(target / str(self.tree).lstrip("/"))
 
     def verify(self) -> None:
-        with Verifier(self.directory, self.installation.records, lambda _: None) as verifier:
+        with Verifier(self.installation) as verifier:
             for backup in self.directory.backups("storm"):
-                verifier.verify(Backup("storm", backup), datetime.now(UTC))
+                verifier.verify(Backup("storm", backup))
 
 
 def difference(found: dict[str, tuple[object, ...]], wanted: dict[str, tuple[object, ...]]) -> list[str]:

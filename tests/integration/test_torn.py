@@ -58,7 +58,7 @@ def ends(chain: Chain) -> tuple[bytes, bytes]:
 def run(chain: Chain, change: Callable[[Path], None], times: int) -> tuple[str, ...]:
     """The warnings of a run in which the file is changed in so many passes."""
     meddling = Meddling(lambda: change(chain.tree / "a: file"), times)
-    chain.installation = replace(chain.context, progress=meddling)
+    chain.installation = replace(chain.installation, progress=meddling)
     chain.run(None)
     return chain.finished.manifest.warnings
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hiveden_backup.core.names import is_backup_id
 from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names
-from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import Verifier, check_archive_digest
+from hiveden_backup.jobs.installation import Installation
 from tests.support.job import App, Site, until
 from tests.support.postgres import Server
 
@@ -76,7 +76,8 @@ def check_backups(site: Site, job: str = "app") -> None:
         return
     directory = BackupDirectory.open(site.backups)
     # not the installation's records: what is found here must not change what the next run builds upon
-    with Verifier(directory, Records(site.path / "other-state"), lambda _: None) as verifier:
+    elsewhere = Installation(site.config, site.path / "other-state", lambda: datetime.now(UTC))
+    with Verifier(elsewhere) as verifier:
         for backup in site.ids(job):
             path = site.job(job) / backup
             done = subprocess.run(
@@ -87,7 +88,7 @@ def check_backups(site: Site, job: str = "app") -> None:
                 for archive in directory.manifest(job, backup).archives:
                     check_archive_digest(directory.job_path(job), archive, lambda _: None)
             else:
-                verifier.verify(Backup(job, backup), datetime.now(UTC))
+                verifier.verify(Backup(job, backup))
                 site.decoded.add((job, backup))
 
 

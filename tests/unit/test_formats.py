@@ -30,6 +30,7 @@ from hiveden_backup.core.model import (
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Dress, Phase, Replaced, Swap
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.state.ledger import Debt, Ledger
+from hiveden_backup.host.state.locks import ExclusiveJob
 from hiveden_backup.host.state.records import Records, RunRecord, Verification
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.host.systemd.unit_files import UnitFiles, Written
@@ -259,7 +260,7 @@ def test_act(tmp_path: Path, name: str, act: Act) -> None:
     path = tmp_path / f"undo/immich/{ID}.json"
     written = put(path, name)
     assert Acts(tmp_path).of("immich") == (act,)
-    Acts(tmp_path).put(act)
+    Acts(tmp_path).put(ExclusiveJob(act.job), act)
     assert path.read_bytes() == written
 
 

@@ -5,9 +5,9 @@ from typing import List, Optional  # noqa: UP035 - typer 0.7 reads annotations o
 import typer
 
 from hiveden_backup.cli import output
-from hiveden_backup.cli.app import command, now, options, state_directory
+from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import JOBS, JSON
-from hiveden_backup.cli.surroundings import chosen, context
+from hiveden_backup.cli.surroundings import chosen, watched
 
 
 @command("check")
@@ -18,13 +18,12 @@ def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # no
     """
     from hiveden_backup.core.model import Status
     from hiveden_backup.jobs.run.validate import validate
-    from hiveden_backup.jobs.schedule.survey import Setting, timer_findings
+    from hiveden_backup.jobs.schedule.survey import timer_findings
 
-    config = options.load()
-    with context(config) as surroundings:
-        asked = chosen(config, jobs or [])
-        findings = [finding for job in asked for finding in validate(surroundings, job)]
-    findings += timer_findings(Setting(config, options.config, state_directory(), now), asked)
+    with watched() as installation:
+        asked = chosen(installation, jobs or [])
+        findings = [finding for job in asked for finding in validate(installation, job)]
+    findings += timer_findings(installation, asked)
     if as_json:
         output.print_json(
             [

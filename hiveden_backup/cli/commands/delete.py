@@ -5,27 +5,27 @@ import sys
 import typer
 
 from hiveden_backup.cli import output
-from hiveden_backup.cli.app import command, options, state_directory
+from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP
+from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.errors import UsageError
 
 
 @command("delete")
 def delete(backup: str = BACKUP, yes: bool = typer.Option(False, "--yes", help="Do it.")) -> None:
     """Remove one backup, whole."""
-    from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.backups import catalog
     from hiveden_backup.jobs.backups.prune import delete as remove
 
-    directory = options.directory()
+    surroundings = installation()
+    directory = surroundings.directory
     found = catalog.resolve(directory, backup)
     if not yes:
         manifest = directory.manifest(found.job, found.id)
         targets = ", ".join(f"{each.type.value} {each.target}" for each in manifest.artifacts)
         print(f"This would remove {found} of {output.moment(manifest.started)}: {targets}.", file=sys.stderr)
         raise UsageError("Nothing was removed", "", "Give --yes to do it")
-    with job_lock(state_directory(), found.job):
-        removed = remove(directory, options.records(), found.job, found.id)
+    removed = remove(surroundings, found)
     typer.echo(
         f"Removed {found}"
         + (f" and {output.count(len(removed), 'archive')} that nothing else needs." if removed else ".")

@@ -3,8 +3,9 @@
 import typer
 
 from hiveden_backup.cli import output
-from hiveden_backup.cli.app import command, options
+from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP, JSON
+from hiveden_backup.cli.surroundings import installation
 
 
 @command("diff")
@@ -15,7 +16,7 @@ def diff(older: str = BACKUP, newer: str = BACKUP, as_json: bool = JSON) -> None
     """
     from hiveden_backup.jobs.backups import catalog
 
-    directory = options.directory()
+    directory = installation().directory
     found = catalog.diff(directory, catalog.resolve(directory, older), catalog.resolve(directory, newer))
     signs = {"added": ("+", found.added), "changed": ("~", found.changed), "removed": ("-", found.removed)}
     if as_json:

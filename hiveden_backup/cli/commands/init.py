@@ -5,8 +5,9 @@ from pathlib import Path
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import command, now, options
+from hiveden_backup.cli.app import command, options
 from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.cli.surroundings import installation
 
 
 @command("init")
@@ -22,7 +23,7 @@ def init(
     """
     from hiveden_backup.jobs.setup.init import initialise
 
-    done = initialise(directory, options.config, now())
+    done = initialise(directory, options.config, installation().now())
     if as_json:
         output.print_json(
             {

@@ -5,8 +5,9 @@ from typing import Optional
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import command, options, report
+from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.errors import common_exit_code
 from hiveden_backup.core.model import ArtifactType
 
@@ -23,7 +24,8 @@ def list_backups(
     """List the artifacts of finished backups, newest first."""
     from hiveden_backup.jobs.backups import catalog
 
-    rows, damaged = catalog.rows(options.directory(), options.records(), job=job, kind=kind, target=target)
+    surroundings = installation()
+    rows, damaged = catalog.rows(surroundings.directory, surroundings.records, job=job, kind=kind, target=target)
     if as_json:
         output.print_json([row.table() for row in rows])
     elif rows:

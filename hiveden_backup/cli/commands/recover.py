@@ -1,15 +1,19 @@
 """`recover`: what a killed run or restore left, put right."""
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Mapping, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import command, now, options, report, state_directory
-from hiveden_backup.core.errors import BackupError, UnreachableError, common_exit_code
+from hiveden_backup.cli.app import command, options, report
+from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.core.errors import BackupError
 
 if TYPE_CHECKING:
-    from hiveden_backup.core.model import Config
+    from hiveden_backup.core.model import Job
+    from hiveden_backup.jobs.installation import Installation
+    from hiveden_backup.jobs.recovery.mover import Settled
+    from hiveden_backup.jobs.services.debts import Payment
 
 _BOOT_SECONDS = 300.0
 
@@ -25,52 +29,41 @@ def recover(
     What in-place restores replaced is removed when its time is over.
     """
     from hiveden_backup.cli import log
-    from hiveden_backup.host.state.ledger import Ledger
     from hiveden_backup.host.systemd import journal
-    from hiveden_backup.jobs.recovery import mover as acts
-    from hiveden_backup.jobs.services.debts import recover as pay_all
-    from hiveden_backup.jobs.services.debts import tell
+    from hiveden_backup.jobs.recovery import heal, mover
+    from hiveden_backup.jobs.services import debts
 
-    config = _config_if_any()
-    address = config.docker if config is not None else None
-
-    def connect():  # type: ignore[no-untyped-def] # noqa: ANN202 - the door to Docker, opened only when something is owed
-        from hiveden_backup.host.docker.engine import connect as dial
-
-        return dial(address)
-
+    surroundings = installation()
+    jobs = _jobs_if_any(surroundings)
     log.configure(verbose=options.verbose, quiet=options.quiet)
-    mover = acts.Mover(state_directory(), address, now)
+    in_journal = journal.is_stderr()
     # A person can try again, a unit after a boot cannot: but first comes what can be done at once.
-    for patience in (0.0, _BOOT_SECONDS) if journal.is_stderr() else (0.0,):
-        settled = list(acts.settle_each(mover, job, patience))
-        for each in settled:
-            if journal.is_stderr():
-                acts.tell(each)
-            else:
-                typer.echo(output.printable(f"{each.job}: {each}"))
-        waiting = {each.job for each in settled if each.error is not None and (each.act is None or each.act.half_done)}
-        payments = pay_all(connect, Ledger(state_directory()), job, waiting=waiting)
-        for payment in payments:
-            if journal.is_stderr():
-                tell(payment)
-                continue
-            detail = f" ({payment.detail})" if payment.detail else ""
-            typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
-        if not any(isinstance(each.error, UnreachableError) for each in settled):
-            break
-    acts.expire(mover, config.jobs if config is not None else {})
-    if not payments and not settled and not options.quiet:
+    recovered = heal.recover(
+        surroundings,
+        job,
+        patience=(0.0, _BOOT_SECONDS) if in_journal else (0.0,),
+        settled=mover.tell if in_journal else _print_settled,
+        paid=debts.tell if in_journal else _print_payment,
+    )
+    mover.expire(surroundings, jobs)
+    if recovered.nothing and not options.quiet:
         typer.echo("Nothing is owed.")
-    codes = [each.error.exit_code for each in settled if each.error is not None]
-    codes += (payment.exit_code for payment in payments)
-    raise typer.Exit(common_exit_code(codes))
+    raise typer.Exit(recovered.exit_code)
 
 
-def _config_if_any() -> "Optional[Config]":
-    """The configuration. Debts must be paid even when it is broken: then Docker is at its default place."""
+def _print_settled(settled: "Settled") -> None:
+    typer.echo(output.printable(f"{settled.job}: {settled}"))
+
+
+def _print_payment(payment: "Payment") -> None:
+    detail = f" ({payment.detail})" if payment.detail else ""
+    typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
+
+
+def _jobs_if_any(surroundings: "Installation") -> "Mapping[str, Job]":
+    """The configured jobs. Debts must be paid even when the configuration is broken: Docker is at its default place."""
     try:
-        return options.load()
+        return surroundings.config.jobs
     except BackupError as error:
         report(error)
-        return None
+        return {}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - typer 0.7
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import command, options, state_directory
-from hiveden_backup.cli.in_place import finish, heal, moment, preview
+from hiveden_backup.cli.app import command
+from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
 from hiveden_backup.cli.parameters import BACKUP, JSON
-from hiveden_backup.cli.surroundings import context
+from hiveden_backup.cli.surroundings import installation, watched
 from hiveden_backup.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     """
     from hiveden_backup.jobs.backups import catalog
 
-    found = catalog.resolve(options.directory(), backup)
+    found = catalog.resolve(installation().directory, backup)
     ways = [way for way, given in (("--to", to), ("--in-place", in_place), ("--database", database)) if given]
     if len(ways) > 1:
         raise UsageError(f"{' and '.join(ways)} are different restores", "", "Give one of them")
@@ -63,14 +63,10 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
 
 
 def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
-    from hiveden_backup.host.state.locks import job_lock
-    from hiveden_backup.jobs.restore.files import refuse_inside, restore_files
+    from hiveden_backup.jobs.restore.files import restore_files
 
-    directory = options.directory()
-    refuse_inside(to, directory)
-    with context(options.load()) as surroundings, job_lock(state_directory(), found.job, shared=True):
-        surroundings.progress.begin("restore")
-        restored = restore_files(directory, found, to, only, surroundings.progress.advance)
+    with watched() as surroundings:
+        restored = restore_files(surroundings, found, to, only)
     if as_json:
         output.print_json(
             {"id": found.id, "job": found.job, "target": str(to), "entries": restored.entries, "bytes": restored.bytes}
@@ -82,12 +78,10 @@ def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool)
 
 
 def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
-    from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore.database import restore_as
 
-    config = options.load()
-    with context(config) as surroundings, job_lock(state_directory(), found.job, shared=True):
-        restored = restore_as(surroundings, options.directory(), found, database, server=server, new_name=new_name)
+    with watched() as surroundings:
+        restored = restore_as(surroundings, found, database, server=server, new_name=new_name)
     if as_json:
         output.print_json({"id": found.id, "job": found.job, "database": new_name, "server": restored.server})
     else:
@@ -97,26 +91,16 @@ def _restore_database(found: "Backup", database: str, server: Optional[str], new
 def _restore_in_place(
     found: "Backup", database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
 ) -> None:
-    from hiveden_backup.core.restore_record import Phase
-    from hiveden_backup.host.state.locks import job_lock
-    from hiveden_backup.jobs.restore.in_place import restore_in_place
-    from hiveden_backup.jobs.restore.plan import planned
+    from hiveden_backup.jobs.restore import in_place
 
-    directory = options.directory()
-    with context(options.load()) as surroundings:
+    with watched() as surroundings:
         if not yes:
-            with planned(surroundings, directory, found, database, server) as plan:
-                table = plan.table()
-            preview(table, _replaced, as_json=as_json)
-        with job_lock(state_directory(), found.job):
-            for act in heal(surroundings, found.job):
-                if (act.phase, act.backup, act.database) == (Phase.DONE, found.id, database or ""):
-                    return  # this restore, which was broken off
-            with planned(surroundings, directory, found, database, server) as plan:
-                table = plan.table()
-                done = restore_in_place(surroundings, plan)
+            preview(in_place.preview(surroundings, found, database, server), _replaced, as_json=as_json)
+        done = in_place.restore_in_place(surroundings, found, database, server, tell_healed)
+    if done is None:
+        return  # this restore had been broken off
     if as_json:
-        output.print_json({**table, "act": done.act.id, "warnings": list(done.warnings)})
+        output.print_json({**done.table, "act": done.act.id, "warnings": list(done.warnings)})
     else:
         what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
         typer.echo(f"Restored {found} in place: {', '.join(map(output.printable, what))}.")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 read
 import typer
 
 from hiveden_backup.cli import completion
-from hiveden_backup.cli.app import command, options, report
-from hiveden_backup.cli.surroundings import chosen, context
+from hiveden_backup.cli.app import command, report
+from hiveden_backup.cli.surroundings import chosen, watched
 from hiveden_backup.core.errors import BackupError, StorageError, UsageError, common_exit_code
 
 if TYPE_CHECKING:
     from hiveden_backup.core.model import Job
-    from hiveden_backup.jobs.installation import Context
+    from hiveden_backup.jobs.installation import Installation
 
 
 @command("run")
@@ -27,11 +27,10 @@ def run(
     """Back up one job, or several one after another; print the new ids."""
     if bool(jobs) == all_jobs:
         raise UsageError("Say which jobs to run", "", "Name them, or give --all")
-    config = options.load()
-    asked = chosen(config, jobs or [])
-    with context(config) as surroundings:
+    with watched() as installation:
+        asked = chosen(installation, jobs or [])
         if dry_run:
-            _dry_run(surroundings, asked, full=full)
+            _dry_run(installation, asked, full=full)
             return
         from hiveden_backup.host.disk.durable import translate
         from hiveden_backup.jobs.run.job import exit_code, run_job
@@ -39,7 +38,7 @@ def run(
         outcomes = []
         unsaid: OSError | None = None
         for job in asked:
-            outcome = run_job(surroundings, job, full=full)
+            outcome = run_job(installation, job, full=full)
             outcomes.append(outcome)
             if outcome.record.backup is not None and unsaid is None:
                 try:
@@ -51,14 +50,14 @@ def run(
     raise typer.Exit(exit_code(outcomes))
 
 
-def _dry_run(surroundings: "Context", jobs: "Sequence[Job]", *, full: bool) -> None:
+def _dry_run(installation: "Installation", jobs: "Sequence[Job]", *, full: bool) -> None:
     from hiveden_backup.jobs.run.dry_run import describe
 
     codes = []
     for job in jobs:
         try:
             with TemporaryDirectory(prefix="hiveden-backup-") as spool:
-                for line in describe(surroundings, job, Path(spool), full=full):
+                for line in describe(installation, job, Path(spool), full=full):
                     typer.echo(line)
         except BackupError as error:
             report(error)

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import app, command, now, options, state_directory
+from hiveden_backup.cli.app import app, command, options, state_directory
 from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.lines import split_lines
 
 if TYPE_CHECKING:
     from hiveden_backup.core.schedule.units import Changes
-    from hiveden_backup.jobs.schedule.survey import Setting
+    from hiveden_backup.jobs.installation import Installation
 
 _JOB = typer.Argument(..., metavar="JOB", autocompletion=completion.jobs)
 _schedule = typer.Typer(
@@ -20,14 +21,13 @@ _schedule = typer.Typer(
 app.add_typer(_schedule)
 
 
-def _setting() -> "Setting":
+def _installation() -> "Installation":
     from hiveden_backup.cli import log
     from hiveden_backup.host.systemd.systemctl import require
-    from hiveden_backup.jobs.schedule.survey import Setting
 
     require(change=False)
     log.configure(verbose=options.verbose, quiet=options.quiet)
-    return Setting(options.load(), options.config, state_directory(), now)
+    return installation()
 
 
 @command("show", group=_schedule)
@@ -35,7 +35,7 @@ def show(as_json: bool = JSON) -> None:
     """Each job's schedule, when it elapses next, and whether the installed timer differs."""
     from hiveden_backup.jobs.schedule import survey as schedule
 
-    rows = schedule.rows(_setting())
+    rows = schedule.rows(_installation())
     if as_json:
         output.print_json([row.table() for row in rows])
         return
@@ -67,11 +67,11 @@ def apply(
     from hiveden_backup.jobs.schedule.apply import apply as install
     from hiveden_backup.jobs.schedule.survey import survey
 
-    setting = _setting()
+    surroundings = _installation()
     if not dry_run:
-        _say(install(setting), as_json=as_json)
+        _say(install(surroundings), as_json=as_json)
         return
-    found = survey(setting)
+    found = survey(surroundings)
     if as_json:
         _say(found.changes, as_json=True)
         return
@@ -89,7 +89,7 @@ def set_schedule(
     """Write a job's schedule to the managed drop-in, and apply."""
     from hiveden_backup.jobs.schedule.apply import set_schedule as reschedule
 
-    _say(reschedule(_setting(), job, expression), as_json=as_json)
+    _say(reschedule(_installation(), job, expression), as_json=as_json)
 
 
 @command("unset", group=_schedule)
@@ -97,7 +97,7 @@ def unset(job: str = _JOB, as_json: bool = JSON) -> None:
     """Let a job run only when told to, and apply."""
     from hiveden_backup.jobs.schedule.apply import unset_schedule
 
-    _say(unset_schedule(_setting(), job), as_json=as_json)
+    _say(unset_schedule(_installation(), job), as_json=as_json)
 
 
 @command("remove", group=_schedule)

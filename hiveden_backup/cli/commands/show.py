@@ -3,8 +3,9 @@
 import typer
 
 from hiveden_backup.cli import output
-from hiveden_backup.cli.app import command, options
+from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP, JSON
+from hiveden_backup.cli.surroundings import installation
 
 
 @command("show")
@@ -19,7 +20,8 @@ def show(
     """
     from hiveden_backup.jobs.backups import catalog
 
-    directory = options.directory()
+    surroundings = installation()
+    directory = surroundings.directory
     found = catalog.resolve(directory, backup)
     if files:
         paths = (catalog.show_path(record.path) for record in catalog.files(directory, found))
@@ -29,7 +31,7 @@ def show(
             for path in paths:
                 typer.echo(output.printable(path))
         return
-    table = catalog.show(directory, options.records(), found)
+    table = catalog.show(directory, surroundings.records, found)
     if as_json:
         output.print_json(table)
         return

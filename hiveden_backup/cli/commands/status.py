@@ -3,21 +3,21 @@
 import typer
 
 from hiveden_backup.cli import output
-from hiveden_backup.cli.app import command, now, options, state_directory
+from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import JSON
-from hiveden_backup.cli.surroundings import context
+from hiveden_backup.cli.surroundings import watched
 
 
 @command("status")
 def status(as_json: bool = JSON) -> None:
     """How each job is doing; exit 1 if anything failed or is overdue."""
     from hiveden_backup.jobs.backups.status import job_status
-    from hiveden_backup.jobs.schedule.survey import Setting, idle_jobs
+    from hiveden_backup.jobs.schedule.survey import idle_jobs
 
-    config = options.load()
-    idle = idle_jobs(Setting(config, options.config, state_directory(), now))
-    with context(config) as surroundings:
-        rows = [job_status(surroundings, job, idle=job.name in idle) for job in config.jobs.values()]
+    with watched() as installation:
+        idle = idle_jobs(installation)
+        jobs = installation.config.jobs.values()
+        rows = [job_status(installation, job, idle=job.name in idle) for job in jobs]
     if as_json:
         output.print_json([row.table() for row in rows])
     else:

@@ -5,10 +5,10 @@ from typing import Any, List  # noqa: UP035 - typer 0.7 reads annotations of its
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import command, options, state_directory
-from hiveden_backup.cli.in_place import finish, heal, moment, preview
+from hiveden_backup.cli.app import command
+from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
 from hiveden_backup.cli.parameters import JSON
-from hiveden_backup.cli.surroundings import context
+from hiveden_backup.cli.surroundings import watched
 
 
 @command("undo")
@@ -18,23 +18,16 @@ def undo(
     as_json: bool = JSON,
 ) -> None:
     """Reverse the last in-place restore of a job."""
-    from hiveden_backup.core.restore_record import Phase
-    from hiveden_backup.host.state.locks import job_lock
     from hiveden_backup.jobs.restore import undo as undoing
 
-    with context(options.load()) as surroundings:
+    with watched() as surroundings:
         if not yes:
-            with undoing.planned(surroundings, job) as plan:
-                table = plan.table()
-            preview(table, _put_back, as_json=as_json)
-        with job_lock(state_directory(), job):
-            if any(act.phase is Phase.UNDONE for act in heal(surroundings, job)):
-                return  # this undo, which was broken off
-            with undoing.planned(surroundings, job) as plan:
-                table = plan.table()
-                done = undoing.undo(surroundings, plan)
+            preview(undoing.preview(surroundings, job), _put_back, as_json=as_json)
+        done = undoing.undo(surroundings, job, tell_healed)
+    if done is None:
+        return  # this undo had been broken off
     if as_json:
-        output.print_json(table)
+        output.print_json(done.table)
     else:
         what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
         typer.echo(f"Back as before the restore of {job}/{done.act.backup}: {', '.join(map(output.printable, what))}.")

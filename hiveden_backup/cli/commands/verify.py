@@ -1,18 +1,18 @@
 """`verify`: whether backups are still what was written."""
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import command, now, options, report, state_directory
+from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
-from hiveden_backup.cli.surroundings import context
+from hiveden_backup.cli.surroundings import installation, watched
 from hiveden_backup.core.errors import BackupError, UsageError, common_exit_code
 
 if TYPE_CHECKING:
     from hiveden_backup.jobs.backups.catalog import Backup
+    from hiveden_backup.jobs.backups.verify import Verifier
 
 
 @command("verify")
@@ -30,7 +30,7 @@ def verify(
 
     if bool(backups) == all_backups:
         raise UsageError("Say which backups to verify", "", "Name them, or give --all")
-    directory = options.directory()
+    directory = installation().directory
     chosen = (
         [catalog.Backup(job, each) for job in directory.jobs() for each in directory.backups(job)]
         if all_backups
@@ -39,9 +39,8 @@ def verify(
     if not chosen and not as_json:
         typer.echo("There are no backups yet.")
     rows, codes = [], []
-    with context(options.load()) as surroundings, ExitStack() as stack:
+    with watched() as surroundings, Verifier(surroundings) as verifier:
         surroundings.progress.begin("verify")
-        verifier = stack.enter_context(Verifier(directory, options.records(), surroundings.progress.advance))
         for each in chosen:
             error = _verified(verifier, each)
             codes.append(error.exit_code if error is not None else 0)
@@ -57,12 +56,9 @@ def verify(
     raise typer.Exit(common_exit_code(codes))
 
 
-def _verified(verifier, backup: "Backup") -> Optional[BackupError]:  # type: ignore[no-untyped-def] # noqa: ANN001
-    from hiveden_backup.host.state.locks import job_lock
-
+def _verified(verifier: "Verifier", backup: "Backup") -> Optional[BackupError]:
     try:
-        with job_lock(state_directory(), backup.job, shared=True):
-            verifier.verify(backup, now())
+        verifier.verify(backup)
     except BackupError as error:
         return error
     return None

@@ -1,24 +1,25 @@
 """What killed runs and restores of a job left, put right before anything else is done with the job."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from hiveden_backup.core.backup.layout import MARKER
-from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
+from hiveden_backup.core.errors import BackupError, CorruptError, StorageError, UnreachableError, common_exit_code
 from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.repository import MARKER, BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.recovery.mover import Mover, unfinished
+from hiveden_backup.jobs.recovery.mover import Mover, Settled, settle_each, unfinished
 from hiveden_backup.jobs.recovery.mover import tell as tell_settled
-from hiveden_backup.jobs.services.debts import pay, tell
+from hiveden_backup.jobs.services import debts
+from hiveden_backup.jobs.services.debts import Payment, pay, tell
 
 
 def heal(
@@ -76,6 +77,54 @@ def settle(installation: Installation, job: ExclusiveJob, *, start_timeout: floa
         tell(payment)
     problems += (payment.error for payment in payments if payment.error is not None)
     return Healed(tuple(acts), tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What `recover` came to: acts that had been broken off, and what became of debts."""
+
+    settled: tuple[Settled, ...]
+    payments: tuple[Payment, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing was owed."""
+        return not self.settled and not self.payments
+
+    @property
+    def exit_code(self) -> int:
+        """What a command ends with."""
+        codes = [each.error.exit_code for each in self.settled if each.error is not None]
+        return common_exit_code([*codes, *(payment.exit_code for payment in self.payments)])
+
+
+def recover(
+    installation: Installation,
+    job: str | None,
+    *,
+    patience: Sequence[float],
+    settled: Callable[[Settled], None],
+    paid: Callable[[Payment], None],
+) -> Recovered:
+    """Settle and pay what `job`, or every job, has left, as often as `patience` has numbers; how the last time ended.
+
+    They tell for how many seconds servers that do not answer are waited for, which alone is a reason to try again.
+    `settled` and `paid` hear of each thing at once. The jobs' locks are taken here, and busy jobs skipped.
+    """
+    recovered = Recovered((), ())
+    for seconds in patience:
+        acts = []
+        for each in settle_each(installation, job, seconds):
+            acts.append(each)
+            settled(each)
+        waiting = {each.job for each in acts if each.error is not None and (each.act is None or each.act.half_done)}
+        payments = debts.recover(partial(connect, installation.docker), installation.ledger, job, waiting=waiting)
+        for payment in payments:
+            paid(payment)
+        recovered = Recovered(tuple(acts), payments)
+        if not any(isinstance(each.error, UnreachableError) for each in acts):
+            break
+    return recovered
 
 
 def sweep(installation: Installation, job: ExclusiveJob) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.model import Config, Job, Manifest
+from hiveden_backup.core.model import Job, Manifest
 from hiveden_backup.core.names import backup_id
-from hiveden_backup.core.progress import Silence
 from hiveden_backup.host.disk.repository import initialise
 from hiveden_backup.jobs.backups.status import JobState, job_status
-from hiveden_backup.jobs.installation import Context
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.publish import publish
 
 FINISHED = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
@@ -27,14 +26,14 @@ def place(tmp_path: Path) -> Path:
     publish(
         directory, directory.begin("app", backup_id(began)), Manifest(backup_id(began), "app", "", "", began, FINISHED)
     )
+    (tmp_path / "config.toml").write_text(f'directory = "{directory.path}"\n[jobs.app]\npaths = ["/srv"]\n')
     return tmp_path
 
 
 def state(place: Path, job: Job, hours: float) -> JobState:
     """How the job is doing that many hours after its backup was finished."""
-    config = Config(directory=str(place / "backups"), jobs={"app": job})
     now = FINISHED + timedelta(hours=hours)
-    return job_status(Context(config, place / "state", lambda: now, UTC, Silence()), job).state
+    return job_status(Installation(place / "config.toml", place / "state", lambda: now), job).state
 
 
 @pytest.mark.parametrize(
