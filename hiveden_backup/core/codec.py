@@ -121,7 +121,10 @@ class Codec(Generic[_T]):
             for name, plain, reader, default in plan:
                 value = table.get(name, MISSING)
                 found.append(value if type(value) is plain else _field(name, value, reader, default))
-            return kind(*found)
+            try:
+                return kind(*found)
+            except ValueError as error:  # it has rules of its own
+                raise RecordError(str(error)) from error
 
         return read
 

@@ -11,7 +11,6 @@ from enum import StrEnum
 FORMAT = 1
 """The version of the backup directory's format that this program writes."""
 
-
 # ---- configuration -------------------------------------------------------------------------------------------------
 
 
@@ -32,7 +31,8 @@ class Retention:
 class PostgresSource:
     """One server whose databases a job dumps: a container by name, or a libpq dsn. Exactly one of the two is set.
 
-    `databases` empty means all that allow connections, are no templates and are not ours.
+    `databases` empty means all that allow connections, are no templates and are not ours. `parameters` are what the dsn
+    says, read once, here: a ValueError when it is broken. It is no key of the configuration.
     """
 
     container: str | None = None
@@ -42,6 +42,27 @@ class PostgresSource:
     os_user: str | None = None
     passfile: str | None = None
     globals: bool = True
+    parameters: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parameters: Mapping[str, str] = {}
+        if self.dsn is not None:
+            from hiveden_backup.core.postgres.conninfo import parse  # noqa: PLC0415 - its patterns take long to compile
+
+            parameters = parse(self.dsn)
+        object.__setattr__(self, "parameters", parameters)
+
+    @property
+    def server(self) -> str:
+        """What the server is called: its container's name, else the host as given, its address, or `local`."""
+        if self.container is not None:
+            return self.container
+        return self.parameters.get("host") or self.parameters.get("hostaddr") or "local"
+
+    @property
+    def port(self) -> str:
+        """Its port; "" for a container's."""
+        return self.parameters.get("port", "5432") if self.dsn is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
-"""Names: jobs, backup ids, and the encoding of odd names in file names."""
+"""Names: jobs, backup ids, servers, and the encoding of odd names in file names."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+
+from hiveden_backup.core.model import PostgresSource
 
 JOB_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 BACKUP_ID = re.compile(r"([1-9]\d{3})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
@@ -46,6 +48,15 @@ def newest_first(ids: Iterable[str], now: datetime) -> list[str]:
     """
     mark = backup_id(now)
     return sorted(ids, key=lambda each: (each <= mark, each), reverse=True)
+
+
+def server_names(sources: Sequence[PostgresSource]) -> tuple[str, ...]:
+    """What each of a job's servers is called in file names and manifests: several of one host by their ports, too."""
+    plain = [source.server for source in sources]
+    return tuple(
+        f"{name}:{source.port}" if plain.count(name) > 1 and source.dsn is not None else name
+        for name, source in zip(plain, sources, strict=True)
+    )
 
 
 def iso(moment: datetime) -> str:

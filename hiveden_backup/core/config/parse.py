@@ -4,16 +4,15 @@ Whether paths, containers and databases exist, and whether a schedule ever elaps
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from hiveden_backup.core import spans
 from hiveden_backup.core.config import rules
 from hiveden_backup.core.config.keys import Key, quoted
 from hiveden_backup.core.config.reader import Problems, Table
 from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
-from hiveden_backup.core.names import is_job_name
+from hiveden_backup.core.names import is_job_name, server_names
 from hiveden_backup.core.paths import inside
-from hiveden_backup.core.postgres import conninfo
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 
 _Record = Config | Retention | Job | PostgresSource | Api
@@ -152,23 +151,37 @@ def _schedule(table: Table) -> tuple[str, ...]:
 def _source(table: Table) -> PostgresSource:
     source = PostgresSource(
         container=table.text("container", rules.container_name),
-        dsn=table.text("dsn", rules.dsn),
         databases=table.names("databases", rules.database_name),
         user=table.text("user"),
         os_user=table.text("os_user"),
         passfile=table.text("passfile", rules.absolute_path),
         globals=table.flag("globals", default=_SOURCE.globals),
     )
+    source = _with_dsn(source, table)
     table.finish(_advice)
     if table.has("container") == table.has("dsn"):
         which = "has both a container and a dsn" if table.has("dsn") else "has neither a container nor a dsn"
         table.problem(None, which, "Give it exactly one of them")
     if table.has("os_user") and not table.has("dsn"):
         table.problem("os_user", "only goes with a dsn", "Use user for the role to connect as")
-    given = conninfo.parse(source.dsn) if source.dsn is not None else {}
     for key in ("user", "passfile"):
-        if key in given and table.has(key):
+        if key in source.parameters and table.has(key):
             table.problem(key, "is in the dsn, too", "Give it once")
+    return source
+
+
+def _with_dsn(source: PostgresSource, table: Table) -> PostgresSource:
+    """The source with the dsn of its table, where that is good. Its text is never quoted: it may hold a password."""
+    try:
+        found = replace(source, dsn=table.text("dsn"))
+    except ValueError as error:
+        message = f"is not a libpq connection string: {error}"
+        table.problem("dsn", message, 'An example: "host=127.0.0.1 user=backup"')
+        return source
+    fault = rules.dsn(found.parameters)
+    if fault is None:
+        return found
+    table.problem("dsn", fault.message, fault.hint)
     return source
 
 
@@ -217,7 +230,7 @@ def _check_paths(table: Table, paths: Sequence[str], directory: str | None) -> N
 def _check_servers(table: Table, sources: Sequence[PostgresSource]) -> None:
     """One entry per server: files in a backup are called by the name of the server, and its port where needed."""
     valid = [source for source in sources if (source.container is None) != (source.dsn is None)]
-    names = conninfo.server_names(valid)
+    names = server_names(valid)
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         hint = "List its databases in one entry"
         table.problem("postgres", f"the server {quoted(name)} is listed twice", hint)
@@ -237,7 +250,7 @@ def _advice(unknown: str, known: Collection[str]) -> str:
 
 
 def _keys(shape: type[_Record]) -> set[str]:
-    return {field.name for field in fields(shape)} - {"name"}
+    return {field.name for field in fields(shape) if field.init} - {"name"}
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------
@@ -263,7 +276,7 @@ def _plain_values(record: _Record, leave_out: Collection[str] = ()) -> dict[str,
     return {
         field.name: _plain(field.name, getattr(record, field.name))
         for field in fields(record)
-        if field.name not in leave_out
+        if field.init and field.name not in leave_out
     }
 
 

@@ -1,16 +1,12 @@
 """libpq connection strings, keyword/value and URI: just enough to name the server and to notice a secret.
 
-libpq has the last word on what is valid; what it accepts is read here with the same result. Messages never quote a
-connection string, since it may hold a password.
+libpq has the last word on what is valid; what it accepts is read here with the same result, and tests hold one against
+the other. Read by hand, since importing psycopg, which asks libpq, takes longer than a whole command that looks at the
+configuration. Messages never quote a connection string, since it may hold a password.
 """
 
 import re
-from collections.abc import Sequence
-
-from hiveden_backup.core.model import PostgresSource
-
-LOCAL = "local"
-"""The name of a server that is reached without a host."""
+from collections.abc import Mapping
 
 _SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
 _SCHEMES = ("postgresql://", "postgres://")
@@ -34,42 +30,25 @@ def parse(conninfo: str) -> dict[str, str]:
     return values
 
 
-def secrets(conninfo: str) -> tuple[str, ...]:
-    """The names of the keys in a connection string that hold a secret. ValueError if it is broken."""
-    values = parse(conninfo)
-    found = tuple(key for key in values if key.lower() in _SECRETS)
-    database = values.get("dbname", "")
+def secrets(parameters: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of those keys of a connection string that hold a secret."""
+    found = tuple(key for key in parameters if key.lower() in _SECRETS)
+    database = parameters.get("dbname", "")
     if not (database.startswith(_SCHEMES) or "=" in database):
         return found
     try:  # some tools expand a connection string that stands in place of a database's name
-        return found + secrets(database)
+        return found + secrets(parse(database))
     except ValueError:
         return found  # a database of that odd name, then
 
 
-def server_name(conninfo: str) -> str:
-    """What the server is called in file names and listings: the host as given, else its address, else `local`."""
-    values = parse(conninfo)
-    return values.get("host") or values.get("hostaddr") or LOCAL
+def compose(parameters: Mapping[str, str]) -> str:
+    """A libpq connection string: every value quoted, so that none is taken for something else."""
 
+    def quoted(value: str) -> str:
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
-def server_of(source: PostgresSource) -> str:
-    """What a configured server is called: its container's name, or `server_name` of its dsn."""
-    return source.container if source.container is not None else server_name(source.dsn or "")
-
-
-def server_names(sources: Sequence[PostgresSource]) -> tuple[str, ...]:
-    """What each of a job's servers is called in file names and manifests: several of one host by their ports, too."""
-    plain = [server_of(source) for source in sources]
-    return tuple(
-        f"{name}:{port_of(source)}" if plain.count(name) > 1 and source.dsn is not None else name
-        for name, source in zip(plain, sources, strict=True)
-    )
-
-
-def port_of(source: PostgresSource) -> str:
-    """The port of a configured server; "" for a container's."""
-    return parse(source.dsn).get("port", "5432") if source.dsn is not None else ""
+    return " ".join(f"{key}={quoted(value)}" for key, value in parameters.items())
 
 
 def _parse_pairs(text: str) -> dict[str, str]:

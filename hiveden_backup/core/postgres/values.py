@@ -117,15 +117,6 @@ class Endpoint:
         return f"{host or 'the default socket'}:{port}"
 
 
-def conninfo(parameters: Mapping[str, str]) -> str:
-    """A libpq connection string: every value quoted, so that none is taken for something else."""
-
-    def quoted(value: str) -> str:
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-    return " ".join(f"{key}={quoted(value)}" for key, value in parameters.items())
-
-
 def passfile_passwords(text: str, hosts: Sequence[str], port: str, user: str) -> tuple[tuple[str, str], ...]:
     """The (database, password) pairs that a libpq password file has for a user of a server known by several names."""
     found = []

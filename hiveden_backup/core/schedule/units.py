@@ -10,7 +10,6 @@ from hiveden_backup.core import spans
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import Job
 from hiveden_backup.core.paths import inside
-from hiveden_backup.core.postgres import conninfo
 
 TEMPLATE = "hiveden-backup@.service"
 RECOVER = "hiveden-backup-recover.service"
@@ -142,7 +141,7 @@ def _needs_temporary(job: Job, place: Place) -> bool:
     """Whether the job reads or writes anything in, or above, the directories that a unit may have for itself."""
     seen = [*place.directories, *job.paths]
     for source in job.postgres:
-        hosts = conninfo.parse(source.dsn).get("host", "").split(",") if source.dsn is not None else []
+        hosts = source.parameters.get("host", "").split(",")
         seen += [*(host for host in hosts if host.startswith("/")), *([source.passfile] if source.passfile else [])]
     return any(inside(path, top) or inside(top, path) for path in seen for top in _TEMPORARY)
 

@@ -19,7 +19,6 @@ from hiveden_backup.core.errors import (
     UnreachableError,
 )
 from hiveden_backup.core.model import PostgresSource
-from hiveden_backup.core.postgres import conninfo
 from hiveden_backup.core.postgres.values import Endpoint, ServerContainer, passfile_passwords
 from hiveden_backup.host.disk.durable import translated
 
@@ -34,8 +33,7 @@ _PEER_CREDENTIALS = struct.Struct("3i")
 
 def dsn_endpoint(source: PostgresSource) -> Endpoint:
     """The server of a source with a dsn. Errors name a passfile or an account that cannot be used."""
-    dsn = source.dsn or ""
-    parameters = conninfo.parse(dsn)
+    parameters = dict(source.parameters)
     database = parameters.pop("dbname", None)
     password = parameters.pop("password", None)
     parameters.pop("client_encoding", None)  # a dump is in its database's own encoding
@@ -48,7 +46,7 @@ def dsn_endpoint(source: PostgresSource) -> Endpoint:
     if "passfile" in parameters:
         _check_passfile(parameters["passfile"], account.pw_uid)
     return Endpoint(
-        name=conninfo.server_name(dsn),
+        name=source.server,
         parameters=parameters,
         database=database,
         os_user=source.os_user,

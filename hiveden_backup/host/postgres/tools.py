@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.postgres.conninfo import compose
 from hiveden_backup.core.postgres.values import (
     Endpoint,
     PgTools,
     choose_dump_tool,
     choose_restore_tool,
-    conninfo,
     tool_version,
 )
 from hiveden_backup.host.postgres.connect import CONNECTION_PARAMETERS
@@ -112,7 +112,7 @@ def command(
     user = None if tool.inside else endpoint.os_user
     if user is not None:  # where libpq looks for certificates
         environment["HOME"] = pwd.getpwnam(user).pw_dir
-    argv = (tool.program(program), *arguments, "--no-password", "-d", conninfo(parameters))
+    argv = (tool.program(program), *arguments, "--no-password", "-d", compose(parameters))
     return Command(argv, environment=environment, user=user)
 
 

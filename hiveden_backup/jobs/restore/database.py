@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Job, Manifest, PostgresSource
-from hiveden_backup.core.postgres.conninfo import server_names
+from hiveden_backup.core.names import server_names
 from hiveden_backup.core.postgres.values import Endpoint, major_of
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.log import log

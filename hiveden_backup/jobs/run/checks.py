@@ -12,8 +12,8 @@ from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.globs import real_patterns
 from hiveden_backup.core.model import Source, SourceKind, Status
+from hiveden_backup.core.names import server_names
 from hiveden_backup.core.paths import inside
-from hiveden_backup.core.postgres.conninfo import server_names
 from hiveden_backup.core.schedule.expression import to_calendars
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts

@@ -11,7 +11,7 @@ from hiveden_backup.host.postgres.endpoint import container_endpoint, dsn_endpoi
 
 
 def endpoint_of(source: PostgresSource, server_name: str, docker: Docker | None) -> Endpoint:
-    """How to reach the server of a source, called as `core.conninfo.server_names` says."""
+    """How to reach the server of a source, called as `core.names.server_names` says."""
     if source.container is None:
         return replace(dsn_endpoint(source), name=server_name)
     if docker is None:

@@ -16,7 +16,7 @@ from hiveden_backup.core.errors import (
     UsageError,
 )
 from hiveden_backup.core.model import ArtifactType, Config, Job, PostgresSource
-from hiveden_backup.core.postgres.conninfo import server_names
+from hiveden_backup.core.names import server_names
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.jobs.backups.catalog import newest_manifest

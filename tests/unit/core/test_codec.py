@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hiveden_backup.core.codec import Codec, RecordError, parsed
+from hiveden_backup.core.model import PostgresSource
 
 
 class Colour(StrEnum):
@@ -172,3 +173,8 @@ def test_where_it_is_wrong() -> None:
         CODEC.value(table)
     with pytest.raises(RecordError, match=r"^1 is no Outer$"):
         CODEC.value(parsed(b"1"))
+
+
+def test_a_record_with_rules_of_its_own() -> None:
+    with pytest.raises(RecordError, match="it is not made of key=value pairs"):
+        Codec(PostgresSource).value(Codec(PostgresSource).table(PostgresSource()) | {"dsn": "hunter2"})

@@ -70,7 +70,7 @@ def libpq(text: str) -> dict[str, str] | None:
 def refusal(text: str) -> str:
     """Why the text is refused; "" when it is not."""
     try:
-        conninfo.secrets(text)
+        conninfo.secrets(conninfo.parse(text))
     except ValueError as error:
         return str(error)
     return ""
@@ -138,7 +138,7 @@ def test_any_text_is_parsed_or_refused_in_our_words(text: str) -> None:
     ],
 )
 def test_secrets_are_found_wherever_they_stand(text: str, found: tuple[str, ...]) -> None:
-    assert conninfo.secrets(text) == found
+    assert conninfo.secrets(conninfo.parse(text)) == found
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_secrets_are_found_wherever_they_stand(text: str, found: tuple[str, ...]
     ],
 )
 def test_a_server_is_called_by_its_host(text: str, name: str) -> None:
-    assert conninfo.server_name(text) == name
+    assert PostgresSource(dsn=text).server == name
 
 
 def test_a_configured_server_is_called_by_its_container_or_host() -> None:
-    assert conninfo.server_of(PostgresSource(container="immich_postgres")) == "immich_postgres"
-    assert conninfo.server_of(PostgresSource(dsn="host=127.0.0.1")) == "127.0.0.1"
+    assert PostgresSource(container="immich_postgres").server == "immich_postgres"
+    assert PostgresSource(dsn="host=127.0.0.1").server == "127.0.0.1"

@@ -28,7 +28,6 @@ from hiveden_backup.core.postgres.values import (
     staged_name,
     tool_version,
 )
-from hiveden_backup.core.postgres.values import conninfo as connection_string
 
 T14, T15, T15_OLD, T16, T17 = (PgTools(version, "/x") for version in [(14, 1), (15, 9), (15, 2), (16, 1), (17, 0)])
 IN15, IN14 = PgTools((15, 3), inside=True), PgTools((14, 3), inside=True)
@@ -52,7 +51,7 @@ def facts(*databases: DatabaseInfo) -> ServerFacts:
     st.dictionaries(st.sampled_from(["host", "user", "dbname"]), st.text(st.characters(exclude_characters="\0")))
 )
 def test_connection_string_keeps_every_value(values: dict[str, str]) -> None:
-    assert conninfo.parse(connection_string(values)) == values
+    assert conninfo.parse(conninfo.compose(values)) == values
 
 
 def test_endpoint_shows_no_password() -> None:
