@@ -12,6 +12,7 @@ from typing import Any
 
 from hiveden_backup.cli import output
 from hiveden_backup.core.events import Entry, Level, journal_fields
+from hiveden_backup.core.progress import Step
 from hiveden_backup.host.log import log
 from hiveden_backup.host.systemd import journal
 
@@ -29,14 +30,14 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
 
 
 class Phase:
-    """Progress that nobody watches; the log says which phase an event belongs to."""
+    """Progress that nobody watches; the log says which step an entry belongs to."""
 
     def __init__(self) -> None:
-        self.name: str | None = None
+        self.step: Step | None = None
 
-    def begin(self, phase: str) -> None:
-        """A new phase begins."""
-        self.name = phase
+    def begin(self, step: Step) -> None:
+        """Something else is done from now on."""
+        self.step = step
 
     def advance(self, count: int) -> None:
         """`count` more bytes are done."""
@@ -46,7 +47,7 @@ class Phase:
 
 
 class ProgressLine(Phase):
-    """One line that is rewritten: phase, bytes, rate. Shown once a phase takes longer than a second."""
+    """One line that is rewritten: step, bytes, rate. Shown once a step takes longer than a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,10 +55,10 @@ class ProgressLine(Phase):
         self._began = 0.0
         self._drawn = 0.0
 
-    def begin(self, phase: str) -> None:
-        """A new phase begins."""
+    def begin(self, step: Step) -> None:
+        """Something else is done from now on."""
         self.clear()
-        super().begin(phase)
+        super().begin(step)
         self._bytes, self._began = 0, time.monotonic()
 
     def advance(self, count: int) -> None:
@@ -68,7 +69,7 @@ class ProgressLine(Phase):
             return
         self._drawn = now
         rate = output.size(int(self._bytes / (now - self._began)))
-        sys.stderr.write(f"{_CLEAR}  {self.name}  {output.size(self._bytes)}  {rate}/s")
+        sys.stderr.write(f"{_CLEAR}  {self.step}  {output.size(self._bytes)}  {rate}/s")
         sys.stderr.flush()
 
     def clear(self) -> None:
@@ -80,17 +81,17 @@ class ProgressLine(Phase):
 
 
 def configure(*, verbose: bool, quiet: bool, progress: Phase | None = None) -> None:
-    """From now on the log is written, from a level on, with the phase that it is in and what else it is about."""
+    """From now on the log is written, from a level on, with the step that it belongs to."""
     least = Level.WARNING if quiet else Level.DEBUG if verbose else Level.INFO
 
     def write(entry: Entry) -> None:
         if entry.level < least:
             return
-        phase: str | None = None
+        step: Step | None = None
         if progress is not None:
             progress.clear()
-            phase = progress.name
-        put(replace(entry, message=_text(entry), facts={"phase": phase, **entry.facts}))
+            step = progress.step
+        put(replace(entry, message=_text(entry), facts={"phase": step, **entry.facts}))
 
     log.write = write
 

@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 from typing import ClassVar, Self, TypedDict, cast
 
 from hiveden_backup.core.model import Result
+from hiveden_backup.core.progress import Step
 
 
 class Kind(StrEnum):
@@ -48,7 +49,7 @@ class Facts(TypedDict, total=False):
 
     job: str | None
     backup: str | None
-    phase: str | None
+    phase: Step | None
     container: str | None
     artifact: str | None
     bytes: int | None

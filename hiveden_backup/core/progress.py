@@ -1,22 +1,36 @@
 """How long work tells somebody that it goes on."""
 
+from enum import StrEnum
 from typing import Protocol
+
+
+class Step(StrEnum):
+    """What is being done; the journal's HIVEDEN_PHASE."""
+
+    SCAN = "scan"
+    HOT = "hot pass"
+    STOP = "stop"
+    COLD = "cold pass"
+    START = "start"
+    DUMP = "dump"
+    RESTORE = "restore"
+    VERIFY = "verify"
 
 
 class Progress(Protocol):
     """Told what is being done and how many bytes have gone through."""
 
-    def begin(self, phase: str) -> None:
-        """A new phase begins, such as "hot pass"."""
+    def begin(self, step: Step) -> None:
+        """Something else is done from now on."""
 
     def advance(self, count: int) -> None:
-        """`count` more bytes of the phase are done."""
+        """`count` more bytes of the step are done."""
 
 
 class Silence:
     """Progress that nobody watches."""
 
-    def begin(self, phase: str) -> None:
+    def begin(self, step: Step) -> None:
         """Do nothing."""
 
     def advance(self, count: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.progress import Silence
+from hiveden_backup.core.progress import Silence, Step
 from tests.integration.test_storm import Chain
 
 MIB = 1 << 20
@@ -22,8 +22,8 @@ class Meddling(Silence):
         self._change, self._times = change, times
         self._armed = False
 
-    def begin(self, phase: str) -> None:
-        self._armed = phase == "hot pass"
+    def begin(self, step: Step) -> None:
+        self._armed = step is Step.HOT
 
     def advance(self, count: int) -> None:  # noqa: ARG002 - the first bytes are what counts
         if self._armed and self._times:

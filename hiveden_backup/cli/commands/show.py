@@ -40,6 +40,7 @@ def show(
 
 
 def _described(table: dict) -> "list[str]":  # type: ignore[type-arg] # the JSON of `show`, as it is printed
+    from hiveden_backup.core.model import ArtifactType
     from hiveden_backup.host.config_files import to_toml
 
     manifest = table["manifest"]
@@ -53,7 +54,7 @@ def _described(table: dict) -> "list[str]":  # type: ignore[type-arg] # the JSON
     ]
     for artifact in manifest["artifacts"]:
         where = f" on {artifact['server']}" if artifact["server"] else ""
-        unit = "path" if artifact["type"] == "application" else "table"
+        unit = "path" if artifact["type"] == ArtifactType.APPLICATION else "table"
         lines.append(f"{artifact['type']:12}{artifact['target']}{where}: {output.count(artifact['entries'], unit)}")
         for source in artifact["sources"]:
             place = source["path"] if source["path"] != source["name"] else ""

@@ -11,7 +11,7 @@ from hiveden_backup.cli.surroundings import watched
 @command("status")
 def status(as_json: bool = JSON) -> None:
     """How each job is doing; exit 1 if anything failed or is overdue."""
-    from hiveden_backup.jobs.backups.status import job_status
+    from hiveden_backup.jobs.backups.status import JobState, job_status
     from hiveden_backup.jobs.schedule.survey import idle_jobs
 
     with watched() as installation:
@@ -21,7 +21,7 @@ def status(as_json: bool = JSON) -> None:
     if as_json:
         output.print_json([row.table() for row in rows])
     else:
-        colours = {"ok": "green", "running": "green", "never": "yellow"}
+        colours = {JobState.OK: "green", JobState.RUNNING: "green", JobState.NEVER: "yellow"}
         head = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "SIZE", "DOWNTIME", "NEXT RUN", "VERIFIED")
         cells = [
             (

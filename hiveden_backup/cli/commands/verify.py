@@ -8,7 +8,9 @@ from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
 from hiveden_backup.cli.surroundings import installation, watched
-from hiveden_backup.core.errors import BackupError, UsageError, common_exit_code
+from hiveden_backup.core.errors import BackupError, CorruptError, UsageError, common_exit_code
+from hiveden_backup.core.model import Verdict
+from hiveden_backup.core.progress import Step
 
 if TYPE_CHECKING:
     from hiveden_backup.jobs.backups.catalog import Backup
@@ -40,15 +42,14 @@ def verify(
         typer.echo("There are no backups yet.")
     rows, codes = [], []
     with watched() as surroundings, Verifier(surroundings) as verifier:
-        surroundings.progress.begin("verify")
+        surroundings.progress.begin(Step.VERIFY)
         for each in chosen:
             error = _verified(verifier, each)
             codes.append(error.exit_code if error is not None else 0)
-            rows.append(
-                {"id": each.id, "job": each.job, "result": _result(error), "error": str(error) if error else None}
-            )
+            verdict = _verdict(error)
+            rows.append({"id": each.id, "job": each.job, "result": verdict, "error": str(error) if error else None})
             if not as_json:
-                typer.echo(f"{each}: {_result(error)}")
+                typer.echo(f"{each}: {verdict}")
             if error is not None:
                 report(error)
     if as_json:
@@ -64,7 +65,7 @@ def _verified(verifier: "Verifier", backup: "Backup") -> Optional[BackupError]:
     return None
 
 
-def _result(error: Optional[BackupError]) -> str:
-    from hiveden_backup.core.errors import CorruptError
-
-    return "ok" if error is None else "corrupt" if isinstance(error, CorruptError) else "inconclusive"
+def _verdict(error: Optional[BackupError]) -> Verdict:
+    if error is None:
+        return Verdict.OK
+    return Verdict.CORRUPT if isinstance(error, CorruptError) else Verdict.INCONCLUSIVE

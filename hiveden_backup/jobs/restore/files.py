@@ -8,6 +8,7 @@ from pathlib import Path
 from hiveden_backup.core.errors import NotFoundError, StorageError, UsageError
 from hiveden_backup.core.globs import covering_matcher
 from hiveden_backup.core.model import ArtifactType, Manifest
+from hiveden_backup.core.progress import Step
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
@@ -35,7 +36,7 @@ def restore_files(installation: Installation, backup: Backup, target: Path, only
     """
     _refuse_inside(target, installation.directory)
     with job_lock(installation.state, backup.job, shared=True) as job:
-        installation.progress.begin("restore")
+        installation.progress.begin(Step.RESTORE)
         return _restore(installation, job, backup, target, only)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hiveden_backup.core import events
 from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError
+from hiveden_backup.core.progress import Step
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
@@ -121,7 +122,7 @@ class _Restore:
 
     def _stage(self) -> None:
         plan, progress = self._plan, self._installation.progress
-        progress.begin("restore")
+        progress.begin(Step.RESTORE)
         with translated("staging the restored files", unwritable=StorageError):
             if plan.files is not None:
                 holders = self._reserve(plan.files)

@@ -14,6 +14,7 @@ from hiveden_backup.core.globs import real_patterns
 from hiveden_backup.core.model import Source, SourceKind, Status
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.paths import inside
+from hiveden_backup.core.progress import Step
 from hiveden_backup.core.schedule.expression import to_calendars
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts
@@ -174,7 +175,7 @@ def look_at_trees(plan: Plan, installation: Installation, *, full: bool) -> None
             for warning in warnings:
                 plan.findings.warn("files", warning)
             _check_mounts_of_last(plan)
-        installation.progress.begin("scan")
+        installation.progress.begin(Step.SCAN)
         plan.looked = look(plan.trees, plan.base, plan.spool, "hot")
         comparison = plan.looked.comparison
         plan.findings.ok("files", f"{comparison.entries} paths, {comparison.taken} to archive")

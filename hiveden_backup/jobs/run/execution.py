@@ -15,6 +15,7 @@ from hiveden_backup.core.config.parse import job_table
 from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, NotFoundError, StorageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
 from hiveden_backup.core.names import backup_id
+from hiveden_backup.core.progress import Step
 from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -118,7 +119,7 @@ class Execution:
 
     def _hot(self, looked: Look, selection: Selection, number: int) -> Passed:
         began = time.monotonic()
-        taken = self._take(looked, selection, self._incoming / layout.hot_archive(self._id, number), "hot pass")
+        taken = self._take(looked, selection, self._incoming / layout.hot_archive(self._id, number), Step.HOT)
         failpoint("hot")
         passed = self._adopt(taken)
         log.info(
@@ -139,8 +140,8 @@ class Execution:
             failpoint("compact")
         return selection
 
-    def _take(self, looked: Look, selection: Selection, target: Path, phase: str) -> Take:
-        self._installation.progress.begin(phase)
+    def _take(self, looked: Look, selection: Selection, target: Path, step: Step) -> Take:
+        self._installation.progress.begin(step)
         return take(
             self._trees,
             looked,
@@ -187,14 +188,14 @@ class Execution:
                 "Look at what changed so much meanwhile, or raise max_downtime",
             )
             try:
-                self._installation.progress.begin("stop")
+                self._installation.progress.begin(Step.STOP)
                 with time_limit(job.max_downtime, too_long):
                     downtime.stop(self._plan.containers)
                     taken = self._cold_pass(synced)
                     self._hold(dumps)
             finally:
                 try:
-                    self._installation.progress.begin("start")
+                    self._installation.progress.begin(Step.START)
                     downtime.start()
                 except Interrupted:  # before it held signals back, or after; there is only one
                     downtime.start()
@@ -213,7 +214,7 @@ class Execution:
             return None
         looked = look(self._trees, self._state, self._spool, "cold", taken_ns=synced)
         folder = self._spool if self._job.spool else self._incoming
-        taken = self._take(looked, looked.selection, folder / layout.cold_archive(self._id), "cold pass")
+        taken = self._take(looked, looked.selection, folder / layout.cold_archive(self._id), Step.COLD)
         failpoint("cold")
         return taken
 
@@ -249,7 +250,7 @@ class Execution:
     def _write_dumps(self, dumps: "Dumps | None") -> tuple[Artifact, ...]:
         if dumps is None:
             return ()
-        self._installation.progress.begin("dump")
+        self._installation.progress.begin(Step.DUMP)
         artifacts = dumps.write(self._incoming, self._installation.progress.advance)
         dumps.write_globals(self._plan.servers, self._incoming)
         self._warnings.extend(dumps.warnings)
