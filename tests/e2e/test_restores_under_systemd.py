@@ -107,6 +107,16 @@ def test_a_server_that_is_not_up_yet_is_waited_for(timed: Timed) -> None:
     assert timed.docker.is_running("app")
 
 
+def test_a_restore_and_its_undo_are_events_in_the_journal(timed: Timed) -> None:
+    timed.configure({"app": {}}).init().apply()
+    timed.machine.ok("systemctl", "start", "hiveden-backup@app")
+    for command in (("restore", "app/latest", "--in-place", "--yes"), ("undo", "app", "--yes")):
+        timed.machine.ok("systemd-run", "--wait", "hiveden-backup", *command)
+    for kind in ("restored", "undone"):
+        (entry,) = timed.events(kind)
+        assert (entry["HIVEDEN_JOB"], entry["HIVEDEN_BACKUP"], entry["PRIORITY"]) == ("app", *timed.ids(), "6")
+
+
 def test_the_unit_is_sound(timed: Timed) -> None:
     timed.configure({"app": {}}).init().apply()
     checked = timed.machine.run("systemd-analyze", "verify", "--man=no", SETTLE)
