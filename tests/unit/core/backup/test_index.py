@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from hiveden_backup.core.backup.index import Scanned, Selection, Sink, compare, path_of, select
+from hiveden_backup.core.backup.index import Scanned, Selection, Sink, compare, line_weight, path_of, select
 
 OLD = 10**18
 T = OLD + 10**15
@@ -57,3 +57,24 @@ def test_a_group_is_taken_whole_when_a_name_changed(renumbered: int) -> None:
 def test_a_group_is_taken_whole_when_a_name_is_new() -> None:
     now = [scanned("a", 7, nlink=3), scanned("aa", 7, nlink=3), scanned("b", 7, nlink=3), *LINKED[2:]]
     assert taken(LINKED, now) == {"a", "aa", "b"}
+
+
+@pytest.mark.parametrize(
+    ("loose", "seconds", "again"),
+    [(False, 3, False), (False, 2, True), (False, -1, True), (True, 601, False), (True, 600, True), (True, 3, True)],
+)
+def test_what_is_hardly_older_than_the_last_pass_is_taken_again(*, loose: bool, seconds: int, again: bool) -> None:
+    """The clock of a server that is minutes behind must not hide what was written during that pass."""
+    same = [scanned("a", 7, nlink=1, ctime=T - seconds * 10**9, loose=loose)]
+    assert taken(same, same) == ({"a"} if again else set())
+
+
+def test_what_is_taken_is_live_in_its_old_archive_no_more() -> None:
+    """Of this live weight an archive is found to be garbage, or worth compacting."""
+    lines = [b"0\t" + scanned("a", 7)[1], b"1\t" + scanned("b", 9, nlink=1)[1], b"+\t" + scanned("c", 8, nlink=1)[1]]
+    whole, half = line_weight(lines[1]), line_weight(lines[0])
+    live = Counter({b"0": whole + half, b"1": 2 * whole})
+    found = select(lines, Selection(frozenset({7}), frozenset({b"1"})), live, lambda _: None)
+    assert (found.names, found.weight) == (3, 2 * whole + half)
+    assert found.live == Counter({b"0": whole, b"1": whole})
+    assert live == Counter({b"0": whole + half, b"1": 2 * whole})
