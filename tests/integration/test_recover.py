@@ -21,6 +21,7 @@ from hiveden_backup.host.state.locks import ExclusiveJob, container_locks, job_l
 from hiveden_backup.jobs.services import debts as module
 from hiveden_backup.jobs.services.debts import Outcome, Payment, pay, recover
 from tests.support.dockerd import KEEP_RUNNING, Engine, unique_name
+from tests.support.job import until
 
 JOB = "immich"
 
@@ -126,6 +127,17 @@ def test_a_paused_one_stays_so(engine: Engine, ledger: Ledger, reach: Connect) -
     assert payment.outcome == Outcome.RUNNING
     assert "paused" in payment.detail
     assert engine.state(name)["Paused"]
+
+
+def test_one_that_only_waits_to_be_restarted_stays_owed(engine: Engine, ledger: Ledger, reach: Connect) -> None:
+    """Docker calls it running, and it may never be."""
+    name = engine.run(("sh", "-c", "exit 4"), restart_policy={"Name": "always"})
+    until(lambda: engine.api.inspect_container(name)["RestartCount"] > 4, "Docker waits longer each time")
+    until(lambda: engine.state(name)["Restarting"], "it waits")
+    debt = Debt(JOB, engine.api.inspect_container(name)["Id"], name, boot_id(), "before", datetime.now(UTC))
+    ledger.owe(debt)
+    assert outcomes(recover(reach, ledger, start_timeout=1)) == {name: Outcome.FAILED}
+    assert ledger.debts() == (debt,)
 
 
 def test_a_removed_one_is_settled_with_a_warning(engine: Engine, ledger: Ledger, reach: Connect) -> None:
