@@ -15,6 +15,7 @@ import typer
 from hiveden_backup import __version__
 from hiveden_backup.cli import completion
 from hiveden_backup.cli.output import printable_lines
+from hiveden_backup.cli.registry import Commands, register
 from hiveden_backup.core.errors import BackupError, Interrupted
 
 _P = ParamSpec("_P")
@@ -23,6 +24,7 @@ _DEFAULT_STATE = "/var/lib/hiveden-backup"
 
 app = typer.Typer(
     name="hiveden-backup",
+    cls=Commands,
     help="Back up files, Docker volumes and PostgreSQL databases, and get them back.",
     no_args_is_help=True,
     add_completion=False,
@@ -77,12 +79,10 @@ def _global_options(
     options.quiet = quiet
 
 
-def command(
-    name: str, *, group: typer.Typer = app, hidden: bool = False
-) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
+def command(name: str, *, group: typer.Typer | None = None) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
     """Register a function as a command whose errors end it as text on stderr and the error's exit code."""
 
-    def register(function: Callable[_P, None]) -> Callable[_P, None]:
+    def decorated(function: Callable[_P, None]) -> Callable[_P, None]:
         @functools.wraps(function)
         def handled(*args: _P.args, **kwargs: _P.kwargs) -> None:
             try:
@@ -91,10 +91,10 @@ def command(
                 report(error)
                 raise typer.Exit(error.exit_code) from error
 
-        group.command(name, hidden=hidden)(handled)
+        register(name, handled, group)
         return function
 
-    return register
+    return decorated
 
 
 def report(error: BackupError) -> None:

@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from hiveden_backup import __version__
-from hiveden_backup.cli import main as _commands  # noqa: F401 - what registers them
 from hiveden_backup.cli.app import app
 from hiveden_backup.core import errors, spans
 from hiveden_backup.core.backup import compaction, retention

@@ -3,13 +3,11 @@
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import app, command, options
+from hiveden_backup.cli.app import command, options
 from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.cli.registry import group
 
-_config = typer.Typer(
-    name="config", help="Show and change the configuration.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(_config)
+_config = group("config", "Show and change the configuration.")
 
 
 @command("show", group=_config)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import app, command, options, state_directory
+from hiveden_backup.cli.app import command, options, state_directory
 from hiveden_backup.cli.parameters import JSON
+from hiveden_backup.cli.registry import group
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.lines import split_lines
 
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
     from hiveden_backup.jobs.installation import Installation
 
 _JOB = typer.Argument(..., metavar="JOB", autocompletion=completion.jobs)
-_schedule = typer.Typer(
-    name="schedule", help="Start jobs by timers of systemd.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(_schedule)
+_schedule = group("schedule", "Start jobs by timers of systemd.")
 
 
 def _installation() -> "Installation":
