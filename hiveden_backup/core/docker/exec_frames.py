@@ -1,6 +1,10 @@
 """The stream in which Docker mixes a program's output and its errors: frames of an 8-byte header and content.
 
 It begins with the head of an HTTP answer, after which the connection belongs to the program.
+
+Written by hand though the docker package has `docker.utils.socket.frames_iter`: that takes a stream that was cut off in
+the middle of a frame for a whole one, cannot feed the program in the meantime, waits for ever for an Engine that
+hangs, and loses what arrives together with the head. It is no faster either (@@FIGURES@@).
 """
 
 import json
@@ -22,7 +26,7 @@ class Frames:
         self._kind = 0
         self._left = 0
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
         """The content in `data`. It is copied once, and never held back until a frame is whole."""
         rest = memoryview(data)
         while rest:

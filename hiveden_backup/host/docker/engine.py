@@ -274,6 +274,7 @@ class ExecStream:
         self._address = address
         self._ended = ended
         self._stderr = bytearray()
+        self._buffer = memoryview(bytearray(_CHUNK))  # a new one for each piece doubles the cost
         self._pieces = self._read(early)
         self.last = b""  # piece of output
 
@@ -287,7 +288,7 @@ class ExecStream:
 
     def _read(self, early: bytes) -> Iterator[bytes]:
         frames = Frames()
-        data = early or self._receive()
+        data: bytes | memoryview = early or self._receive()
         while data:
             for kind, piece in frames.feed(data):
                 if kind == STDOUT:
@@ -300,18 +301,18 @@ class ExecStream:
         if not frames.whole:
             raise ContainerError("The output of a program in a container was cut off", "Its container or Docker ended")
 
-    def _receive(self) -> bytes:
-        """The next bytes, none at the end; feeds the program in the meantime."""
+    def _receive(self) -> memoryview:
+        """The next bytes, none at the end, in a buffer that the next call fills anew; feeds the program meanwhile."""
         doing = "talking to a program in a container"
         poll = select.poll()
         while True:
             poll.register(self._connection, select.POLLIN | (select.POLLOUT if self._stdin is not None else 0))
             events = poll.poll(_SILENCE_SECONDS * 1000)
             if not events and self._ended() is not None:  # asks the Engine, which raises when that hangs
-                return b""
+                return self._buffer[:0]
             if events and events[0][1] & ~select.POLLOUT:
                 with _translated(self._address, doing):
-                    return self._connection.recv(_CHUNK)
+                    return self._buffer[: self._connection.recv_into(self._buffer)]
             if events and self._stdin is not None:
                 self._unsent = self._unsent or memoryview(self._stdin.read(_CHUNK))
                 with _translated(self._address, doing):
