@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.docker.containers import Mount
+from hiveden_backup.core.docker.containers import ContainerMount
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import Interrupted, NotFoundError, UnreachableError
 from hiveden_backup.host.docker.engine import ContainerError, Docker, connect
@@ -140,9 +140,9 @@ def test_container_as_a_value(engine: Engine, docker: Docker, tmp_path: Path) ->
     assert found.pid_mode == f"container:{docker.container(data).id}"
     assert found.volumes_from == (data,)
     by_destination = {mount.destination: mount for mount in found.mounts}
-    assert by_destination["/srv"] == Mount("bind", "", str(tmp_path), "/srv", writable=False)
+    assert by_destination["/srv"] == ContainerMount("bind", "", str(tmp_path), "/srv", writable=False)
     mountpoint = docker.volume(volume).mountpoint
-    assert by_destination["/data"] == Mount("volume", volume, mountpoint, "/data", writable=True)
+    assert by_destination["/data"] == ContainerMount("volume", volume, mountpoint, "/data", writable=True)
     assert docker.container(found.id) == found
     assert found in docker.containers()
     base = docker.container(data)

@@ -39,7 +39,7 @@ def test_nothing_is_owed_before_the_first_run(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "state")
     assert ledger.debts() == ()
     assert ledger.debts("immich") == ()
-    ledger.settle("immich", "immich_server")
+    ledger.cross_off("immich", "immich_server")
     assert not (tmp_path / "state").exists()
 
 
@@ -49,8 +49,8 @@ def test_settling_twice_is_harmless_and_spares_others(tmp_path: Path) -> None:
     elsewhere = replace(DEBT, job="nextcloud")
     for debt in (DEBT, other, elsewhere):
         ledger.owe(debt)
-    ledger.settle(DEBT.job, DEBT.name)
-    ledger.settle(DEBT.job, DEBT.name)
+    ledger.cross_off(DEBT.job, DEBT.name)
+    ledger.cross_off(DEBT.job, DEBT.name)
     assert ledger.debts() == (other, elsewhere)
     assert ledger.debts("nextcloud") == (elsewhere,)
     assert ledger.debts("paperless") == ()
@@ -96,7 +96,7 @@ def test_a_damaged_entry_hides_nothing_and_stands_by_its_name(tmp_path: Path, co
     assert first.damage
     assert first.owed_at == datetime.fromtimestamp(1_000_000_000, UTC)
     assert second == replace(DEBT, name="z")
-    ledger.settle("immich", "immich_db")
+    ledger.cross_off("immich", "immich_db")
     assert ledger.debts() == (second,)
 
 
@@ -124,7 +124,7 @@ def test_names_that_would_lead_elsewhere_are_refused(tmp_path: Path, job: str, n
     with pytest.raises(ValueError, match="no ledger entry"):
         ledger.owe(replace(DEBT, job=job, name=name))
     with pytest.raises(ValueError, match="no ledger entry"):
-        ledger.settle(job, name)
+        ledger.cross_off(job, name)
     assert ledger.debts("../x") == ()
 
 
@@ -140,7 +140,7 @@ def test_a_debt_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         with pytest.raises(StorageError):
             ledger.owe(replace(DEBT, id="b" * 64))
         assert ledger.debts() == (DEBT,)
-        ledger.settle(DEBT.job, DEBT.name)
+        ledger.cross_off(DEBT.job, DEBT.name)
         assert ledger.debts() == ()
 
 
@@ -167,7 +167,7 @@ def test_everything_is_synced_before_owe_returns(tmp_path: Path, monkeypatch: py
     assert ".immich_server.json" in synced[-2]
     assert {str(tmp_path), "state", "state/ledger"} <= set(synced)
     synced.clear()
-    Ledger(tmp_path / "state").settle(DEBT.job, DEBT.name)
+    Ledger(tmp_path / "state").cross_off(DEBT.job, DEBT.name)
     assert synced == ["state/ledger/immich"]
 
 

@@ -246,7 +246,7 @@ class Selection:
 
 
 @dataclass(slots=True)
-class Selected:
+class Extent:
     """What a selection amounts to: names and weight of the new archive, and what stays live in the older ones."""
 
     names: int = 0
@@ -256,12 +256,12 @@ class Selected:
 
 def select(
     lines: Iterable[bytes], selection: Selection, live: Counter[bytes], write: Callable[[bytes], object]
-) -> Selected:
+) -> Extent:
     """Hand every path to archive to `write`, in order.
 
     `lines` are the draft's candidates, or with compaction all of the draft.
     """
-    result = Selected(live=live.copy())
+    result = Extent(live=live.copy())
     for line in lines:
         if not selection.takes(line):
             continue

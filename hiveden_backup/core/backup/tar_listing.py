@@ -184,7 +184,7 @@ def _mode(text: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class Settlement:
+class FinishedIndex:
     """A draft held against tar's listing, which makes it a finished index.
 
     `names` are the draft's paths that were handed to tar, in order; `numbers` maps older archive numbers to new ones.

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from hiveden_backup.core import spans
 from hiveden_backup.core.config import rules
 from hiveden_backup.core.config.keys import Key, quoted
-from hiveden_backup.core.config.reader import Problems, Table
+from hiveden_backup.core.config.reader import Problems, TomlTable
 from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
 from hiveden_backup.core.names import is_job_name, server_names
 from hiveden_backup.core.paths import inside
@@ -40,7 +40,7 @@ def parse(table: Mapping[str, object], origin: Callable[[Key], str]) -> Config:
     ones that are missing, never with indexes of arrays.
     """
     problems = Problems(origin)
-    top = Table(table, (), problems)
+    top = TomlTable(table, (), problems)
     directory = top.text("directory", rules.backup_directory)
     if not top.has("directory"):
         top.problem("directory", "is missing", 'Name the backup directory: directory = "/srv/backups"')
@@ -93,7 +93,7 @@ def effective_table(config: Config) -> dict[str, object]:
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
-def _jobs(table: Table, directory: str | None, retention: Retention) -> dict[str, Job]:
+def _jobs(table: TomlTable, directory: str | None, retention: Retention) -> dict[str, Job]:
     jobs = {}
     for name, inner in table.each_table():
         if not is_job_name(name):
@@ -103,7 +103,7 @@ def _jobs(table: Table, directory: str | None, retention: Retention) -> dict[str
     return jobs
 
 
-def _job(name: str, table: Table, directory: str | None, retention: Retention) -> Job:
+def _job(name: str, table: TomlTable, directory: str | None, retention: Retention) -> Job:
     own = table.table("retention")
     job = Job(
         name=name,
@@ -138,7 +138,7 @@ def _job(name: str, table: Table, directory: str | None, retention: Retention) -
     return job
 
 
-def _schedule(table: Table) -> tuple[str, ...]:
+def _schedule(table: TomlTable) -> tuple[str, ...]:
     expressions = table.texts("schedule", single=True)
     for expression in expressions:
         try:
@@ -148,7 +148,7 @@ def _schedule(table: Table) -> tuple[str, ...]:
     return expressions
 
 
-def _source(table: Table) -> PostgresSource:
+def _source(table: TomlTable) -> PostgresSource:
     source = PostgresSource(
         container=table.text("container", rules.container_name),
         databases=table.names("databases", rules.database_name),
@@ -170,7 +170,7 @@ def _source(table: Table) -> PostgresSource:
     return source
 
 
-def _with_dsn(source: PostgresSource, table: Table) -> PostgresSource:
+def _with_dsn(source: PostgresSource, table: TomlTable) -> PostgresSource:
     """The source with the dsn of its table, where that is good. Its text is never quoted: it may hold a password."""
     try:
         found = replace(source, dsn=table.text("dsn"))
@@ -185,7 +185,7 @@ def _with_dsn(source: PostgresSource, table: Table) -> PostgresSource:
     return source
 
 
-def _retention(table: Table) -> Retention:
+def _retention(table: TomlTable) -> Retention:
     retention = Retention(
         keep_last=table.integer("keep_last", None, least=0),
         keep_hourly=table.integer("keep_hourly", None, least=0),
@@ -199,7 +199,7 @@ def _retention(table: Table) -> Retention:
     return retention
 
 
-def _api(table: Table) -> Api:
+def _api(table: TomlTable) -> Api:
     api = Api(
         token_file=table.text("token_file", rules.absolute_path),
         idle=table.span("idle", _API.idle),
@@ -209,7 +209,7 @@ def _api(table: Table) -> Api:
     return api
 
 
-def _check_paths(table: Table, paths: Sequence[str], directory: str | None) -> None:
+def _check_paths(table: TomlTable, paths: Sequence[str], directory: str | None) -> None:
     distinct = tuple(dict.fromkeys(paths))
     for path in distinct:
         outer = next((other for other in distinct if other != path and inside(path, other)), None)
@@ -227,7 +227,7 @@ def _check_paths(table: Table, paths: Sequence[str], directory: str | None) -> N
             table.problem("paths", f"the backup directory {quoted(directory)} lies inside {quoted(path)}", hint)
 
 
-def _check_servers(table: Table, sources: Sequence[PostgresSource]) -> None:
+def _check_servers(table: TomlTable, sources: Sequence[PostgresSource]) -> None:
     """One entry per server: files in a backup are called by the name of the server, and its port where needed."""
     valid = [source for source in sources if (source.container is None) != (source.dsn is None)]
     names = server_names(valid)

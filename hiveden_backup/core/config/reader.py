@@ -37,7 +37,7 @@ class Problems:
             raise ConfigError(self._found)
 
 
-class Table:
+class TomlTable:
     """One TOML table. Each getter also makes its key a known one; `finish` reports the others."""
 
     def __init__(self, values: Mapping[str, object], key: Key, problems: Problems, shown: str | None = None) -> None:
@@ -161,18 +161,18 @@ class Table:
         seconds = spans.rounded(seconds)
         return seconds if seconds or zero else self._bad_span(name, default, "must be longer than 0")
 
-    def table(self, name: str) -> "Table | None":
+    def table(self, name: str) -> "TomlTable | None":
         """A table within this one."""
         match self._take(name):
             case None:
                 return None
             case Mapping() as values:
-                return Table(values, (*self._key, name), self._problems)
+                return TomlTable(values, (*self._key, name), self._problems)
             case value:
                 self._mistyped(name, "a table", value, f"Write [{join((*self._key, name))}]")
                 return None
 
-    def tables(self, name: str) -> "tuple[Table, ...]":
+    def tables(self, name: str) -> "tuple[TomlTable, ...]":
         """An array of tables within this one."""
         key = (*self._key, name)
         match self._take(name):
@@ -183,7 +183,7 @@ class Table:
                     if not isinstance(value, Mapping):
                         self._mistyped(name, "a table", value, place="each element ")
                 return tuple(
-                    Table(value, key, self._problems, f"{join(key)}[{number}]")
+                    TomlTable(value, key, self._problems, f"{join(key)}[{number}]")
                     for number, value in enumerate(values)
                     if isinstance(value, Mapping)
                 )
@@ -191,7 +191,7 @@ class Table:
                 self._mistyped(name, "an array of tables", value, f"Write [[{join(key)}]]")
                 return ()
 
-    def each_table(self) -> "Iterator[tuple[str, Table]]":
+    def each_table(self) -> "Iterator[tuple[str, TomlTable]]":
         """This table's own keys, each of which must be a table."""
         for name in self._values:
             inner = self.table(name)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class ContainerMount:
     """A place in a container that is kept elsewhere.
 
     `kind` is `bind`, `volume`, `tmpfs` or what else Docker calls it; `name` is the volume's, else "".
@@ -63,7 +63,7 @@ class Container:
     ipc_mode: str = ""
     volumes_from: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[ContainerMount, ...] = ()
     addresses: tuple[str, ...] = ()
 
     @property
@@ -119,8 +119,8 @@ def _addresses(record: Mapping[str, Any]) -> Iterator[str]:
     return (network["IPAddress"] for network in networks.values() if network.get("IPAddress"))
 
 
-def _mount(record: Mapping[str, Any]) -> Mount:
-    return Mount(
+def _mount(record: Mapping[str, Any]) -> ContainerMount:
+    return ContainerMount(
         record["Type"], record.get("Name", ""), record.get("Source", ""), record["Destination"], writable=record["RW"]
     )
 

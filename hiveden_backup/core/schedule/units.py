@@ -28,7 +28,7 @@ _UNSAFE_IN_COMMAND = frozenset("\"'\\$")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class UnitPlace:
     """What the units of a configuration have in common: the backup directory, and the file if it is not the usual one.
 
     `directories` are the backup directory as configured and, behind symbolic links, as it is.
@@ -64,7 +64,7 @@ def job_of(path: str) -> str:
 # ---- what a job's units say ------------------------------------------------------------------------------------------
 
 
-def unit_files(job: Job, calendars: Sequence[str], place: Place) -> Mapping[str, str]:
+def unit_files(job: Job, calendars: Sequence[str], place: UnitPlace) -> Mapping[str, str]:
     """The job's generated units: their paths below the directory of units, and their texts."""
     files = {drop_in(job.name): drop_in_text(job, place)}
     if calendars:
@@ -72,7 +72,7 @@ def unit_files(job: Job, calendars: Sequence[str], place: Place) -> Mapping[str,
     return files
 
 
-def common_files(place: Place) -> Mapping[str, str]:
+def common_files(place: UnitPlace) -> Mapping[str, str]:
     """What is generated for no single job: which configuration tells where Docker is, if it is not the usual one."""
     if place.config is None:
         return {}
@@ -97,7 +97,7 @@ def timer_text(job: Job, calendars: Sequence[str]) -> str:
     return HEADER + "".join(f"{line}\n" for line in lines)
 
 
-def drop_in_text(job: Job, place: Place) -> str:
+def drop_in_text(job: Job, place: UnitPlace) -> str:
     """What the template does not know of a job: its time limits, where it writes, and the privileges only it needs."""
     stopping = job.stop_timeout + job.start_timeout + _MARGIN_SECONDS
     lines = [
@@ -137,7 +137,7 @@ def _configuration(file: str) -> str:
     return f"Environment={_word(f'HIVEDEN_BACKUP_CONFIG={file}')}"
 
 
-def _needs_temporary(job: Job, place: Place) -> bool:
+def _needs_temporary(job: Job, place: UnitPlace) -> bool:
     """Whether the job reads or writes anything in, or above, the directories that a unit may have for itself."""
     seen = [*place.directories, *job.paths]
     for source in job.postgres:

@@ -58,7 +58,7 @@ def dress(source: str, target: str) -> None:
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 
-def settle(swaps: Iterable[Swap], dresses: Iterable[Dress]) -> None:
+def make_durable(swaps: Iterable[Swap], dresses: Iterable[Dress]) -> None:
     """Make what `forward` or `backward` did durable."""
     places = {os.path.dirname(path) for swap in swaps for path in (swap.live, swap.old, swap.new)}
     places |= {dress.live for dress in dresses}

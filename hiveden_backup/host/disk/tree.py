@@ -176,7 +176,7 @@ def _gone(root: bytes, error: OSError) -> BackupError:
 
 
 @dataclass(slots=True)
-class Survey:
+class Census:
     """What lies at a path: how many paths, bytes of regular files, the newest time of change (ns).
 
     `left_out` are the topmost paths below it, relative to it, that a backup leaves out; they are not counted. `hidden`
@@ -197,13 +197,13 @@ class Survey:
             self.bytes += status.st_size // max(status.st_nlink, 1)
 
 
-def survey(path: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]] = ()) -> Survey | None:
+def census(path: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]] = ()) -> Census | None:
     """Look at a path and all below it; None when there is nothing. `excluded` gets paths relative to it.
 
     `hidden` are device and inode of directories that must never move, by whatever name a bind mount gives them.
     Directories in it that hold what earlier restores replaced are passed over.
     """
-    found = Survey()
+    found = Census()
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -215,7 +215,7 @@ def survey(path: str, excluded: Callable[[str], bool], hidden: Collection[tuple[
     while ahead:
         below = ahead.pop()
         try:
-            ahead.extend(_survey_directory(path, below, excluded, hidden, found))
+            ahead.extend(_count_directory(path, below, excluded, hidden, found))
         except OSError as error:
             if error.errno not in _GONE:  # else it went meanwhile
                 raise
@@ -223,8 +223,8 @@ def survey(path: str, excluded: Callable[[str], bool], hidden: Collection[tuple[
     return found
 
 
-def _survey_directory(
-    path: str, below: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]], found: Survey
+def _count_directory(
+    path: str, below: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]], found: Census
 ) -> list[str]:
     """Count what is in the directory `below`; the directories among it."""
     directories = []

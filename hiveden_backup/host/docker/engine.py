@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hiveden_backup.core.docker import containers as values
-from hiveden_backup.core.docker.containers import Container, Mount, Volume
+from hiveden_backup.core.docker.containers import Container, ContainerMount, Volume
 from hiveden_backup.core.docker.exec_frames import STDERR, STDOUT, Frames, opened, opening
 from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.host.later import Later
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 else:
     docker, errors = Later("docker"), Later("docker.errors")
 
-__all__ = ["Container", "ContainerError", "Docker", "ExecStream", "Mount", "Volume", "connect"]
+__all__ = ["Container", "ContainerError", "ContainerMount", "Docker", "ExecStream", "Volume", "connect"]
 
 _DEFAULT_URL = "unix:///var/run/docker.sock"
 _ANSWER_SECONDS = 10
@@ -153,7 +153,7 @@ class Docker:
         """Wait until it was up for `steady` seconds without a restart. ContainerError as soon as it ended instead."""
         since, started_at = time.monotonic(), None
 
-        def settled(now: Container) -> bool:
+        def lasting(now: Container) -> bool:
             nonlocal since, started_at
             if not now.up:
                 started_at = None
@@ -161,7 +161,7 @@ class Docker:
                 since, started_at = time.monotonic(), now.started_at
             return now.up and time.monotonic() - since >= min(steady, timeout / 2)
 
-        return self._wait(container, timeout, settled, "is not steadily running")
+        return self._wait(container, timeout, lasting, "is not steadily running")
 
     def wait_healthy(self, container: Container, timeout: float) -> Container:
         """Wait until its health check passes; one without a check is healthy at once. ContainerError when it ended."""

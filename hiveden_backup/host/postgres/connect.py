@@ -118,14 +118,14 @@ def _connect(endpoint: Endpoint, dbname: str, application: str) -> Connection:
     try:
         _check_peer(connection, endpoint)
         with translated(endpoint, "preparing a connection"):
-            _settle(connection)
+            _prepare(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _settle(connection: Connection) -> None:
+def _prepare(connection: Connection) -> None:
     """No names but the catalog's own are found by chance, and no timeout strikes while we wait."""
     version = connection.info.server_version
     settings = [sql.SQL("SET search_path = pg_catalog")]

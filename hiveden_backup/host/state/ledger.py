@@ -55,8 +55,8 @@ class Ledger:
             make_directory(path.parent)
             write_durably(path, _DEBTS.dump(debt))
 
-    def settle(self, job: str, name: str) -> None:
-        """Cross out the debt of `job` for the container `name`. One that is not there is settled already."""
+    def cross_off(self, job: str, name: str) -> None:
+        """Cross off the debt of `job` for the container `name`. One that is not there is crossed off already."""
         path = self._path(job, name)
         with translated(f"removing the ledger entry {path}"):
             try:
@@ -105,7 +105,7 @@ def boot_id() -> str:
 
 
 def _read(path: Path, job: str, name: str) -> Debt | None:
-    """The entry at `path`; None when it was settled in this moment."""
+    """The entry at `path`; None when it was crossed off in this moment."""
     try:
         return replace(_DEBTS.load(path.read_bytes()), job=job, name=name)
     except FileNotFoundError:

@@ -15,19 +15,19 @@ _RUNNING = Path("/run/systemd/system")
 _TIMEOUT_SECONDS = 120.0
 _PROPERTIES = ("Id", "ActiveState", "UnitFileState", "NeedDaemonReload", "LastTriggerUSec", "DropInPaths")
 _MOMENT = re.compile(r"\w+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
-_SETTLED = frozenset({"enabled", "enabled-runtime", "static", "alias", "masked"})
+_DECIDED = frozenset({"enabled", "enabled-runtime", "static", "alias", "masked"})
 
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
     """What systemd knows of a unit; of one that is not there, nothing is true. `last_trigger` is a timer's.
 
-    `settled` means that nothing is to be enabled: it is already, or somebody has masked it. `drop_ins` are the files
+    `decided` means that nothing is to be enabled: it is already, or somebody has masked it. `drop_ins` are the files
     that add settings to it by its own name.
     """
 
     active: bool
-    settled: bool
+    decided: bool
     needs_reload: bool
     last_trigger: datetime | None = None
     drop_ins: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ def _state(table: Mapping[str, str]) -> UnitState:
     drop_ins = table.get("DropInPaths", "").split()
     return UnitState(
         active=table["ActiveState"] not in ("inactive", "failed"),
-        settled=table.get("UnitFileState", "") in _SETTLED,
+        decided=table.get("UnitFileState", "") in _DECIDED,
         needs_reload=table["NeedDaemonReload"] == "yes",
         last_trigger=datetime.fromisoformat(trigger[1]).replace(tzinfo=UTC) if trigger is not None else None,
         drop_ins=tuple(path for path in drop_ins if Path(path).parent.name.startswith(table["Id"].partition("@")[0])),

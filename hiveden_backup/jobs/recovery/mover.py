@@ -88,7 +88,7 @@ class Mover:
             _reach(point)
             for dress in act.dresses:
                 swaps.dress(dress.new, dress.live)
-            swaps.settle(act.swaps, act.dresses)
+            swaps.make_durable(act.swaps, act.dresses)
         return replace(act, phase=Phase.DONE, finished=self.installation.now())
 
     def backward(self, act: Act, point: str = "") -> Act:
@@ -103,7 +103,7 @@ class Mover:
                 swaps.backward(swap)
             for dress in act.dresses:
                 swaps.dress(dress.old, dress.live)
-            swaps.settle(act.swaps, act.dresses)
+            swaps.make_durable(act.swaps, act.dresses)
             _unmake(act)
             for database in act.databases:
                 _reach(point)

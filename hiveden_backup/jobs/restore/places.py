@@ -18,7 +18,7 @@ from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory
-from hiveden_backup.host.disk.tree import Survey, survey
+from hiveden_backup.host.disk.tree import Census, census
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.restore.unpack import trusted
 
@@ -82,19 +82,19 @@ class Files:
     absent: dict[str, str] = field(default_factory=dict)
     coming: Mapping[str, Coming] = field(default_factory=dict)
 
-    def survey(self, place: Place) -> Survey | None:
+    def census(self, place: Place) -> Census | None:
         """What is at a place now, and what of it the backup leaves out. BackupError when it must not move."""
-        return survey_place(place.live, excluded_below(place.source, self.exclude), self.kept_out)
+        return census_of(place.live, excluded_below(place.source, self.exclude), self.kept_out)
 
 
-def survey_place(live: str, excluded: Callable[[str], bool], kept_out: Sequence[str]) -> Survey | None:
+def census_of(live: str, excluded: Callable[[str], bool], kept_out: Sequence[str]) -> Census | None:
     """What is at a path now. BackupError when one of the directories `kept_out` is in it, be it under another name.
 
     They would go with what is replaced, and be removed with that one day.
     """
     known = [os.stat(path) for path in kept_out if os.path.exists(path)]
     with translated(f"looking at {live}", unwritable=StorageError):
-        found = survey(live, excluded, {(status.st_dev, status.st_ino) for status in known})
+        found = census(live, excluded, {(status.st_dev, status.st_ino) for status in known})
     if found is not None and found.hidden:
         raise _works_with(live, f"{live}/{found.hidden[0]}")
     return found
@@ -109,7 +109,7 @@ def excluded_below(source: str, patterns: Sequence[str]) -> Callable[[str], bool
     return lambda path: excluded(top + os.fsencode(path))
 
 
-def check_left_out(place: Place, found: Survey | None) -> None:
+def check_left_out(place: Place, found: Census | None) -> None:
     """BackupError when what a backup leaves out cannot be carried over into what it restores."""
     device = os.lstat(place.base).st_dev
     for path in found.left_out if found is not None else ():

@@ -15,7 +15,7 @@ from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, major_of
 from hiveden_backup.host.disk.repository import BackupDirectory
-from hiveden_backup.host.disk.tree import Survey
+from hiveden_backup.host.disk.tree import Census
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.tools import restore_tool
@@ -63,7 +63,7 @@ class Replacement:
     containers: tuple[Container, ...] = ()
     absent: tuple[str, ...] = ()
     files: Files | None = None
-    surveys: dict[str, Survey | None] = field(default_factory=dict)
+    censuses: dict[str, Census | None] = field(default_factory=dict)
     databases: list[Database] = field(default_factory=list)
     skipped: list[BackupError] = field(default_factory=list)
 
@@ -78,7 +78,7 @@ class Replacement:
                 {
                     "path": place.live,
                     "volume": place.volume or None,
-                    "now": _now(place.live, self.surveys[place.source]),
+                    "now": _now(place.live, self.censuses[place.source]),
                     "then": _then(files, place.source),
                 }
                 for place in files.places
@@ -102,7 +102,7 @@ class Replacement:
         }
 
 
-def _now(live: str, found: Survey | None) -> dict[str, Any] | None:
+def _now(live: str, found: Census | None) -> dict[str, Any] | None:
     if found is None:
         return None
     changed = datetime.fromtimestamp(found.newest_ns / 10**9, UTC)
@@ -176,8 +176,8 @@ def _find_files(installation: Installation, plan: Replacement) -> None:
     files = replacing.find_places(plan.manifest, exclude, plan.docker, plan.kept_out)
     replacing.look_at_index(plan.directory, plan.manifest, files)
     for place in files.places:
-        plan.surveys[place.source] = files.survey(place)
-        replacing.check_left_out(place, plan.surveys[place.source])
+        plan.censuses[place.source] = files.census(place)
+        replacing.check_left_out(place, plan.censuses[place.source])
     if plan.docker is not None:
         stopped = {container.id for container in plan.containers if container.running and not container.paused}
         replacing.check_unused(plan.docker, stopped, files)

@@ -17,7 +17,7 @@ from hiveden_backup.host.disk import swaps
 from hiveden_backup.host.disk.durable import fsync_directory, translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory
-from hiveden_backup.host.disk.tree import Scan, survey
+from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.restore.places import Files, Place, excluded_below
 from hiveden_backup.jobs.restore.unpack import Progress, check_digests, closed, select, trusted, unpack
@@ -218,7 +218,7 @@ def left_out_of(act: Act, place: Replaced) -> list[str]:
     """What of a place as it is now a backup would leave out, the topmost of it, relative to the place."""
     if not act.exclude:
         return []
-    found = survey(place.live, excluded_below(place.source, act.exclude))
+    found = census(place.live, excluded_below(place.source, act.exclude))
     return found.left_out if found is not None else []
 
 

@@ -93,7 +93,7 @@ def _check(installation: Installation, plan: Reversal) -> None:
     kept_out = (installation.config.directory, str(installation.state))
     for place in plan.act.places:
         replacing.refuse_mounts(place.live, table, own=not place.volume)
-        replacing.survey_place(place.live, replacing.excluded_below(place.source, plan.act.exclude), kept_out)
+        replacing.census_of(place.live, replacing.excluded_below(place.source, plan.act.exclude), kept_out)
     if plan.docker is not None:
         stopped = {container.id for container in plan.containers if container.running and not container.paused}
         _check_unused(plan, stopped)

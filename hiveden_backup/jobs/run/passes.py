@@ -16,7 +16,7 @@ from typing import IO
 from hiveden_backup.core.backup import compaction
 from hiveden_backup.core.backup.index import (
     Comparison,
-    Selected,
+    Extent,
     Selection,
     Sink,
     compare,
@@ -24,7 +24,7 @@ from hiveden_backup.core.backup.index import (
     select,
 )
 from hiveden_backup.core.backup.layout import archive_path
-from hiveden_backup.core.backup.tar_listing import Settlement, torn
+from hiveden_backup.core.backup.tar_listing import FinishedIndex, torn
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import Archive, Job
@@ -120,7 +120,7 @@ class Take:
     """
 
     look: Look
-    selected: Selected
+    selected: Extent
     archive: Archive | None
     path: Path
     names: Path
@@ -240,7 +240,7 @@ def settle(taken: Take, index: Path, level: int) -> Passed:
         for number, archive in enumerate(base.archives)
         if b"%d" % number in numbers
     ]
-    settlement = Settlement(
+    finished = FinishedIndex(
         draft=spooled(taken.look.draft),
         names=spooled(taken.names),
         listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
@@ -249,17 +249,17 @@ def settle(taken: Take, index: Path, level: int) -> Passed:
         torn=torn(taken.diagnostics),
     )
     with translated(f"writing {index}"), stream.compressing(index, level) as compressed:
-        lines = settlement.records()
+        lines = finished.records()
         while batch := list(islice(lines, _BATCH)):
             compressed.write(b"".join([line + b"\0" for line in batch]))
     archives = [*kept]
     if taken.archive is not None:
         with translated(f"writing {taken.path}"):
             fsync_file(taken.path)
-        weight = taken.archive.content_bytes - settlement.struck_weight
+        weight = taken.archive.content_bytes - finished.struck_weight
         archives.append(replace(taken.archive, live_bytes=weight, content_bytes=weight))
-    state = State(index, tuple(archives), taken.look.taken_ns, settlement.entries, views=taken.look.views)
-    return Passed(state, tuple(settlement.struck), tuple(settlement.unsure))
+    state = State(index, tuple(archives), taken.look.taken_ns, finished.entries, views=taken.look.views)
+    return Passed(state, tuple(finished.struck), tuple(finished.unsure))
 
 
 def compare_mounts(before: Mapping[str, mounts.View], after: Mapping[str, mounts.View]) -> None:

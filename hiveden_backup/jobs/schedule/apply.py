@@ -69,7 +69,7 @@ def _change(_: LockedUnits, files: UnitFiles, found: Survey) -> units.Changes:
     _refuse_running(changes.removed)
     restarted = {*changes.added, *changes.changed, *found.idle, *found.written.unfinished, *found.outdated}
     touched = [timer for timer in found.timers if timer in restarted]
-    recovers = not found.wanted or found.states[units.RECOVER].settled
+    recovers = not found.wanted or found.states[units.RECOVER].decided
     if not (changes or touched or found.written.unfinished) and recovers:
         return changes
     files.put_written(_both(found, changes, touched))
@@ -106,7 +106,7 @@ def _put_back(files: UnitFiles, found: Survey, changes: units.Changes) -> None:
     """Have the units again that were there before. What fails on the way is told, and leaves the rest to be tried."""
     old = {path: found.installed[path] for path in (*changes.changed, *changes.removed)}
     timers = [path for path in found.installed if path.endswith(".timer")]
-    enabled = [unit for unit in (*timers, units.RECOVER) if found.states[unit].settled and unit in found.installed]
+    enabled = [unit for unit in (*timers, units.RECOVER) if found.states[unit].decided and unit in found.installed]
     steps: tuple[Callable[[], None], ...] = (
         files.sweep,
         lambda: systemd.stop(_timers(changes.added)),

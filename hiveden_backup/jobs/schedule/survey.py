@@ -72,7 +72,7 @@ class Survey:
     @property
     def idle(self) -> tuple[str, ...]:
         """Wanted timers that would not elapse, now or after the next boot, though their files may be right."""
-        return tuple(timer for timer in self.timers if not (self.states[timer].active and self.states[timer].settled))
+        return tuple(timer for timer in self.timers if not (self.states[timer].active and self.states[timer].decided))
 
     @property
     def outdated(self) -> tuple[str, ...]:
@@ -137,10 +137,10 @@ def is_current(installation: Installation, job: Job) -> bool:
     return UnitFiles(installation.state).text(units.drop_in(job.name)) == units.drop_in_text(job, _place(installation))
 
 
-def _place(installation: Installation) -> units.Place:
+def _place(installation: Installation) -> units.UnitPlace:
     directory = installation.config.directory
     config = installation.config_file.absolute()
-    return units.Place(
+    return units.UnitPlace(
         tuple(dict.fromkeys((directory, os.path.realpath(directory)))),
         None if config == DEFAULT_CONFIG else str(config),
     )

@@ -155,7 +155,7 @@ def pay_debt(
             outcome = Outcome.STARTED
         with translated(f"settling the debt for the container {debt.name}", unwritable=StorageError):
             failpoint("settle")
-            ledger.settle(debt.job, debt.name)
+            ledger.cross_off(debt.job, debt.name)
     except BackupError as error:
         return Payment(debt.job, debt.name, Outcome.FAILED, str(error), error)
     return Payment(debt.job, debt.name, outcome, notice)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hiveden_backup.core.backup.tar_listing import Settlement, classify, torn
+from hiveden_backup.core.backup.tar_listing import FinishedIndex, classify, torn
 
 MTIME = 1_000_000_000 * 10**9
 SHOWN = "2001-09-09 01:46:40"
@@ -18,11 +18,11 @@ def member(name: str, letter: str = "-", size: int = 5, shown: str = SHOWN) -> b
 
 def settled(
     lines: list[bytes], listing: list[bytes], *, diagnostics: tuple[str, ...] = ()
-) -> tuple[Settlement, list[bytes]]:
-    """The settlement of a draft of which all was handed to tar, and its records."""
+) -> tuple[FinishedIndex, list[bytes]]:
+    """The finished of a draft of which all was handed to tar, and its records."""
     names = [line.split(b"\t")[-1] for line in lines]
-    settlement = Settlement(lines, names, listing, {}, b"0", torn=torn(diagnostics))
-    return settlement, list(settlement.records())
+    finished = FinishedIndex(lines, names, listing, {}, b"0", torn=torn(diagnostics))
+    return finished, list(finished.records())
 
 
 PAIR = [draft("a", nlink=2), draft("b", nlink=2)]

@@ -8,7 +8,7 @@ from hiveden_backup.core.model import Job, PostgresSource
 from hiveden_backup.core.schedule import units
 from hiveden_backup.host.systemd.unit_files import _SHIPPED
 
-PLACE = units.Place(("/srv/backups",))
+PLACE = units.UnitPlace(("/srv/backups",))
 CONTAINER = PostgresSource(container="db")
 ACCOUNT = PostgresSource(dsn="host=/run/postgresql user=postgres", os_user="postgres")
 REMOTE = PostgresSource(dsn="host=192.0.2.7 user=backup", passfile="/etc/hiveden-backup/pgpass")
@@ -74,20 +74,20 @@ def test_privileges_are_for_those_who_need_them(
         (Job("a", paths=("/var/tmp/x",)), PLACE, True),
         (Job("a", paths=("/var",)), PLACE, True),
         (Job("a", paths=("/",)), PLACE, True),
-        (Job("a"), units.Place(("/tmp/backups",)), True),
-        (Job("a"), units.Place(("/srv/link", "/var/tmp/backups")), True),
+        (Job("a"), units.UnitPlace(("/tmp/backups",)), True),
+        (Job("a"), units.UnitPlace(("/srv/link", "/var/tmp/backups")), True),
         (Job("a", postgres=(PostgresSource(dsn="host=/tmp user=a"),)), PLACE, True),
         (Job("a", postgres=(PostgresSource(dsn="host=h", passfile="/tmp/pass"),)), PLACE, True),
     ],
 )
 def test_temporary_directories_are_the_machines_own_for_jobs_that_name_them(
-    job: Job, place: units.Place, *, shared: bool
+    job: Job, place: units.UnitPlace, *, shared: bool
 ) -> None:
     assert (settings(units.drop_in_text(job, place), "PrivateTmp") == ["no"]) is shared
 
 
 def test_odd_words_are_literal() -> None:
-    text = units.drop_in_text(Job("a"), units.Place(('/srv/100% "so" $HOME\\x',), "/etc/100%.toml"))
+    text = units.drop_in_text(Job("a"), units.UnitPlace(('/srv/100% "so" $HOME\\x',), "/etc/100%.toml"))
     assert settings(text, "ReadWritePaths") == [r'"-/srv/100%% \"so\" $HOME\\x"']
     assert settings(text, "Environment") == ['"HIVEDEN_BACKUP_CONFIG=/etc/100%%.toml"']
 
