@@ -1,6 +1,7 @@
 """Spans of time as systemd writes them ("7d", "1h 30min", "90"), to seconds and back.
 
-The syntax is systemd.time(7)'s: what `systemd-analyze timespan` accepts is accepted, with the same value.
+The syntax is systemd.time(7)'s: what `systemd-analyze timespan` accepts is accepted, with the same value. Read by hand,
+since no library reads it, and a configuration must be readable where systemd is not, without a process for each span.
 """
 
 import math

@@ -173,7 +173,7 @@ def test_over_the_network_when_there_is_no_socket(server: ServerContainer, endpo
     assert by_address.parameters == {"host": server.addresses[0], "port": str(PORT), "user": USER}
     assert inspect(by_address).version == inspect(endpoint).version
     with hold(by_address, USER, lock_timeout=5) as snapshot:
-        tool = dump_tool(by_address, snapshot.server_major, [])
+        tool = dump_tool(by_address, inspect(by_address).major, [])
         assert tool.inside
         with dumping(snapshot, tool, level=1, lock_timeout=5, application=APPLICATION) as going:
             assert len(going.stream.read()) > 1_000_000

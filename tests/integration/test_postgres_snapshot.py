@@ -11,6 +11,7 @@ from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableErro
 from hiveden_backup.core.model import Extension, PostgresSource, Table
 from hiveden_backup.host.postgres.connect import end_backends
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint
+from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.snapshot import hold
 from tests.support.postgres import SUPERUSER, Server, waiting
 
@@ -48,7 +49,7 @@ def test_facts_and_rows_are_those_of_the_moment(postgres: Server, shop: str) -> 
     )
     assert [extension.name for extension in facts.extensions] == ["plpgsql"]
     assert isinstance(facts.extensions[0], Extension)
-    assert facts.server_version.startswith(str(snapshot.server_major))
+    assert facts.server_version.startswith(str(inspect(postgres.endpoint()).major))
 
 
 def test_truncate_waits_until_the_moment_is_let_go(postgres: Server, shop: str) -> None:

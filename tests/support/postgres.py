@@ -221,7 +221,7 @@ def tool(endpoint: Endpoint) -> PgTools:
 def dump_to(path: Path, endpoint: Endpoint, dbname: str, *, tool: PgTools | None = None) -> DatabaseFacts:
     """Dump a database as a run does; its facts, tables included."""
     with hold(endpoint, dbname, lock_timeout=5.0) as snapshot:
-        chosen = dump_tool(endpoint, snapshot.server_major) if tool is None else tool
+        chosen = dump_tool(endpoint, inspect(endpoint).major) if tool is None else tool
         application = application_name("test", "20260101T000000Z", endpoint.name, dbname)
         with dumping(snapshot, chosen, level=1, lock_timeout=5.0, application=application) as dump:
             with path.open("wb") as file:

@@ -2,6 +2,9 @@
 
 A cron expression becomes explicit sets, so that what cron(5) means survives systemd's other rules (where a step begins,
 how the two day fields combine). Whether systemd accepts a line, and when it elapses, is not judged here.
+
+Read by hand, since libraries for cron tell when an expression is due next; wanted are calendars that mean the same, and
+for what has none (`L`, `W`, `?`, `@reboot`) a refusal that says what to write instead.
 """
 
 import contextlib

@@ -1,5 +1,7 @@
 """A schedule as five cron fields, where cron can say the same: the way back from systemd's calendars. No I/O.
 
+By hand, as the way there is, in `expression`: no library goes it.
+
 What cron cannot say (seconds, years, a time zone, the last day of a month, a weekday *and* a date) has no answer here.
 """
 

@@ -75,15 +75,9 @@ class Snapshot:
     id: str
     dbname: str
     endpoint: Endpoint
-    server_version: int
     superuser: bool
     tables: tuple[int, ...]
     connection: Connection
-
-    @property
-    def server_major(self) -> int:
-        """The server's major version."""
-        return self.server_version // 10000
 
     def facts(self) -> DatabaseFacts:
         """What the database was made with; without its tables, whose rows take long to count."""
@@ -163,7 +157,6 @@ def _snapshot(connection: Connection, endpoint: Endpoint, dbname: str, lock_time
             id=found,
             dbname=dbname,
             endpoint=endpoint,
-            server_version=connection.info.server_version,
             superuser=connection.info.parameter_status("is_superuser") == "on",
             tables=tuple(table.oid for table in tables if table.own),
             connection=connection,

@@ -1,6 +1,7 @@
 """systemd's journal, by its own protocol: one datagram an entry, with fields that may hold anything.
 
-Nothing here waits for an answer; there is none.
+Nothing here waits for an answer; there is none. Written by hand, since systemd's own Python module has to be compiled
+against its library, which a virtual environment does not bring along; the protocol is small, documented and stable.
 """
 
 import contextlib
