@@ -17,6 +17,8 @@ from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.host.systemd.last_words import leave
+from hiveden_backup.jobs.setup.managed import Settings, change
+from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database
 
 
 def main() -> int:
@@ -39,8 +41,6 @@ def main() -> int:
 
 
 def _adopt(config: Path, details: dict[str, Any]) -> None:
-    from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database  # noqa: PLC0415 - one of two errands
-
     kind = ArtifactType(details["type"])
     wanted = Wanted(kind, details["target"], tuple(details["source_dirs"]), details["container"])
     adopt = adopt_application if wanted.type is ArtifactType.APPLICATION else adopt_database
@@ -48,8 +48,6 @@ def _adopt(config: Path, details: dict[str, Any]) -> None:
 
 
 def _configure(config: Path, details: dict[str, Any]) -> None:
-    from hiveden_backup.jobs.setup.managed import Settings, change  # noqa: PLC0415 - the other errand
-
     wanted = Settings(details["directory"], details["keep_last"])
     change(config, Records(Path(os.environ["STATE_DIRECTORY"])), wanted, datetime.now(UTC))
 

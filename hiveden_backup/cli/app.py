@@ -14,9 +14,14 @@ import typer
 
 from hiveden_backup import __version__
 from hiveden_backup.cli import completion
+from hiveden_backup.cli.log import put
 from hiveden_backup.cli.output import printable_lines
 from hiveden_backup.cli.registry import Commands, register
 from hiveden_backup.core.errors import BackupError, Interrupted
+from hiveden_backup.core.events import Failed
+from hiveden_backup.host.signals import raise_on_signals
+from hiveden_backup.host.systemd import last_words
+from hiveden_backup.host.systemd.journal import is_stderr
 
 _P = ParamSpec("_P")
 _DEFAULT_CONFIG = "/etc/hiveden-backup/config.toml"
@@ -105,10 +110,6 @@ def report(error: BackupError) -> None:
 
 
 def _complain(text: str, exit_code: int) -> None:
-    from hiveden_backup.cli.log import put
-    from hiveden_backup.core.events import Failed
-    from hiveden_backup.host.systemd import last_words
-
     last_words.leave(printable_lines(text))
     put(Failed(text, exit_code).entry)
 
@@ -127,17 +128,12 @@ def _defect(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 def run() -> None:
     """Run the command line: the process ends here, with 128 + n after a signal."""
-    from hiveden_backup.host.signals import raise_on_signals
-    from hiveden_backup.host.systemd.journal import is_stderr
-
     raise_on_signals()
     sys.excepthook = _defect
     completion.prepare()
     try:
         typer.main.get_command(app)(prog_name="hiveden-backup")  # not app(): it replaces the excepthook
     except Interrupted as interrupted:
-        from hiveden_backup.host.systemd import last_words
-
         said = f"Interrupted by signal {interrupted.signal_number}."
         last_words.leave(said)
         if not is_stderr():  # the journal knows: systemd told it, and so did the run

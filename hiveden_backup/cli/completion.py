@@ -6,6 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import typer
+from typer.completion import get_completion_inspect_parameters
+
+from hiveden_backup.host.config_files import load
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.jobs.setup.managed import show
 
 _ASKED = "_HIVEDEN_BACKUP_COMPLETE"
 """By it a shell's script, which is what its value `source_bash` prints, asks with `complete_bash`."""
@@ -14,8 +19,6 @@ _ASKED = "_HIVEDEN_BACKUP_COMPLETE"
 def prepare() -> None:
     """Have typer answer a shell that asks, without the options by which typer would install the scripts."""
     if _ASKED in os.environ:
-        from typer.completion import get_completion_inspect_parameters
-
         get_completion_inspect_parameters()  # as typer does for its own options: it knows the shells only after that
         if os.environ[_ASKED].startswith("complete_"):
             sys.excepthook = lambda *_: None  # it would be said in the middle of somebody's line
@@ -23,16 +26,11 @@ def prepare() -> None:
 
 def jobs(ctx: typer.Context) -> list[str]:
     """The configured jobs."""
-    from hiveden_backup.host.config_files import load
-
     return list(load(_config(ctx)).jobs)
 
 
 def backups(ctx: typer.Context) -> list[str]:
     """The backups that are there, with their job before the id."""
-    from hiveden_backup.host.config_files import load
-    from hiveden_backup.host.disk.repository import BackupDirectory
-
     directory = BackupDirectory.open(Path(load(_config(ctx)).directory))
     found = {job: directory.backups(job) for job in directory.jobs()}
     return [f"{job}/{name}" for job, names in found.items() if names for name in ("latest", *names)]
@@ -40,8 +38,6 @@ def backups(ctx: typer.Context) -> list[str]:
 
 def keys(ctx: typer.Context) -> list[str]:
     """The keys of the configuration, dotted."""
-    from hiveden_backup.jobs.setup.managed import show
-
     return list(_keys(show(_config(ctx))))
 
 

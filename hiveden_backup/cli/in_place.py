@@ -1,22 +1,20 @@
 """What `restore --in-place` and `undo` share: what was broken off comes first, a preview, the end."""
 
-from typing import TYPE_CHECKING, Any, Callable, List, NoReturn  # noqa: UP035 - typer 0.7 reads annotations of its own time
+from typing import Any, Callable, List, NoReturn  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import report
 from hiveden_backup.core.errors import UsageError
+from hiveden_backup.core.names import from_iso
+from hiveden_backup.core.restore_record import Phase
+from hiveden_backup.jobs.recovery.heal import Healed
+from hiveden_backup.jobs.restore.in_place import Done
 
-if TYPE_CHECKING:
-    from hiveden_backup.jobs.recovery.heal import Healed
-    from hiveden_backup.jobs.restore.in_place import Done
 
-
-def tell_healed(healed: "Healed") -> None:
+def tell_healed(healed: Healed) -> None:
     """Say what had been broken off, and how it ended now."""
-    from hiveden_backup.core.restore_record import Phase
-
     for each in healed.acts:
         how = {Phase.DONE: "is finished now", Phase.UNDONE: "is reversed now"}.get(each.phase, "was taken back")
         typer.echo(f"The in-place restore of {each.job}/{each.backup} that was broken off {how}.")
@@ -24,14 +22,14 @@ def tell_healed(healed: "Healed") -> None:
         report(error)
 
 
-def finish(done: "Done") -> None:
+def finish(done: Done) -> None:
     """Report what went wrong, and end with the exit code that says so."""
     for problem in done.problems:
         report(problem)
     raise typer.Exit(1 if done.problems else 0)
 
 
-def preview(table: "dict[str, Any]", lines: "Callable[[dict[str, Any]], List[str]]", *, as_json: bool) -> NoReturn:  # noqa: UP006
+def preview(table: dict[str, Any], lines: Callable[[dict[str, Any]], List[str]], *, as_json: bool) -> NoReturn:  # noqa: UP006
     """What would be done, on stdout; then the error that it was not."""
     if as_json:
         output.print_json(table)
@@ -43,6 +41,4 @@ def preview(table: "dict[str, Any]", lines: "Callable[[dict[str, Any]], List[str
 
 def moment(text: str) -> str:
     """A moment of a table, as `output.moment` shows it."""
-    from hiveden_backup.core.names import from_iso
-
     return output.moment(from_iso(text))

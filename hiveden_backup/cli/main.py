@@ -15,6 +15,6 @@ def main() -> None:
         return
     gc.disable()  # nothing that an import makes is garbage, and looking for some takes a tenth of the time
     sys.modules["rich"] = None  # type: ignore[assignment] # "not there": some versions of typer would import it for nothing
-    from hiveden_backup.cli.app import run
+    from hiveden_backup.cli.app import run  # noqa: PLC0415 - as said
 
     run()

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from hiveden_backup.cli import log
 from hiveden_backup.cli.app import options, state_directory
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import Job, Trigger
@@ -27,8 +28,6 @@ def installation() -> Installation:
 @contextmanager
 def watched() -> Iterator[Installation]:
     """The installation; while the block lasts, stderr has the log and, on a terminal, the progress line."""
-    from hiveden_backup.cli import log
-
     progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Phase()
     log.configure(verbose=options.verbose, quiet=options.quiet, progress=progress)
     try:

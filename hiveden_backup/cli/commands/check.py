@@ -8,6 +8,9 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import JOBS, JSON
 from hiveden_backup.cli.surroundings import chosen, watched
+from hiveden_backup.core.model import Status
+from hiveden_backup.jobs.run.validate import validate
+from hiveden_backup.jobs.schedule.survey import timer_findings
 
 
 @command("check")
@@ -16,10 +19,6 @@ def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # no
 
     Nothing is changed. Exit 1 if anything would prevent a run.
     """
-    from hiveden_backup.core.model import Status
-    from hiveden_backup.jobs.run.validate import validate
-    from hiveden_backup.jobs.schedule.survey import timer_findings
-
     with watched() as installation:
         asked = chosen(installation, jobs or [])
         findings = [finding for job in asked for finding in validate(installation, job)]

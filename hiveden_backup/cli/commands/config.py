@@ -6,6 +6,7 @@ from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, options
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.registry import group
+from hiveden_backup.jobs.setup import managed as configure
 
 _config = group("config", "Show and change the configuration.")
 
@@ -13,8 +14,6 @@ _config = group("config", "Show and change the configuration.")
 @command("show", group=_config)
 def show(as_json: bool = JSON) -> None:
     """The effective configuration, with every default."""
-    from hiveden_backup.jobs.setup import managed as configure
-
     table = configure.show(options.config)
     if as_json:
         output.print_json(table)
@@ -28,8 +27,6 @@ def get(
     as_json: bool = JSON,
 ) -> None:
     """One effective value."""
-    from hiveden_backup.jobs.setup import managed as configure
-
     value = configure.get(options.config, key)
     if as_json:
         output.print_json(value)
@@ -46,7 +43,5 @@ def set_value(
 
     Refused when the result would not be valid.
     """
-    from hiveden_backup.jobs.setup import managed as configure
-
     configure.set_value(options.config, key, value)
     typer.echo(f"Set {key}.")

@@ -9,14 +9,13 @@ from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.errors import UsageError
+from hiveden_backup.jobs.backups import catalog
+from hiveden_backup.jobs.backups.prune import delete as remove
 
 
 @command("delete")
 def delete(backup: str = BACKUP, yes: bool = typer.Option(False, "--yes", help="Do it.")) -> None:
     """Remove one backup, whole."""
-    from hiveden_backup.jobs.backups import catalog
-    from hiveden_backup.jobs.backups.prune import delete as remove
-
     surroundings = installation()
     directory = surroundings.directory
     found = catalog.resolve(directory, backup)

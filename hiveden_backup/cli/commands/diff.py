@@ -6,6 +6,7 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP, JSON
 from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.jobs.backups import catalog, contents
 
 
 @command("diff")
@@ -14,10 +15,8 @@ def diff(older: str = BACKUP, newer: str = BACKUP, as_json: bool = JSON) -> None
 
     Both are of one job: + added, ~ changed, - removed.
     """
-    from hiveden_backup.jobs.backups import catalog
-
     directory = installation().directory
-    found = catalog.diff(directory, catalog.resolve(directory, older), catalog.resolve(directory, newer))
+    found = contents.diff(directory, catalog.resolve(directory, older), catalog.resolve(directory, newer))
     signs = {"added": ("+", found.added), "changed": ("~", found.changed), "removed": ("-", found.removed)}
     if as_json:
         output.print_json({name: [catalog.show_path(path) for path in paths] for name, (_, paths) in signs.items()})

@@ -8,6 +8,7 @@ from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, options
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.jobs.setup.init import initialise
 
 
 @command("init")
@@ -21,8 +22,6 @@ def init(
 
     A marked one is adopted. A starter configuration is written if there is none.
     """
-    from hiveden_backup.jobs.setup.init import initialise
-
     done = initialise(directory, options.config, installation().now())
     if as_json:
         output.print_json(

@@ -10,6 +10,7 @@ from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.errors import common_exit_code
 from hiveden_backup.core.model import ArtifactType
+from hiveden_backup.jobs.backups import catalog
 
 
 @command("list")
@@ -22,8 +23,6 @@ def list_backups(
     as_json: bool = JSON,
 ) -> None:
     """List the artifacts of finished backups, newest first."""
-    from hiveden_backup.jobs.backups import catalog
-
     surroundings = installation()
     rows, damaged = catalog.rows(surroundings.directory, surroundings.records, job=job, kind=kind, target=target)
     if as_json:

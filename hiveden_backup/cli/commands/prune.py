@@ -9,6 +9,8 @@ from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import JOBS, JSON
 from hiveden_backup.cli.surroundings import chosen, watched
 from hiveden_backup.core.errors import BackupError, common_exit_code
+from hiveden_backup.jobs.backups import prune as pruning
+from hiveden_backup.jobs.recovery.mover import expire
 
 
 @command("prune")
@@ -21,9 +23,6 @@ def prune(
 
     The archives that nothing needs any more go with it.
     """
-    from hiveden_backup.jobs.backups import prune as pruning
-    from hiveden_backup.jobs.recovery.mover import expire
-
     rows: list[tuple[str, dict[str, Any]]] = []
     codes = []
     with watched() as installation:

@@ -1,19 +1,20 @@
 """`recover`: what a killed run or restore left, put right."""
 
-from typing import TYPE_CHECKING, Mapping, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+from typing import Mapping, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
-from hiveden_backup.cli import completion, output
+from hiveden_backup.cli import completion, log, output
 from hiveden_backup.cli.app import command, options, report
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.errors import BackupError
-
-if TYPE_CHECKING:
-    from hiveden_backup.core.model import Job
-    from hiveden_backup.jobs.installation import Installation
-    from hiveden_backup.jobs.recovery.mover import Settled
-    from hiveden_backup.jobs.services.debts import Payment
+from hiveden_backup.core.model import Job
+from hiveden_backup.host.systemd import journal
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.recovery import heal, mover
+from hiveden_backup.jobs.recovery.mover import Settled
+from hiveden_backup.jobs.services import debts
+from hiveden_backup.jobs.services.debts import Payment
 
 _BOOT_SECONDS = 300.0
 
@@ -28,11 +29,6 @@ def recover(
 
     What in-place restores replaced is removed when its time is over.
     """
-    from hiveden_backup.cli import log
-    from hiveden_backup.host.systemd import journal
-    from hiveden_backup.jobs.recovery import heal, mover
-    from hiveden_backup.jobs.services import debts
-
     surroundings = installation()
     jobs = _jobs_if_any(surroundings)
     log.configure(verbose=options.verbose, quiet=options.quiet)
@@ -51,16 +47,16 @@ def recover(
     raise typer.Exit(recovered.exit_code)
 
 
-def _print_settled(settled: "Settled") -> None:
+def _print_settled(settled: Settled) -> None:
     typer.echo(output.printable(f"{settled.job}: {settled}"))
 
 
-def _print_payment(payment: "Payment") -> None:
+def _print_payment(payment: Payment) -> None:
     detail = f" ({payment.detail})" if payment.detail else ""
     typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
 
 
-def _jobs_if_any(surroundings: "Installation") -> "Mapping[str, Job]":
+def _jobs_if_any(surroundings: Installation) -> Mapping[str, Job]:
     """The configured jobs. Debts must be paid even when the configuration is broken: Docker is at its default place."""
     try:
         return surroundings.config.jobs

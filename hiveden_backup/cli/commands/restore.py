@@ -1,7 +1,7 @@
 """`restore`: files and databases back, beside what is there or in its place."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
@@ -11,9 +11,11 @@ from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
 from hiveden_backup.cli.parameters import BACKUP, JSON
 from hiveden_backup.cli.surroundings import installation, watched
 from hiveden_backup.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups import catalog
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.restore import in_place
+from hiveden_backup.jobs.restore.database import restore_as
+from hiveden_backup.jobs.restore.files import restore_files
 
 
 @command("restore")
@@ -42,8 +44,6 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
 
     What an in-place restore replaces is kept for undo.
     """
-    from hiveden_backup.jobs.backups import catalog
-
     found = catalog.resolve(installation().directory, backup)
     ways = [way for way, given in (("--to", to), ("--in-place", in_place), ("--database", database)) if given]
     if len(ways) > 1:
@@ -62,8 +62,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
         _restore_in_place(found, database, server, yes=yes, as_json=as_json)
 
 
-def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
-    from hiveden_backup.jobs.restore.files import restore_files
+def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
 
     with watched() as surroundings:
         restored = restore_files(surroundings, found, to, only)
@@ -77,9 +76,7 @@ def _restore_files(found: "Backup", to: Path, only: List[str], *, as_json: bool)
         )
 
 
-def _restore_database(found: "Backup", database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
-    from hiveden_backup.jobs.restore.database import restore_as
-
+def _restore_database(found: Backup, database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
     with watched() as surroundings:
         restored = restore_as(surroundings, found, database, server=server, new_name=new_name)
     if as_json:
@@ -89,10 +86,8 @@ def _restore_database(found: "Backup", database: str, server: Optional[str], new
 
 
 def _restore_in_place(
-    found: "Backup", database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
+    found: Backup, database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
 ) -> None:
-    from hiveden_backup.jobs.restore import in_place
-
     with watched() as surroundings:
         if not yes:
             preview(in_place.preview(surroundings, found, database, server), _replaced, as_json=as_json)
@@ -108,7 +103,7 @@ def _restore_in_place(
     finish(done)
 
 
-def _replaced(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
+def _replaced(table: dict[str, Any]) -> List[str]:  # noqa: UP006
     lines = [f"{table['job']}/{table['id']} of {moment(table['created'])} would replace:"]
     for each in table["files"]:
         what = f"the volume {each['volume']}" if each["volume"] else each["path"]
@@ -126,13 +121,13 @@ def _replaced(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
     return lines
 
 
-def _files_now(now: "Optional[dict[str, Any]]") -> str:
+def _files_now(now: Optional[dict[str, Any]]) -> str:
     if now is None:
         return "nothing"
     return f"{output.count(now['paths'], 'path')}, {output.size(now['bytes'])}, changed {moment(now['changed'])}"
 
 
-def _database_now(now: "Optional[dict[str, Any]]") -> str:
+def _database_now(now: Optional[dict[str, Any]]) -> str:
     if now is None:
         return "nothing"
     return output.size(now["bytes"]) if now["bytes"] is not None else "of unknown size"

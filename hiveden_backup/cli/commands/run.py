@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+from typing import List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
@@ -11,10 +11,11 @@ from hiveden_backup.cli import completion
 from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.surroundings import chosen, watched
 from hiveden_backup.core.errors import BackupError, StorageError, UsageError, common_exit_code
-
-if TYPE_CHECKING:
-    from hiveden_backup.core.model import Job
-    from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.core.model import Job
+from hiveden_backup.host.disk.durable import translate
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.run.dry_run import describe
+from hiveden_backup.jobs.run.job import exit_code, run_job
 
 
 @command("run")
@@ -32,8 +33,6 @@ def run(
         if dry_run:
             _dry_run(installation, asked, full=full)
             return
-        from hiveden_backup.host.disk.durable import translate
-        from hiveden_backup.jobs.run.job import exit_code, run_job
 
         outcomes = []
         unsaid: OSError | None = None
@@ -50,9 +49,7 @@ def run(
     raise typer.Exit(exit_code(outcomes))
 
 
-def _dry_run(installation: "Installation", jobs: "Sequence[Job]", *, full: bool) -> None:
-    from hiveden_backup.jobs.run.dry_run import describe
-
+def _dry_run(installation: Installation, jobs: Sequence[Job], *, full: bool) -> None:
     codes = []
     for job in jobs:
         try:

@@ -1,28 +1,29 @@
 """The commands of `schedule`: timers from the configuration."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
-from hiveden_backup.cli import completion, output
+from hiveden_backup.cli import completion, log, output
 from hiveden_backup.cli.app import command, options, state_directory
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.registry import group
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.lines import split_lines
-
-if TYPE_CHECKING:
-    from hiveden_backup.core.schedule.units import Changes
-    from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.core.schedule.units import Changes
+from hiveden_backup.host.systemd.systemctl import require
+from hiveden_backup.host.systemd.unit_files import UnitFiles
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.schedule import survey as schedule
+from hiveden_backup.jobs.schedule.apply import apply as install
+from hiveden_backup.jobs.schedule.apply import remove as uninstall
+from hiveden_backup.jobs.schedule.apply import set_schedule as reschedule
+from hiveden_backup.jobs.schedule.apply import unset_schedule
+from hiveden_backup.jobs.schedule.survey import survey
 
 _JOB = typer.Argument(..., metavar="JOB", autocompletion=completion.jobs)
 _schedule = group("schedule", "Start jobs by timers of systemd.")
 
 
-def _installation() -> "Installation":
-    from hiveden_backup.cli import log
-    from hiveden_backup.host.systemd.systemctl import require
-
+def _installation() -> Installation:
     require(change=False)
     log.configure(verbose=options.verbose, quiet=options.quiet)
     return installation()
@@ -31,8 +32,6 @@ def _installation() -> "Installation":
 @command("show", group=_schedule)
 def show(as_json: bool = JSON) -> None:
     """Each job's schedule, when it elapses next, and whether the installed timer differs."""
-    from hiveden_backup.jobs.schedule import survey as schedule
-
     rows = schedule.rows(_installation())
     if as_json:
         output.print_json([row.table() for row in rows])
@@ -62,9 +61,6 @@ def apply(
     as_json: bool = JSON,
 ) -> None:
     """Install the timers that the configuration asks for."""
-    from hiveden_backup.jobs.schedule.apply import apply as install
-    from hiveden_backup.jobs.schedule.survey import survey
-
     surroundings = _installation()
     if not dry_run:
         _say(install(surroundings), as_json=as_json)
@@ -85,16 +81,12 @@ def set_schedule(
     as_json: bool = JSON,
 ) -> None:
     """Write a job's schedule to the managed drop-in, and apply."""
-    from hiveden_backup.jobs.schedule.apply import set_schedule as reschedule
-
     _say(reschedule(_installation(), job, expression), as_json=as_json)
 
 
 @command("unset", group=_schedule)
 def unset(job: str = _JOB, as_json: bool = JSON) -> None:
     """Let a job run only when told to, and apply."""
-    from hiveden_backup.jobs.schedule.apply import unset_schedule
-
     _say(unset_schedule(_installation(), job), as_json=as_json)
 
 
@@ -104,15 +96,11 @@ def remove(as_json: bool = JSON) -> None:
 
     The configuration stays as it is; `apply` installs them anew.
     """
-    from hiveden_backup.cli import log
-    from hiveden_backup.host.systemd.unit_files import UnitFiles
-    from hiveden_backup.jobs.schedule.apply import remove as uninstall
-
     log.configure(verbose=options.verbose, quiet=options.quiet)
     _say(uninstall(UnitFiles(state_directory())), as_json=as_json)
 
 
-def _say(changes: "Changes", *, as_json: bool) -> None:
+def _say(changes: Changes, *, as_json: bool) -> None:
     groups = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
     if as_json:
         output.print_json({name: list(paths) for name, paths in groups.items()})

@@ -6,6 +6,9 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP, JSON
 from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.core.model import ArtifactType
+from hiveden_backup.host.config_files import to_toml
+from hiveden_backup.jobs.backups import catalog, contents
 
 
 @command("show")
@@ -18,13 +21,11 @@ def show(
 
     Also where that came from, and the job's configuration, ready to be pasted.
     """
-    from hiveden_backup.jobs.backups import catalog
-
     surroundings = installation()
     directory = surroundings.directory
     found = catalog.resolve(directory, backup)
     if files:
-        paths = (catalog.show_path(record.path) for record in catalog.files(directory, found))
+        paths = (catalog.show_path(record.path) for record in contents.files(directory, found))
         if as_json:
             output.print_json(list(paths))
         else:
@@ -39,9 +40,7 @@ def show(
         typer.echo(line)
 
 
-def _described(table: dict) -> "list[str]":  # type: ignore[type-arg] # the JSON of `show`, as it is printed
-    from hiveden_backup.core.model import ArtifactType
-    from hiveden_backup.host.config_files import to_toml
+def _described(table: dict) -> list[str]:  # type: ignore[type-arg] # the JSON of `show`, as it is printed
 
     manifest = table["manifest"]
     verified = table["verified"]

@@ -6,14 +6,13 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import watched
+from hiveden_backup.jobs.backups.status import JobState, job_status
+from hiveden_backup.jobs.schedule.survey import idle_jobs
 
 
 @command("status")
 def status(as_json: bool = JSON) -> None:
     """How each job is doing; exit 1 if anything failed or is overdue."""
-    from hiveden_backup.jobs.backups.status import JobState, job_status
-    from hiveden_backup.jobs.schedule.survey import idle_jobs
-
     with watched() as installation:
         idle = idle_jobs(installation)
         jobs = installation.config.jobs.values()

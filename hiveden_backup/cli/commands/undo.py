@@ -9,6 +9,7 @@ from hiveden_backup.cli.app import command
 from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import watched
+from hiveden_backup.jobs.restore import undo as undoing
 
 
 @command("undo")
@@ -18,8 +19,6 @@ def undo(
     as_json: bool = JSON,
 ) -> None:
     """Reverse the last in-place restore of a job."""
-    from hiveden_backup.jobs.restore import undo as undoing
-
     with watched() as surroundings:
         if not yes:
             preview(undoing.preview(surroundings, job), _put_back, as_json=as_json)
@@ -34,7 +33,7 @@ def undo(
     finish(done)
 
 
-def _put_back(table: "dict[str, Any]") -> List[str]:  # noqa: UP006
+def _put_back(table: dict[str, Any]) -> List[str]:  # noqa: UP006
     lines = [f"The restore of {table['job']}/{table['id']}, made {moment(table['restored'])}, would be reversed:"]
     lines.extend(f"  {path}" for path in table["files"])
     for each in table["databases"]:

@@ -1,6 +1,6 @@
 """`verify`: whether backups are still what was written."""
 
-from typing import TYPE_CHECKING, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+from typing import List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
@@ -11,10 +11,9 @@ from hiveden_backup.cli.surroundings import installation, watched
 from hiveden_backup.core.errors import BackupError, CorruptError, UsageError, common_exit_code
 from hiveden_backup.core.model import Verdict
 from hiveden_backup.core.progress import Step
-
-if TYPE_CHECKING:
-    from hiveden_backup.jobs.backups.catalog import Backup
-    from hiveden_backup.jobs.backups.verify import Verifier
+from hiveden_backup.jobs.backups import catalog
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.verify import Verifier
 
 
 @command("verify")
@@ -27,9 +26,6 @@ def verify(
 
     Exit 65 when something is damaged; the error names it.
     """
-    from hiveden_backup.jobs.backups import catalog
-    from hiveden_backup.jobs.backups.verify import Verifier
-
     if bool(backups) == all_backups:
         raise UsageError("Say which backups to verify", "", "Name them, or give --all")
     directory = installation().directory
@@ -57,7 +53,7 @@ def verify(
     raise typer.Exit(common_exit_code(codes))
 
 
-def _verified(verifier: "Verifier", backup: "Backup") -> Optional[BackupError]:
+def _verified(verifier: Verifier, backup: Backup) -> Optional[BackupError]:
     try:
         verifier.verify(backup)
     except BackupError as error:

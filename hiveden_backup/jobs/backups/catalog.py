@@ -1,22 +1,17 @@
 """What there is: the artifacts of finished backups, one backup whole, its paths, and the difference of two."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.artifact_names import backup_of, filename
-from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, INDEX
 from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import is_job_name, iso
 from hiveden_backup.host.disk.repository import BackupDirectory, no_such_backup
 from hiveden_backup.host.state.records import Records, Verification
-
-if TYPE_CHECKING:
-    from hiveden_backup.core.backup.index import Record
 
 _LIST = "See what there is: hiveden-backup list"
 
@@ -67,15 +62,6 @@ class Backup:
 
     def __str__(self) -> str:
         return f"{self.job}/{self.id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The paths (relative to `/`) that differ between two backups of a job."""
-
-    added: tuple[bytes, ...]
-    changed: tuple[bytes, ...]
-    removed: tuple[bytes, ...]
 
 
 def verified_table(found: Verification | None) -> dict[str, str] | None:
@@ -197,40 +183,6 @@ def show(directory: BackupDirectory, records: Records, backup: Backup) -> dict[s
         "size": backup_size(manifest),
         "verified": verified_table(records.verification(backup.job, backup.id)),
     }
-
-
-def files(directory: BackupDirectory, backup: Backup) -> Iterator["Record"]:
-    """The records of a backup's index, in order; none when the job has no files."""
-    from hiveden_backup.core.backup.index import parse  # noqa: PLC0415 - `list` does without these
-    from hiveden_backup.host.disk.index_files import records  # noqa: PLC0415 - as above
-
-    index = directory.backup_path(backup.job, backup.id) / INDEX
-    if not (index.parent / ARCHIVE_NAMES).exists() and not index.exists():
-        return
-    with records(index) as lines:
-        for line in lines:
-            yield parse(line)
-
-
-def diff(directory: BackupDirectory, older: Backup, newer: Backup) -> Difference:
-    """What differs from `older` to `newer`: type, mode, owner, size, times and link count of each path count."""
-    if older.job != newer.job:
-        raise UsageError(f"{older} and {newer} are backups of different jobs", "", "Compare two backups of one job")
-    added, changed, removed = [], [], []
-    left, right = files(directory, older), files(directory, newer)
-    one, two = next(left, None), next(right, None)
-    while one is not None or two is not None:
-        if two is None or (one is not None and one.path < two.path):
-            removed.append(one.path if one is not None else b"")
-            one = next(left, None)
-        elif one is None or two.path < one.path:
-            added.append(two.path)
-            two = next(right, None)
-        else:
-            if one._replace(archive=0, ctime_ns=0, inode=0) != two._replace(archive=0, ctime_ns=0, inode=0):
-                changed.append(one.path)
-            one, two = next(left, None), next(right, None)
-    return Difference(tuple(added), tuple(changed), tuple(removed))
 
 
 def show_path(path: bytes) -> str:

@@ -12,6 +12,7 @@ from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import RunRecord, Verification
+from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.host.systemd.unit_files import timer_since
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
 from hiveden_backup.jobs.installation import Installation
@@ -145,8 +146,6 @@ def _next_run(installation: Installation, job: Job) -> tuple[datetime | None, fl
     """The schedule's next elapse, and the longest of its next intervals; None without systemd or a schedule."""
     if not job.schedule:
         return None, None
-    from hiveden_backup.host.systemd.calendar import upcoming  # noqa: PLC0415 - starts a program
-
     try:
         calendars = [line for expression in job.schedule for line in to_calendars(expression)]
         moments = upcoming(calendars, _ELAPSES, installation.now())

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
@@ -19,11 +18,9 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Census, census
+from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.restore.unpack import trusted
-
-if TYPE_CHECKING:
-    from hiveden_backup.host.docker.engine import Docker
 
 _DEVICE_OPTION = "device"
 _SPARE = 16 << 20
@@ -128,7 +125,7 @@ def sources_of(manifest: Manifest) -> tuple[Source, ...]:
 
 
 def find_places(
-    manifest: Manifest, exclude: tuple[str, ...], docker: "Docker | None", kept_out: tuple[str, ...]
+    manifest: Manifest, exclude: tuple[str, ...], docker: Docker | None, kept_out: tuple[str, ...]
 ) -> Files:
     """The places of a backup's files on this machine. BackupError for one that cannot be replaced.
 
@@ -297,7 +294,7 @@ def check_room(backup: Backup, files: Files) -> None:
             )
 
 
-def check_unused(docker: "Docker", stopped: Collection[str], files: Files) -> None:
+def check_unused(docker: Docker, stopped: Collection[str], files: Files) -> None:
     """BackupError when a container that goes on uses what is replaced: it would go on in the old tree.
 
     `stopped` are the ids of those that are stopped for it. What a backup leaves out is carried over, and may be in use.
@@ -314,7 +311,7 @@ def check_unused(docker: "Docker", stopped: Collection[str], files: Files) -> No
             )
 
 
-def check_not_lost(docker: "Docker", lost: Sequence[str]) -> None:
+def check_not_lost(docker: Docker, lost: Sequence[str]) -> None:
     """BackupError when a container uses what goes with the replaced tree: something that a backup leaves out."""
     for container in docker.containers() if lost else ():
         sources = [os.path.realpath(mount.source) for mount in container.mounts if mount.source]

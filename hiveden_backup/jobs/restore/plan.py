@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
@@ -16,7 +16,7 @@ from hiveden_backup.core.names import iso
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, major_of
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Census
-from hiveden_backup.host.docker.engine import connect
+from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.jobs.backups.catalog import Backup
@@ -27,9 +27,6 @@ from hiveden_backup.jobs.restore.database import configurations, find_artifact, 
 from hiveden_backup.jobs.restore.files import has_files
 from hiveden_backup.jobs.restore.places import Files
 from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there
-
-if TYPE_CHECKING:
-    from hiveden_backup.host.docker.engine import Docker
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Replacement:
     job: Job
     kept_out: tuple[str, ...]
     database: str | None = None
-    docker: "Docker | None" = None
+    docker: Docker | None = None
     containers: tuple[Container, ...] = ()
     absent: tuple[str, ...] = ()
     files: Files | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
@@ -12,6 +12,7 @@ from hiveden_backup.core.model import Job
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.restore_record import Act, Phase
 from hiveden_backup.host.disk import mounts, swaps
+from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
@@ -23,10 +24,8 @@ from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore import staging
 from hiveden_backup.jobs.restore.in_place import Done, written
 from hiveden_backup.jobs.restore.places import Files, Place
+from hiveden_backup.jobs.services.docker import docker_may_be_there
 from hiveden_backup.jobs.services.downtime import Downtime
-
-if TYPE_CHECKING:
-    from hiveden_backup.host.docker.engine import Docker
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class Reversal:
 
     act: Act
     job: Job
-    docker: "Docker | None" = None
+    docker: Docker | None = None
     containers: tuple[Container, ...] = ()
 
     def table(self) -> dict[str, Any]:
@@ -79,9 +78,6 @@ def reversal(installation: Installation, job: str) -> Iterator[Reversal]:
 
 
 def _find_containers(installation: Installation, plan: Reversal, stack: ExitStack) -> None:
-    from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
-    from hiveden_backup.jobs.services.docker import docker_may_be_there  # noqa: PLC0415 - as above
-
     if not docker_may_be_there(installation.docker):
         return
     plan.docker = stack.enter_context(connect(installation.docker))

@@ -20,10 +20,12 @@ from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.jobs.backups.catalog import newest_manifest
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.checkpoint import find_base
+from hiveden_backup.jobs.run.dumps import reach
 from hiveden_backup.jobs.run.passes import Trees, look
 from hiveden_backup.jobs.run.plan import Plan
 from hiveden_backup.jobs.run.space import check_room
@@ -67,8 +69,6 @@ def check_docker(plan: Plan, installation: Installation, stack: ExitStack) -> No
     needed = bool(job.containers or job.volumes or any(source.container for source in job.postgres))
     if not needed and not (job.has_files and docker_may_be_there(installation.docker)):
         return
-    from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import, and not every job needs it
-
     try:
         plan.docker = stack.enter_context(connect(installation.docker))
         plan.findings.ok("docker", f"Docker {plan.docker.ping()} answers at {plan.docker.address}")
@@ -156,8 +156,6 @@ def check_servers(plan: Plan) -> None:
     """Every PostgreSQL server is reachable, has the databases, and there is a pg_dump that fits."""
     if not plan.job.postgres:
         return
-    from hiveden_backup.jobs.run.dumps import reach  # noqa: PLC0415 - psycopg is slow to import
-
     for source, name in zip(plan.job.postgres, server_names(plan.job.postgres), strict=True):
         if source.container is not None and plan.docker is None:
             continue  # said already

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from socket import gethostname
-from typing import TYPE_CHECKING
 
 from hiveden_backup import __version__
 from hiveden_backup.core.backup import layout
@@ -26,14 +25,12 @@ from hiveden_backup.host.state.locks import container_locks
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run import checkpoint as bases
+from hiveden_backup.jobs.run.dumps import Dumps
 from hiveden_backup.jobs.run.passes import Look, Passed, Take, Trees, compacting, look, settle, sync, take
 from hiveden_backup.jobs.run.plan import Plan
 from hiveden_backup.jobs.run.publish import artifact_file, publish
 from hiveden_backup.jobs.run.space import compaction_fits
 from hiveden_backup.jobs.services.downtime import Downtime
-
-if TYPE_CHECKING:
-    from hiveden_backup.jobs.run.dumps import Dumps
 
 _HOT_PASSES = 3
 _SHOWN_PATHS = 20
@@ -164,14 +161,13 @@ class Execution:
 
     # ---- the moment
 
-    def _dumps(self, stack: ExitStack) -> "Dumps | None":
+    def _dumps(self, stack: ExitStack) -> Dumps | None:
         if not self._plan.servers:
             return None
-        from hiveden_backup.jobs.run.dumps import Dumps  # noqa: PLC0415 - psycopg is slow to import
 
         return Dumps(self._job, self._id, stack)
 
-    def _cold(self, dumps: "Dumps | None") -> Take | None:
+    def _cold(self, dumps: Dumps | None) -> Take | None:
         """Steps 4 to 6: everything stopped for as long as it takes to archive the rest and to hold the databases."""
         if not self._plan.containers or self._plan.docker is None:
             self._hold(dumps)
@@ -218,7 +214,7 @@ class Execution:
         failpoint("cold")
         return taken
 
-    def _hold(self, dumps: "Dumps | None") -> None:
+    def _hold(self, dumps: Dumps | None) -> None:
         if dumps is not None:
             dumps.hold(self._plan.servers)
             failpoint("snapshot")
@@ -247,7 +243,7 @@ class Execution:
 
     # ---- the end
 
-    def _write_dumps(self, dumps: "Dumps | None") -> tuple[Artifact, ...]:
+    def _write_dumps(self, dumps: Dumps | None) -> tuple[Artifact, ...]:
         if dumps is None:
             return ()
         self._installation.progress.begin(Step.DUMP)

@@ -18,6 +18,7 @@ from hiveden_backup.jobs.backups.prune import prune
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import heal, sweep
 from hiveden_backup.jobs.recovery.mover import expire
+from hiveden_backup.jobs.run.dumps import end_leftovers
 from hiveden_backup.jobs.run.execution import Execution, Finished
 from hiveden_backup.jobs.run.plan import ValidationError
 from hiveden_backup.jobs.run.validate import planned
@@ -129,8 +130,6 @@ def _execute(installation: Installation, job: Job, started: datetime, spool: Pat
         if plan.findings.failed:
             raise ValidationError(job.name, tuple(plan.findings.all))
         if plan.servers:
-            from hiveden_backup.jobs.run.dumps import end_leftovers  # noqa: PLC0415 - psycopg is slow to import
-
             end_leftovers(plan)
         return Execution(installation, plan, started).execute()
 

@@ -4,17 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
 from hiveden_backup.core.model import Finding, Job, PostgresSource, Source, SourceKind, Status
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.jobs.run.passes import Look, State, Trees
-
-if TYPE_CHECKING:
-    from hiveden_backup.host.docker.engine import Docker
 
 
 class ValidationError(BackupError):
@@ -100,7 +97,7 @@ class Plan:
     findings: Findings
     spool: Path
     directory: BackupDirectory | None = None
-    docker: "Docker | None" = None
+    docker: Docker | None = None
     containers: tuple[Container, ...] = ()
     trees: Trees | None = None
     sources: tuple[Source, ...] = ()

@@ -11,20 +11,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
 from hiveden_backup.host.state.locks import ExclusiveJob, LockedContainers, container_locks, job_lock
-
-if TYPE_CHECKING:
-    from hiveden_backup.host.docker.engine import Docker  # its SDK is slow to import, and mostly nothing is owed
 
 _START_ATTEMPTS = 3
 _RETRY_SECONDS = 1.0
@@ -138,7 +135,7 @@ def pay(
 
 
 def pay_debt(
-    docker: "Docker", ledger: Ledger, debt: Debt, locked: LockedContainers, *, start_timeout: float = _START_TIMEOUT
+    docker: Docker, ledger: Ledger, debt: Debt, locked: LockedContainers, *, start_timeout: float = _START_TIMEOUT
 ) -> Payment:
     """Pay the debt for one of the `locked` containers. Fails by its value only."""
     if debt.name not in locked.names:
@@ -162,7 +159,7 @@ def pay_debt(
 
 
 def _pay_all(
-    docker: "Docker", ledger: Ledger, debts: Sequence[Debt], deadline: float, start_timeout: float
+    docker: Docker, ledger: Ledger, debts: Sequence[Debt], deadline: float, start_timeout: float
 ) -> Iterator[Payment]:
     for debt in _in_start_order(docker, debts):
         try:
@@ -173,7 +170,7 @@ def _pay_all(
             yield Payment(debt.job, debt.name, outcome, str(error), error)
 
 
-def _in_start_order(docker: "Docker", debts: Sequence[Debt]) -> list[Debt]:
+def _in_start_order(docker: Docker, debts: Sequence[Debt]) -> list[Debt]:
     """What others need first: a container that joins another's network does not start before that."""
     everything = docker.containers()
     by_id = {container.id: container for container in everything}
@@ -186,7 +183,7 @@ def _in_start_order(docker: "Docker", debts: Sequence[Debt]) -> list[Debt]:
     return sorted(debts, key=lambda debt: places[container.id] if (container := owed[debt]) else -1)
 
 
-def _past_its_stop(docker: "Docker", debt: Debt) -> tuple[Container | None, str]:
+def _past_its_stop(docker: Docker, debt: Debt) -> tuple[Container | None, str]:
     """As `_find`, once our stop is over: Docker goes on with it though its client was killed.
 
     Whether it was ever asked nobody knows. So one that has been up since before the stop is watched for as long as that
@@ -203,7 +200,7 @@ def _past_its_stop(docker: "Docker", debt: Debt) -> tuple[Container | None, str]
         time.sleep(_POLL_SECONDS)
 
 
-def _find(docker: "Docker", debt: Debt) -> tuple[Container | None, str]:
+def _find(docker: Docker, debt: Debt) -> tuple[Container | None, str]:
     """The container to start, and what is odd about it. One that was made anew has the name, not the id."""
     notice = f"Its ledger entry was damaged ({debt.damage})" if debt.damage else ""
     if debt.id:
@@ -217,7 +214,7 @@ def _find(docker: "Docker", debt: Debt) -> tuple[Container | None, str]:
         return None, "It was removed since, and there is no other of its name"
 
 
-def _start(docker: "Docker", container: Container, timeout: float) -> None:
+def _start(docker: Docker, container: Container, timeout: float) -> None:
     """Start it and see it run. BackupError with the last reason after some attempts."""
     deadline = time.monotonic() + timeout
     for attempt in range(1, _START_ATTEMPTS + 1):

@@ -6,13 +6,14 @@ The debt is written before each stop and crossed out only after the container wa
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from hiveden_backup.core import events
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError
 from hiveden_backup.core.model import Job, StoppedContainer
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
@@ -20,9 +21,6 @@ from hiveden_backup.host.state.ledger import Debt, boot_id
 from hiveden_backup.host.state.locks import LockedContainers, container_locks
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.debts import Outcome, Payment, pay_debt
-
-if TYPE_CHECKING:
-    from hiveden_backup.host.docker.engine import Docker
 
 _SEEN_SECONDS = 5.0
 
@@ -50,7 +48,7 @@ class Downtime:
     backup, and their debts stay in the ledger.
     """
 
-    docker: "Docker"
+    docker: Docker
     installation: Installation
     job: str
     locked: LockedContainers
@@ -61,7 +59,7 @@ class Downtime:
     _idle: list[Container] = field(default_factory=list)
 
     @classmethod
-    def of(cls, docker: "Docker", installation: Installation, job: Job, locked: LockedContainers) -> Self:
+    def of(cls, docker: Docker, installation: Installation, job: Job, locked: LockedContainers) -> Self:
         """With the name and the time-outs of a job."""
         return cls(docker, installation, job.name, locked, job.stop_timeout, job.start_timeout)
 

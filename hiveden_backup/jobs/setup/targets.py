@@ -17,9 +17,13 @@ from hiveden_backup.core.errors import (
 )
 from hiveden_backup.core.model import ArtifactType, Config, Job, PostgresSource
 from hiveden_backup.core.names import server_names
+from hiveden_backup.core.postgres.values import select_databases
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.docker.engine import connect
+from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.jobs.backups.catalog import newest_manifest
+from hiveden_backup.jobs.services.servers import endpoint_of
 
 _LOCAL = PostgresSource(dsn="host=/var/run/postgresql user=postgres", os_user="postgres")
 """The server that Debian's packages set up, as its own system account."""
@@ -90,11 +94,6 @@ def adopt_database(path: Path, wanted: Wanted) -> str:
 
 
 def _has(config: Config, source: PostgresSource, server: str, database: str, said: list[str]) -> bool:
-    from hiveden_backup.core.postgres.values import select_databases  # noqa: PLC0415 - most requests need no server
-    from hiveden_backup.host.docker.engine import connect  # noqa: PLC0415 - slow to import
-    from hiveden_backup.host.postgres.inspect import inspect  # noqa: PLC0415 - as above
-    from hiveden_backup.jobs.services.servers import endpoint_of  # noqa: PLC0415 - as above
-
     try:
         with ExitStack() as stack:
             docker = stack.enter_context(connect(config.docker)) if source.container is not None else None
