@@ -8,33 +8,37 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
 import pytest
 import tomli_w
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.host.disk.repository import BackupDirectory, initialise
+from hiveden_backup.host.docker.engine import Docker
+from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.prune import prune_job
 from hiveden_backup.jobs.backups.verify import Verifier
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.files import restore_files
 from hiveden_backup.jobs.run import passes
-from hiveden_backup.jobs.run.execution import Execution, Finished
-from hiveden_backup.jobs.run.plan import Plan
-from hiveden_backup.jobs.run.validate import planned
+from hiveden_backup.jobs.run.dumps import Dumps
+from hiveden_backup.jobs.run.execution import Cold, Execution, Finished
+from hiveden_backup.jobs.run.plan import Plan, PlannedStop
+from hiveden_backup.jobs.run.validate import drafted
 from tests.support.disks import own_disk
 from tests.support.storm import Blowing, blowing, describe
-
-if TYPE_CHECKING:
-    from hiveden_backup.jobs.run.dumps import Dumps
 
 SEEDS = int(os.environ.get("HIVEDEN_STORM_SEEDS", "20"))
 RUNS = 5
 KEPT = 3
+NOBODY = cast("Docker", None)
+"""It is never asked: the storm is held instead."""
+
 STAND_IN = Container("0" * 64, "storm", "none", "none", "running", running=True)
 
 
@@ -44,16 +48,15 @@ class Held(Execution):
     storm: Blowing
     moment: dict[str, tuple[object, ...]]
 
-    def _cold(self, dumps: "Dumps | None") -> passes.Take | None:
-        assert dumps is None
+    def _cold(self, state: passes.State, dumps: Dumps) -> Cold:  # noqa: ARG002 - there are none
         synced = self._sync_before_stop()
         self.storm.hold()
         try:
-            taken = self._cold_pass(synced)
+            taken = self._cold_pass(state, synced)
             self.moment = describe(Path(self._job.paths[0]))
         finally:
             self.storm.go_on()
-        return taken
+        return Cold(taken)
 
 
 class Chain:
@@ -75,13 +78,13 @@ class Chain:
         spool = self.place / f"spool-{time.time_ns()}"
         spool.mkdir()
         with ExitStack() as stack:
-            plan: Plan = stack.enter_context(planned(self.installation, self.job, spool))
-            assert not plan.findings.failed, plan.findings.all
+            locked = stack.enter_context(job_lock(self.installation.state, "storm"))
+            plan: Plan = stack.enter_context(drafted(self.installation, self.job, spool)).passed()
             if storm is None:
-                execution = Execution(self.installation, plan, datetime.now(UTC))
+                execution = Execution(self.installation, locked, plan, datetime.now(UTC))
             else:
-                plan.containers = (STAND_IN,)
-                execution = Held(self.installation, plan, datetime.now(UTC))
+                plan = replace(plan, stop=PlannedStop(NOBODY, (STAND_IN,)))
+                execution = Held(self.installation, locked, plan, datetime.now(UTC))
                 execution.storm = storm
             self.finished: Finished = execution.execute()
         return execution

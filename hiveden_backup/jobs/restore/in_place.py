@@ -177,7 +177,7 @@ class _Restore:
         locks = container_locks(self._installation.state, act.containers, plan.job.lock_wait)
         with locks as locked, ExitStack() as started:
             if plan.docker is not None:
-                self._downtime = Downtime.of(plan.docker, self._installation, plan.job, locked)
+                self._downtime = Downtime.of(plan.docker, self._installation, plan.job, locked, [])
                 started.callback(self._start, self._downtime)
                 self._downtime.stop(plan.containers)
             act = self._named()

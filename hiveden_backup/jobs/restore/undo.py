@@ -138,7 +138,7 @@ def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) ->
 
         started.callback(start)
         if plan.docker is not None:
-            downtime = Downtime.of(plan.docker, installation, plan.job, locked)
+            downtime = Downtime.of(plan.docker, installation, plan.job, locked, [])
             downtime.stop(plan.containers)
             _check_unused(plan, set())
         going = replace(staging.with_swaps_back(act), phase=Phase.UNDOING, containers=names)

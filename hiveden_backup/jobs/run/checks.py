@@ -27,7 +27,7 @@ from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.checkpoint import find_base
 from hiveden_backup.jobs.run.dumps import reach
 from hiveden_backup.jobs.run.passes import Trees, look
-from hiveden_backup.jobs.run.plan import Plan
+from hiveden_backup.jobs.run.plan import Draft
 from hiveden_backup.jobs.run.space import check_room
 from hiveden_backup.jobs.schedule.survey import skipped
 from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there
@@ -37,77 +37,77 @@ _PID_FILE = "postmaster.pid"
 _DEVICE_OPTION = "device"
 
 
-def check_tools(plan: Plan) -> None:
+def check_tools(draft: Draft) -> None:
     """The stock tools are there, and tar is GNU tar."""
-    with plan.findings.check("tools"):
+    with draft.findings.check("tools"):
         for tool in _TOOLS:
             process.find_program(tool)
         said = process.run(process.Command(("tar", "--version"))).stdout
         version = said.partition(b"\n")[0].decode("utf-8", "replace")
         if "GNU tar" not in version:
             raise UnreachableError("The tar on this machine is not GNU tar", version, "Install GNU tar")
-        plan.findings.ok("tools", f"{version}, zstd")
+        draft.findings.ok("tools", f"{version}, zstd")
 
 
-def check_directory(plan: Plan, path: Path) -> None:
+def check_directory(draft: Draft, path: Path) -> None:
     """The backup directory is marked, writable, and keeps modes."""
-    with plan.findings.check("directory"):
-        plan.directory = BackupDirectory.open(path)
+    with draft.findings.check("directory"):
+        draft.directory = BackupDirectory.open(path)
         with translated(f"looking at the backup directory {path}"):
             if os.statvfs(path).f_flag & os.ST_RDONLY or not os.access(path, os.W_OK | os.X_OK):
                 raise DirectoryError(
                     f"{path} cannot be written", "It is read-only for this user", "Remount it writable"
                 )
-        plan.findings.ok("directory", f"{path} is marked and writable")
+        draft.findings.ok("directory", f"{path} is marked and writable")
         if not mounts.mount_of(os.path.realpath(path), mounts.mounts()).has_modes:
-            plan.findings.warn("directory", f"{path} is on a file system without owners and modes: others may read it")
+            draft.findings.warn("directory", f"{path} is on a file system without owners and modes: others may read it")
 
 
-def check_docker(plan: Plan, installation: Installation, stack: ExitStack) -> None:
+def check_docker(draft: Draft, installation: Installation, stack: ExitStack) -> None:
     """Docker answers, where the job needs it. Where files are archived, it is asked about live databases among them."""
-    job = plan.job
+    job = draft.job
     needed = bool(job.containers or job.volumes or any(source.container for source in job.postgres))
     if not needed and not (job.has_files and docker_may_be_there(installation.docker)):
         return
     try:
-        plan.docker = stack.enter_context(connect(installation.docker))
-        plan.findings.ok("docker", f"Docker {plan.docker.ping()} answers at {plan.docker.address}")
+        draft.docker = stack.enter_context(connect(installation.docker))
+        draft.findings.ok("docker", f"Docker {draft.docker.ping()} answers at {draft.docker.address}")
     except BackupError as error:
-        plan.docker = None
+        draft.docker = None
         if needed:
-            plan.findings.fail("docker", error)
+            draft.findings.fail("docker", error)
         else:
-            plan.findings.ok("docker", f"{error.what}: it is not asked whether containers use the files")
+            draft.findings.ok("docker", f"{error.what}: it is not asked whether containers use the files")
 
 
-def check_containers(plan: Plan) -> None:
+def check_containers(draft: Draft) -> None:
     """The containers to stop exist and can be stopped and started; puts them in their stop order."""
-    if plan.docker is None:
+    if draft.docker is None:
         return
     found = []
-    for name in plan.job.containers:
-        with plan.findings.check("container"):
-            container = plan.docker.container(name)
-            check_stoppable(plan.job, container)
+    for name in draft.job.containers:
+        with draft.findings.check("container"):
+            container = draft.docker.container(name)
+            check_stoppable(draft.job, container)
             found.append(container)
             if not container.running or container.paused:
-                plan.findings.warn("container", f"{name} is {container.status}: it is left as it is")
+                draft.findings.warn("container", f"{name} is {container.status}: it is left as it is")
             else:
-                plan.findings.ok("container", f"{name} is running")
-    with plan.findings.check("docker"):
-        plan.containers = tuple(stop_order(found, plan.docker.containers() if found else ()))
+                draft.findings.ok("container", f"{name} is running")
+    with draft.findings.check("docker"):
+        draft.containers = tuple(stop_order(found, draft.docker.containers() if found else ()))
 
 
-def check_trees(plan: Plan, installation: Installation) -> None:
+def check_trees(draft: Draft, installation: Installation) -> None:
     """The paths and volumes exist; resolves them to real directories, none inside another."""
-    job = plan.job
+    job = draft.job
     sources: list[Source] = []
     for path in job.paths:
-        with plan.findings.check("path"):
+        with draft.findings.check("path"):
             sources.append(Source(SourceKind.PATH, path, _existing(path)))
-    for name in job.volumes if plan.docker is not None else ():
-        with plan.findings.check("volume"):
-            volume = plan.docker.volume(name) if plan.docker is not None else None
+    for name in job.volumes if draft.docker is not None else ():
+        with draft.findings.check("volume"):
+            volume = draft.docker.volume(name) if draft.docker is not None else None
             if volume is None or volume.driver != "local":
                 raise NotFoundError(f"The volume {name} is not on this machine", "Its driver is not `local`")
             if _DEVICE_OPTION in volume.options:
@@ -119,15 +119,15 @@ def check_trees(plan: Plan, installation: Installation) -> None:
             sources.append(Source(SourceKind.VOLUME, name, _existing(volume.mountpoint)))
     if not sources:
         return
-    plan.sources = tuple(sources)
+    draft.sources = tuple(sources)
     roots = _outermost(source.path for source in sources)
     kept_out = {os.path.realpath(installation.config.directory), os.path.realpath(installation.state)}
     for root in roots:
         if any(inside(root, outside) or _same(root, outside) for outside in kept_out):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
-            plan.findings.fail("path", error)
+            draft.findings.fail("path", error)
     exclude = tuple(dict.fromkeys(real_patterns(job.exclude, sources)))
-    plan.trees = Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
+    draft.trees = Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
 
 
 def _same(one: str, other: str) -> bool:
@@ -152,79 +152,79 @@ def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def check_servers(plan: Plan) -> None:
+def check_servers(draft: Draft) -> None:
     """Every PostgreSQL server is reachable, has the databases, and there is a pg_dump that fits."""
-    if not plan.job.postgres:
+    if not draft.job.postgres:
         return
-    for source, name in zip(plan.job.postgres, server_names(plan.job.postgres), strict=True):
-        if source.container is not None and plan.docker is None:
+    for source, name in zip(draft.job.postgres, server_names(draft.job.postgres), strict=True):
+        if source.container is not None and draft.docker is None:
             continue  # said already
-        with plan.findings.check("postgres"):
-            plan.servers.append(reach(plan, source, name))
+        with draft.findings.check("postgres"):
+            draft.servers.append(reach(draft, source, name))
 
 
-def look_at_trees(plan: Plan, installation: Installation, *, full: bool) -> None:
+def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> None:
     """Scan and compare with the newest index: the first half of the hot pass, which also tells the space needed."""
-    if plan.trees is None:
+    if draft.trees is None:
         return
-    with plan.findings.check("files"):
-        if plan.directory is not None and not full:
-            plan.base, warnings = find_base(plan.directory, installation.records, plan.job.name)
+    with draft.findings.check("files"):
+        if draft.directory is not None and not full:
+            draft.base, warnings = find_base(draft.directory, installation.records, draft.job.name)
             for warning in warnings:
-                plan.findings.warn("files", warning)
-            _check_mounts_of_last(plan)
+                draft.findings.warn("files", warning)
+            _check_mounts_of_last(draft)
         installation.progress.begin(Step.SCAN)
-        plan.looked = look(plan.trees, plan.base, plan.spool, "hot")
-        comparison = plan.looked.comparison
-        plan.findings.ok("files", f"{comparison.entries} paths, {comparison.taken} to archive")
-        if plan.looked.sockets:
-            plan.findings.ok("files", f"{plan.looked.sockets} sockets are left out: they have no content")
+        draft.looked = look(draft.trees, draft.base, draft.spool, "hot")
+        comparison = draft.looked.comparison
+        draft.findings.ok("files", f"{comparison.entries} paths, {comparison.taken} to archive")
+        if draft.looked.sockets:
+            draft.findings.ok("files", f"{draft.looked.sockets} sockets are left out: they have no content")
 
 
-def _check_mounts_of_last(plan: Plan) -> None:
+def _check_mounts_of_last(draft: Draft) -> None:
     """A path that was a mount point in the newest backup and is an empty directory now: its disk is not mounted."""
-    if plan.directory is None or plan.trees is None:
+    if draft.directory is None or draft.trees is None:
         return
-    newest = newest_manifest(plan.directory, plan.job.name)
+    newest = newest_manifest(draft.directory, draft.job.name)
     points = {point for root in newest.roots for point in root.mounts} if newest is not None else set()
     mounted = {mount.point for mount in mounts.mounts()}
     for point in sorted(points - mounted):
-        if any(inside(point, root) for root in plan.trees.roots) and not plan.trees.ignores(point):
+        if any(inside(point, root) for root in draft.trees.roots) and not draft.trees.ignores(point):
             if os.path.isdir(point) and not os.listdir(point):
                 raise NotFoundError(
                     f"Nothing is mounted at {point} and it is empty",
                     "A file system was mounted there in the newest backup",
                     "Mount it; if it is gone for good, remove the directory or run once with --full",
                 )
-            plan.findings.warn("path", f"{point} was a mount point in the newest backup and is none now")
+            draft.findings.warn("path", f"{point} was a mount point in the newest backup and is none now")
 
 
-def check_mounted_by_others(plan: Plan) -> None:
+def check_mounted_by_others(draft: Draft) -> None:
     """No running container that goes on writes to what is archived; none of them has a live database there."""
-    if plan.docker is None or plan.trees is None:
+    if draft.docker is None or draft.trees is None:
         return
-    with plan.findings.check("docker"):
-        running = [container for container in plan.docker.containers() if container.running and not container.paused]
+    with draft.findings.check("docker"):
+        running = [container for container in draft.docker.containers() if container.running and not container.paused]
         writers = [(os.path.realpath(source), container) for container in running for source in _written(container)]
-        live = {container.id for container in _check_live_databases(plan, writers)}
-        spared = live | {container.id for container in plan.containers}
-        dumped = {source.container for source in plan.job.postgres}
+        live = {container.id for container in _check_live_databases(draft, writers)}
+        spared = live | {container.id for container in draft.containers}
+        dumped = {source.container for source in draft.job.postgres}
         for container in running:
             if container.id in spared or container.name in dumped:
                 continue
-            if any(_is_archived(plan.trees, source) for source, writer in writers if writer is container):
-                plan.findings.warn(
+            if any(_is_archived(draft.trees, source) for source, writer in writers if writer is container):
+                draft.findings.warn(
                     "container",
                     f"The running container {container.name} writes to what the job archives and is not stopped",
                     f'Add "{container.name}" to `containers` for a consistent copy',
                 )
 
 
-def _check_live_databases(plan: Plan, writers: Sequence[tuple[str, Container]]) -> Iterator[Container]:
+def _check_live_databases(draft: Draft, writers: Sequence[tuple[str, Container]]) -> Iterator[Container]:
     """Those that have a database in use among what is archived: of all that mount it, the ones that mount no more."""
-    stopped = {container.id for container in plan.containers}
+    stopped = {container.id for container in draft.containers}
     told: set[str] = set()
-    for path in plan.looked.suspects if plan.looked is not None else ():
+    for path in draft.looked.suspects if draft.looked is not None else ():
         above = [(source, container) for source, container in writers if inside(path, source)]
         closest = max((len(source) for source, _ in above), default=0)
         owners = [container for source, container in above if len(source) == closest]
@@ -237,20 +237,20 @@ def _check_live_databases(plan: Plan, writers: Sequence[tuple[str, Container]]) 
             "A copy of its files while it runs does not restore",
             f'Add "{owners[0].name}" to `containers`; or exclude its files, and dump it if it is PostgreSQL',
         )
-        plan.findings.fail("live database", error)
+        draft.findings.fail("live database", error)
 
 
-def check_host_servers(plan: Plan) -> None:
+def check_host_servers(draft: Draft) -> None:
     """No PostgreSQL of this machine itself works in what is archived: nothing stops it."""
-    for path in plan.looked.suspects if plan.looked is not None else ():
-        stopped = any(inside(path, source) for each in plan.containers for source in _written(each))
+    for path in draft.looked.suspects if draft.looked is not None else ():
+        stopped = any(inside(path, source) for each in draft.containers for source in _written(each))
         if os.path.basename(path) == _PID_FILE and not stopped and _works_there(path):
             error = BackupError(
                 f"{path} belongs to a PostgreSQL server that runs on this machine",
                 "A copy of its files while it runs does not restore",
                 "Exclude its files, and dump its databases: a [[postgres]] table with a `dsn`",
             )
-            plan.findings.fail("live database", error)
+            draft.findings.fail("live database", error)
 
 
 def _works_there(pid_file: str) -> bool:
@@ -275,38 +275,38 @@ def _is_archived(trees: Trees, source: str) -> bool:
     return any(inside(source, root) for root in trees.roots) and not everywhere.ignores(source)
 
 
-def check_space(plan: Plan) -> None:
+def check_space(draft: Draft) -> None:
     """The backup directory has room for what changed and for the dumps."""
-    if plan.directory is None or plan.findings.failed:
+    if draft.directory is None or draft.findings.failed:
         return
-    with plan.findings.check("space"):
-        check_room(plan, plan.directory)
+    with draft.findings.check("space"):
+        check_room(draft, draft.directory)
 
 
-def check_schedule(plan: Plan, now: datetime) -> None:
+def check_schedule(draft: Draft, now: datetime) -> None:
     """Each calendar of the schedule elapses some day. It does not matter to a run, so only `check` asks."""
-    for expression in plan.job.schedule:
+    for expression in draft.job.schedule:
         try:
             moments = [upcoming([line], 1, now) for line in to_calendars(expression)]
         except UnreachableError as error:
-            plan.findings.warn("schedule", str(error))
+            draft.findings.warn("schedule", str(error))
         except BackupError as error:
-            plan.findings.fail("schedule", error)
+            draft.findings.fail("schedule", error)
         else:
             if not all(moments):
                 never = BackupError(f'The schedule "{expression}" never elapses', "", "Look at its date")
-                plan.findings.fail("schedule", never)
+                draft.findings.fail("schedule", never)
             else:
-                plan.findings.ok("schedule", f'"{expression}" elapses next at {min(moments)[0]:%Y-%m-%d %H:%M} UTC')
-    _check_clock_changes(plan, now)
+                draft.findings.ok("schedule", f'"{expression}" elapses next at {min(moments)[0]:%Y-%m-%d %H:%M} UTC')
+    _check_clock_changes(draft, now)
 
 
-def _check_clock_changes(plan: Plan, now: datetime) -> None:
+def _check_clock_changes(draft: Draft, now: datetime) -> None:
     """Warn of a day on which the schedule names an hour that the clocks skip: systemd leaves that time out."""
-    if any(finding.name == "schedule" and finding.status is not Status.OK for finding in plan.findings.all):
+    if any(finding.name == "schedule" and finding.status is not Status.OK for finding in draft.findings.all):
         return
-    for line, gap in skipped(plan.job, now):
-        plan.findings.warn(
+    for line, gap in skipped(draft.job, now):
+        draft.findings.warn(
             "schedule",
             f'"{line}" is left out on {gap.start:%Y-%m-%d}, when clocks go from {gap.start:%H:%M} to {gap.end:%H:%M}',
             f"Choose a time before {gap.start:%H:%M} or from {gap.end:%H:%M} on, or end it with UTC",

@@ -24,34 +24,34 @@ from hiveden_backup.host.postgres.inspect import inspect, privileges
 from hiveden_backup.host.postgres.scratch import sweep_scratch
 from hiveden_backup.host.postgres.snapshot import Snapshot, hold
 from hiveden_backup.host.postgres.tools import dump_tool
-from hiveden_backup.jobs.run.plan import Plan, Server
+from hiveden_backup.jobs.run.plan import Draft, Plan, Server
 from hiveden_backup.jobs.services.servers import endpoint_of
 
 _LOCKED_SECONDS = 10.0
 _BLOCKED_POLL = 5.0
 
 
-def reach(plan: Plan, source: PostgresSource, server_name: str) -> Server:
+def reach(draft: Draft, source: PostgresSource, server_name: str) -> Server:
     """Connect to a source's server and see that it can be dumped; findings for what is only worth a look."""
-    endpoint = endpoint_of(source, server_name, plan.docker)
+    endpoint = endpoint_of(source, server_name, draft.docker)
     facts = inspect(endpoint)
     names = select_databases(facts, source, endpoint.name)
     tool = dump_tool(endpoint, facts.major)
     server = Server(source, endpoint, facts, names, tool)
     if not names:
-        plan.findings.warn("postgres", f"{endpoint.name} has no database to dump", "Name them in `databases`")
+        draft.findings.warn("postgres", f"{endpoint.name} has no database to dump", "Name them in `databases`")
     for name in names:
-        with plan.findings.check("postgres"):
+        with draft.findings.check("postgres"):
             _check_readable(server, name)
     if source.globals and not facts.superuser:
-        plan.findings.warn(
+        draft.findings.warn(
             "postgres",
             f"{facts.user} is no superuser on {endpoint.name}: roles are dumped without their password hashes",
             "Use a superuser, or set globals = false",
         )
     where = "inside its container" if tool.inside else "on this host"
     version = ".".join(map(str, tool.version))
-    plan.findings.ok(
+    draft.findings.ok(
         "postgres",
         f"{endpoint.name} runs PostgreSQL {facts.version}, pg_dump {version} {where}; {', '.join(names) or 'nothing'}",
     )

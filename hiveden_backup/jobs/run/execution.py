@@ -17,17 +17,16 @@ from hiveden_backup.core.names import backup_id
 from hiveden_backup.core.progress import Step
 from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import time_limit
-from hiveden_backup.host.state.locks import container_locks
+from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.run import checkpoint as bases
+from hiveden_backup.jobs.run.checkpoint import put_checkpoint, write_names
 from hiveden_backup.jobs.run.dumps import Dumps
-from hiveden_backup.jobs.run.passes import Look, Passed, Take, Trees, compacting, look, settle, sync, take
-from hiveden_backup.jobs.run.plan import Plan
+from hiveden_backup.jobs.run.passes import Look, Passed, State, Take, Trees, compacting, conclude, look, sync, take
+from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
 from hiveden_backup.jobs.run.publish import artifact_file, publish
 from hiveden_backup.jobs.run.space import compaction_fits
 from hiveden_backup.jobs.services.downtime import Downtime
@@ -44,23 +43,30 @@ class Finished:
     problems: tuple[BackupError, ...] = ()
 
 
-class Execution:
-    """One run of one job whose lock is held and whose plan passed validation."""
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """What the moment in which the containers were down left: a cold pass that was archived, and who was down."""
 
-    def __init__(self, installation: Installation, plan: Plan, started: datetime) -> None:
-        if plan.directory is None:
-            raise ValueError("the plan did not pass validation")
+    taken: Take | None = None
+    downtime: Downtime | None = None
+
+
+class Execution:
+    """One run of one job that is locked and whose plan passed validation.
+
+    `_warnings` and `_problems` are what the steps leave for the end: the manifest's, and the run's.
+    """
+
+    def __init__(self, installation: Installation, job: ExclusiveJob, plan: Plan, started: datetime) -> None:
         self._installation = installation
         self._plan = plan
         self._job = plan.job
-        self._directory: BackupDirectory = plan.directory
-        self._started = started
+        self._directory = plan.directory
         self._spool = plan.spool
-        self._warnings: list[str] = list(plan.findings.warnings)
-        self._state = plan.base
-        self._downtime: Downtime | None = None
-        self._late: list[BackupError] = []
-        self._id, self._incoming = self._begin()
+        self._started = started
+        self._warnings = list(plan.warnings)
+        self._problems: list[BackupError] = []
+        self._id, self._incoming = self._begin(job)
 
     # ---- the whole
 
@@ -68,57 +74,55 @@ class Execution:
         """Make the backup. Whatever is raised, what we stopped was given its start, and nothing partial is visible."""
         try:
             with translated(f"writing the backup directory {self._directory.path}"), ExitStack() as stack:
-                if self._plan.looked is not None:
-                    self._hot_passes(self._plan.looked)
-                dumps = self._dumps(stack)
-                cold = self._cold(dumps)
-                if cold is not None:
-                    self._settle_cold(cold)
-                artifacts = self._write_dumps(dumps)
-                if self._downtime is not None:
-                    self._downtime.await_healthy()
+                state = self._hot_passes(self._plan.files) if self._plan.files is not None else State()
+                dumps = Dumps(self._job, self._id, stack)
+                cold = self._cold(state, dumps)
+                if cold.taken is not None:
+                    state = self._finish_cold(cold.taken)
+                databases = self._write_dumps(dumps)
+                if cold.downtime is not None:
+                    cold.downtime.await_healthy()
                 stack.close()
-                manifest = self._finish(artifacts)
+                manifest = self._publish(state, databases, cold.downtime)
         except BaseException:
-            for problem in self._problems():  # what is raised will be told, and these are not part of it
+            for problem in self._problems:  # what is raised will be told, and these are not part of it
                 log.error(str(problem), job=self._job.name)
             raise
-        return Finished(manifest, self._problems())
+        return Finished(manifest, tuple(self._problems))
 
-    def _problems(self) -> tuple[BackupError, ...]:
-        return (*(self._downtime.problems if self._downtime is not None else ()), *self._late)
-
-    def _begin(self) -> tuple[str, Path]:
+    def _begin(self, job: ExclusiveJob) -> tuple[str, Path]:
         moment = self._started
         with translated(f"writing the backup directory {self._directory.path}"):
             while True:
                 try:
                     identifier = backup_id(moment)
-                    return identifier, self._directory.begin(self._job.name, identifier)
+                    return identifier, self._directory.begin(job.name, identifier)
                 except FileExistsError:  # a second run within one second waits for the next
                     time.sleep(1)
                     moment = max(self._installation.now(), moment + timedelta(seconds=1))
 
     # ---- files, hot
 
-    def _hot_passes(self, looked: Look) -> None:
-        """One pass, or without a cold one up to three, until nothing is struck."""
-        passes = 1 if self._plan.containers else _HOT_PASSES
-        selection = self._compaction(looked)
+    def _hot_passes(self, files: PlannedFiles) -> State:
+        """One pass, or without a cold one up to three, until nothing is struck; the state that they leave."""
+        passes = 1 if self._plan.stop is not None else _HOT_PASSES
+        looked, selection = files.look, self._compaction(files.look)
         for number in range(1, passes + 1):
-            passed = self._hot(looked, selection, number)
+            passed = self._hot(files.trees, looked, selection, number)
             if not (passed.struck or passed.unsure) or number == passes:
                 break
-            looked = look(self._trees, self._state, self._spool, f"hot-{number + 1}")
+            looked = look(files.trees, passed.state, self._spool, f"hot-{number + 1}")
             selection = looked.selection
-        if not self._plan.containers:
+        if self._plan.stop is None:
             self._note(passed)
+        return passed.state
 
-    def _hot(self, looked: Look, selection: Selection, number: int) -> Passed:
+    def _hot(self, trees: Trees, looked: Look, selection: Selection, number: int) -> Passed:
         began = time.monotonic()
-        taken = self._take(looked, selection, self._incoming / layout.hot_archive(self._id, number), Step.HOT)
+        target = self._incoming / layout.hot_archive(self._id, number)
+        taken = self._take(trees, looked, selection, target, Step.HOT)
         failpoint("hot")
-        passed = self._adopt(taken)
+        passed = self._keep(taken)
         log.info(
             f"Archived {taken.selected.names} of {looked.comparison.entries} paths",
             job=self._job.name,
@@ -128,7 +132,7 @@ class Execution:
         return passed
 
     def _compaction(self, looked: Look) -> Selection:
-        selection, rewritten = compacting(looked, self._job, adding=2 if self._plan.containers else 1)
+        selection, rewritten = compacting(looked, self._job, adding=2 if self._plan.stop is not None else 1)
         if selection.compacted:
             if not compaction_fits(self._directory, looked.comparison.taken_weight, rewritten):
                 self._warn("Compaction of old archives was skipped: the backup directory has too little space for it")
@@ -137,58 +141,37 @@ class Execution:
             failpoint("compact")
         return selection
 
-    def _take(self, looked: Look, selection: Selection, target: Path, step: Step) -> Take:
-        self._installation.progress.begin(step)
-        return take(
-            self._trees,
-            looked,
-            selection,
-            target,
-            self._spool,
-            level=self._job.compression_level,
-            progress=self._installation.progress.advance,
-        )
+    def _take(self, trees: Trees, looked: Look, selection: Selection, target: Path, step: Step) -> Take:
+        progress = self._installation.progress
+        progress.begin(step)
+        level = self._job.compression_level
+        return take(trees, looked, selection, target, self._spool, level=level, progress=progress.advance)
 
-    def _adopt(self, taken: Take) -> Passed:
-        """Settle a hot pass and make it the checkpoint: should the run fail later, its work is not lost."""
+    def _keep(self, taken: Take) -> Passed:
+        """Conclude a hot pass and make it the checkpoint: should the run fail later, its work is not lost."""
         folder = self._directory.job_path(self._job.name) / layout.incoming_checkpoint(self._id)
         folder.mkdir(mode=0o700)
-        passed = settle(taken, folder / layout.INDEX, self._job.compression_level)
+        passed = conclude(taken, folder / layout.INDEX, self._job.compression_level)
         if taken.archive is not None:
             self._directory.adopt_archive(self._job.name, self._incoming, taken.archive.path)
-        self._state = bases.put_checkpoint(self._directory, self._job.name, self._id, passed.state, folder)
-        return passed
+        kept = put_checkpoint(self._directory, self._job.name, self._id, passed.state, folder)
+        return replace(passed, state=kept)
 
     # ---- the moment
 
-    def _dumps(self, stack: ExitStack) -> Dumps | None:
-        if not self._plan.servers:
-            return None
-
-        return Dumps(self._job, self._id, stack)
-
-    def _cold(self, dumps: Dumps | None) -> Take | None:
+    def _cold(self, state: State, dumps: Dumps) -> Cold:
         """Steps 4 to 6: everything stopped for as long as it takes to archive the rest and to hold the databases."""
-        if not self._plan.containers or self._plan.docker is None:
+        stop = self._plan.stop
+        if stop is None:
             self._hold(dumps)
-            return None
-        job = self._job
-        names = [container.name for container in self._plan.containers]
-        with container_locks(self._installation.state, names, job.lock_wait) as locked:
+            dumps.begin()
+            return Cold()
+        names = [container.name for container in stop.containers]
+        with container_locks(self._installation.state, names, self._job.lock_wait) as locked:
             synced = self._sync_before_stop()
-            downtime = Downtime.of(self._plan.docker, self._installation, job, locked)
-            self._downtime = downtime
-            too_long = BackupError(
-                f"The containers of {job.name} were down for longer than max_downtime allows",
-                f"The cold pass was not done after {job.max_downtime:g} seconds",
-                "Look at what changed so much meanwhile, or raise max_downtime",
-            )
+            downtime = Downtime.of(stop.docker, self._installation, self._job, locked, self._problems)
             try:
-                self._installation.progress.begin(Step.STOP)
-                with time_limit(job.max_downtime, too_long):
-                    downtime.stop(self._plan.containers)
-                    taken = self._cold_pass(synced)
-                    self._hold(dumps)
+                taken = self._while_down(stop, downtime, state, synced, dumps)
             finally:
                 try:
                     self._installation.progress.begin(Step.START)
@@ -196,42 +179,55 @@ class Execution:
                 except Interrupted:  # before it held signals back, or after; there is only one
                     downtime.start()
                     raise
+        return Cold(taken, downtime)
+
+    def _while_down(
+        self, stop: PlannedStop, downtime: Downtime, state: State, synced: int, dumps: Dumps
+    ) -> Take | None:
+        too_long = BackupError(
+            f"The containers of {self._job.name} were down for longer than max_downtime allows",
+            f"The cold pass was not done after {self._job.max_downtime:g} seconds",
+            "Look at what changed so much meanwhile, or raise max_downtime",
+        )
+        self._installation.progress.begin(Step.STOP)
+        with time_limit(self._job.max_downtime, too_long):
+            downtime.stop(stop.containers)
+            taken = self._cold_pass(state, synced)
+            self._hold(dumps)
+            downtime.check_undisturbed()
+            dumps.begin()
         return taken
 
     def _sync_before_stop(self) -> int:
         """T of the new index: a sync after it, so that whatever is written later shows; outside of the downtime."""
         moment = time.time_ns()
-        if self._plan.trees is not None:
-            sync(self._trees)
+        if self._plan.files is not None:
+            sync(self._plan.files.trees)
         return moment
 
-    def _cold_pass(self, synced: int) -> Take | None:
-        if self._plan.looked is None:
+    def _cold_pass(self, state: State, synced: int) -> Take | None:
+        if self._plan.files is None:
             return None
-        looked = look(self._trees, self._state, self._spool, "cold", taken_ns=synced)
+        trees = self._plan.files.trees
+        looked = look(trees, state, self._spool, "cold", taken_ns=synced)
         folder = self._spool if self._job.spool else self._incoming
-        taken = self._take(looked, looked.selection, folder / layout.cold_archive(self._id), Step.COLD)
+        taken = self._take(trees, looked, looked.selection, folder / layout.cold_archive(self._id), Step.COLD)
         failpoint("cold")
         return taken
 
-    def _hold(self, dumps: Dumps | None) -> None:
-        if dumps is not None:
+    def _hold(self, dumps: Dumps) -> None:
+        if self._plan.servers:
             dumps.hold(self._plan.servers)
             failpoint("snapshot")
-        if self._downtime is not None:
-            self._downtime.check_undisturbed()
-        if dumps is not None:
-            dumps.begin()
 
-    def _settle_cold(self, taken: Take) -> None:
-        passed = settle(taken, self._incoming / layout.INDEX, self._job.compression_level)
+    def _finish_cold(self, taken: Take) -> State:
+        passed = conclude(taken, self._incoming / layout.INDEX, self._job.compression_level)
         if taken.archive is not None and self._job.spool:
             copied = stream.copy(taken.path, self._incoming / taken.path.name)
             if copied.sha256 != taken.archive.sha256:
                 raise StorageError(
                     f"{taken.path} is not what was written to it", "", "Look at `dmesg` and the disk's health"
                 )
-        self._state = passed.state
         for line in taken.diagnostics:
             self._warn(f"While the containers were stopped: {line}")
         self._note(passed)
@@ -240,11 +236,12 @@ class Execution:
             job=self._job.name,
             bytes=taken.archive.bytes if taken.archive is not None else 0,
         )
+        return passed.state
 
     # ---- the end
 
-    def _write_dumps(self, dumps: Dumps | None) -> tuple[Artifact, ...]:
-        if dumps is None:
+    def _write_dumps(self, dumps: Dumps) -> tuple[Artifact, ...]:
+        if not self._plan.servers:
             return ()
         self._installation.progress.begin(Step.DUMP)
         artifacts = dumps.write(self._incoming, self._installation.progress.advance)
@@ -252,8 +249,9 @@ class Execution:
         self._warnings.extend(dumps.warnings)
         return artifacts
 
-    def _finish(self, databases: tuple[Artifact, ...]) -> Manifest:
-        artifacts = (*self._application(), *databases)
+    def _publish(self, state: State, databases: tuple[Artifact, ...], downtime: Downtime | None) -> Manifest:
+        files = self._plan.files
+        artifacts = (*([self._application(files, state)] if files is not None else []), *databases)
         if not artifacts:
             raise NotFoundError(f"There is nothing to back up in {self._job.name}", "", "Name what there is in the job")
         known = self._known_archives()
@@ -264,10 +262,10 @@ class Execution:
             version=__version__,
             started=self._started,
             finished=self._installation.now(),
-            taken_ns=self._state.taken_ns if self._plan.looked is not None else 0,
-            archives=tuple(replace(each, added=each.path not in known) for each in self._state.archives),
-            roots=self._roots(),
-            containers=self._downtime.summary() if self._downtime is not None else (),
+            taken_ns=state.taken_ns,
+            archives=tuple(replace(each, added=each.path not in known) for each in state.archives),
+            roots=_roots(files) if files is not None else (),
+            containers=downtime.summary() if downtime is not None else (),
             job_config=job_table(self._job),
             artifacts=artifacts,
             warnings=tuple(self._warnings),
@@ -277,25 +275,21 @@ class Execution:
             with translated(f"removing the checkpoint of {self._job.name}"):
                 self._directory.drop_checkpoint(self._job.name)
         except BackupError as error:  # the backup is there all the same, and newer than that checkpoint
-            self._late.append(error)
+            self._problems.append(error)
         return manifest
 
-    def _application(self) -> tuple[Artifact, ...]:
-        if self._plan.looked is None or self._state.index is None:
-            return ()
+    def _application(self, files: PlannedFiles, state: State) -> Artifact:
         index = self._incoming / layout.INDEX
-        if self._state.index != index:  # no cold pass: the checkpoint's index is the backup's
-            stream.copy(self._state.index, index)
-        bases.write_names(self._incoming, self._state.archives)
-        return (
-            Artifact(
-                type=ArtifactType.APPLICATION,
-                target=self._job.name,
-                server="",
-                files=(artifact_file(index, 0), artifact_file(self._incoming / layout.ARCHIVE_NAMES, 0)),
-                entries=self._state.entries,
-                sources=self._plan.sources,
-            ),
+        if state.index is not None and state.index != index:  # no cold pass: the checkpoint's is the backup's
+            stream.copy(state.index, index)
+        write_names(self._incoming, state.archives)
+        return Artifact(
+            type=ArtifactType.APPLICATION,
+            target=self._job.name,
+            server="",
+            files=(artifact_file(index, 0), artifact_file(self._incoming / layout.ARCHIVE_NAMES, 0)),
+            entries=state.entries,
+            sources=files.sources,
         )
 
     def _known_archives(self) -> frozenset[str]:
@@ -306,19 +300,7 @@ class Execution:
                 known.update(self._directory.archive_names(self._job.name, backup))
         return frozenset(known)
 
-    def _roots(self) -> tuple[Root, ...]:
-        if self._plan.looked is None:
-            return ()
-        views = self._plan.looked.views.values()
-        return tuple(Root(view.path, view.device, view.mount.filesystem, view.mount_points) for view in views)
-
     # ---- what is worth telling
-
-    @property
-    def _trees(self) -> Trees:
-        if self._plan.trees is None:
-            raise ValueError("the job has no files")
-        return self._plan.trees
 
     def _note(self, passed: Passed) -> None:
         for paths, what in (
@@ -333,3 +315,9 @@ class Execution:
     def _warn(self, message: str) -> None:
         self._warnings.append(message)
         log.warning(message, job=self._job.name)
+
+
+def _roots(files: PlannedFiles) -> tuple[Root, ...]:
+    return tuple(
+        Root(view.path, view.device, view.mount.filesystem, view.mount_points) for view in files.look.views.values()
+    )

@@ -20,8 +20,7 @@ from hiveden_backup.jobs.recovery.heal import heal, sweep
 from hiveden_backup.jobs.recovery.mover import expire
 from hiveden_backup.jobs.run.dumps import end_leftovers
 from hiveden_backup.jobs.run.execution import Execution, Finished
-from hiveden_backup.jobs.run.plan import ValidationError
-from hiveden_backup.jobs.run.validate import planned
+from hiveden_backup.jobs.run.validate import drafted
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def _locked(installation: Installation, job: Job, record: RunRecord, path: Path,
         try:
             with translated(f"making the spool {spool}", unwritable=StorageError):
                 make_directory(spool)
-            finished = _execute(installation, job, record.started, spool, full=full)
+            finished = _execute(installation, locked, job, record.started, spool, full=full)
         finally:
             _tidy(installation, locked)
         problems = [*debts, *finished.problems]
@@ -120,18 +119,19 @@ def _locked(installation: Installation, job: Job, record: RunRecord, path: Path,
     return Outcome(record, tuple(problems))
 
 
-def _execute(installation: Installation, job: Job, started: datetime, spool: Path, *, full: bool) -> Finished:
-    with planned(installation, job, spool, full=full) as plan:
+def _execute(
+    installation: Installation, locked: ExclusiveJob, job: Job, started: datetime, spool: Path, *, full: bool
+) -> Finished:
+    with drafted(installation, job, spool, full=full) as draft:
         failpoint("validate")
-        for finding in plan.findings.all:
+        for finding in draft.findings.all:
             log.debug(f"{finding.name}: {finding.message}", job=job.name)
-        for warning in plan.findings.warnings:
+        for warning in draft.findings.warnings:
             log.warning(warning, job=job.name)
-        if plan.findings.failed:
-            raise ValidationError(job.name, tuple(plan.findings.all))
+        plan = draft.passed()
         if plan.servers:
             end_leftovers(plan)
-        return Execution(installation, plan, started).execute()
+        return Execution(installation, locked, plan, started).execute()
 
 
 def _tidy(installation: Installation, job: ExclusiveJob) -> None:

@@ -1,7 +1,7 @@
-"""The hot and the cold pass: scan, compare, archive what differs, settle the new index.
+"""The hot and the cold pass: scan, compare, archive what differs, conclude with the new index.
 
 A pass is three steps, so that the containers are down for two of the cold one only: `look` (scan and compare),
-`take` (archive), `settle` (hold the draft against tar's listing and write the index).
+`take` (archive), `conclude` (hold the draft against tar's listing and write the index).
 """
 
 import os
@@ -130,7 +130,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A settled pass.
+    """A concluded pass.
 
     `struck` are the paths that the new index leaves out because no archive holds them, `unsure` those that changed
     between the scan and the end of their reading.
@@ -231,7 +231,7 @@ def _spooling(spool: Path) -> AbstractContextManager[None]:
     return translated(f"writing the spool {spool}", unwritable=StorageError)
 
 
-def settle(taken: Take, index: Path, level: int) -> Passed:
+def conclude(taken: Take, index: Path, level: int) -> Passed:
     """Write the finished index to the new file `index`; it and the archive are durable then."""
     base = taken.look.base
     numbers = renumbering(taken.selected.live, len(base.archives))

@@ -1,4 +1,4 @@
-"""What validation finds: the plan that a run executes, and the findings that may prevent it."""
+"""What validation finds: the findings, and the plan that a run executes when none of them prevents it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,9 +89,44 @@ class Server:
         return Source(SourceKind.DSN, self.endpoint.name, self.endpoint.place)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class PlannedFiles:
+    """The files of a run. `look` is the hot pass's comparison, taken while validating: its base is built upon."""
+
+    trees: Trees
+    sources: tuple[Source, ...]
+    look: Look
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStop:
+    """The containers that a run stops for its cold pass, in that order."""
+
+    docker: "Docker"
+    containers: tuple[Container, ...]
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The names of those that are up, and will be down."""
+        return tuple(each.name for each in self.containers if each.running and not each.paused)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do, as validation found it. `looked` is the hot pass's comparison, taken while validating."""
+    """What a run will do. There is one only of a job that passed its validation."""
+
+    job: Job
+    spool: Path
+    directory: BackupDirectory
+    files: PlannedFiles | None
+    stop: PlannedStop | None
+    servers: tuple[Server, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Draft:
+    """A plan that is being checked: each check adds what it found, and says what is wrong."""
 
     job: Job
     findings: Findings
@@ -104,3 +139,14 @@ class Plan:
     base: State = field(default_factory=State)
     looked: Look | None = None
     servers: list[Server] = field(default_factory=list)
+
+    def passed(self) -> Plan:
+        """The plan to carry out. ValidationError when a check failed."""
+        if self.findings.failed or self.directory is None:
+            raise ValidationError(self.job.name, tuple(self.findings.all))
+        files = stop = None
+        if self.trees is not None and self.looked is not None:
+            files = PlannedFiles(self.trees, self.sources, self.looked)
+        if self.docker is not None and self.containers:
+            stop = PlannedStop(self.docker, self.containers)
+        return Plan(self.job, self.spool, self.directory, files, stop, tuple(self.servers), self.findings.warnings)

@@ -13,7 +13,7 @@ from hiveden_backup.host.disk.index_files import spooled
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.jobs.backups.catalog import newest_manifest
 from hiveden_backup.jobs.run.passes import Look
-from hiveden_backup.jobs.run.plan import Plan
+from hiveden_backup.jobs.run.plan import Draft
 
 _SPARE = 16 << 20
 _BLOCK = 512
@@ -22,15 +22,15 @@ _LEAST_DUMPS = 0.5
 """What each may shrink to against all likelihood: a run that would not fit even so is refused, any other is tried."""
 
 
-def check_room(plan: Plan, directory: BackupDirectory) -> None:
+def check_room(draft: Draft, directory: BackupDirectory) -> None:
     """DirectoryError when the run cannot fit, a WARN when it may not."""
     free = shutil.disk_usage(directory.path).free
-    dumps, files = _last_dumps(plan, directory), 0.0
-    if plan.looked is not None:
-        content = plan.looked.comparison.taken_weight
+    dumps, files = _last_dumps(draft, directory), 0.0
+    if draft.looked is not None:
+        content = draft.looked.comparison.taken_weight
         if content + dumps + _SPARE > free:
-            content = _on_disk(plan.looked)
-        files = content * _ratio(plan)
+            content = _on_disk(draft.looked)
+        files = content * _ratio(draft)
     likely = dumps + int(files)
     if not free or dumps * _LEAST_DUMPS + files * _LEAST_FILES > free:
         raise DirectoryError(
@@ -39,14 +39,14 @@ def check_room(plan: Plan, directory: BackupDirectory) -> None:
             "Free some space, prune, or exclude something",
         )
     if likely + _SPARE > free:
-        plan.findings.warn("space", f"{size(free)} free, and the run may need {size(likely)}")
+        draft.findings.warn("space", f"{size(free)} free, and the run may need {size(likely)}")
     else:
-        plan.findings.ok("space", f"{size(free)} free, about {size(likely)} needed")
+        draft.findings.ok("space", f"{size(free)} free, about {size(likely)} needed")
 
 
-def _ratio(plan: Plan) -> float:
+def _ratio(draft: Draft) -> float:
     """How much of its content an archive of the job takes on disk: what the older ones tell."""
-    written = [archive for archive in plan.base.archives if archive.content_bytes]
+    written = [archive for archive in draft.base.archives if archive.content_bytes]
     content = sum(archive.content_bytes for archive in written)
     return min(sum(archive.bytes for archive in written) / content, 1.0) if content else 1.0
 
@@ -56,10 +56,10 @@ def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> b
     return taken + rewritten + _SPARE <= shutil.disk_usage(directory.path).free
 
 
-def _last_dumps(plan: Plan, directory: BackupDirectory) -> int:
-    if not plan.servers:
+def _last_dumps(draft: Draft, directory: BackupDirectory) -> int:
+    if not draft.servers:
         return 0
-    newest = newest_manifest(directory, plan.job.name)
+    newest = newest_manifest(directory, draft.job.name)
     artifacts = newest.artifacts if newest is not None else ()
     return sum(file.bytes for each in artifacts if each.type is ArtifactType.DATABASE for file in each.files)
 

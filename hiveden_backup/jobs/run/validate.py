@@ -8,32 +8,32 @@ from tempfile import TemporaryDirectory
 from hiveden_backup.core.model import Finding, Job
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run import checks
-from hiveden_backup.jobs.run.plan import Findings, Plan
+from hiveden_backup.jobs.run.plan import Draft, Findings
 
 
 @contextmanager
-def planned(installation: Installation, job: Job, spool: Path, *, full: bool = False) -> Iterator[Plan]:
-    """Validate a job. What the plan refers to (connections, the comparison in `spool`) lives as long as the block.
+def drafted(installation: Installation, job: Job, spool: Path, *, full: bool = False) -> Iterator[Draft]:
+    """Validate a job. What the draft refers to (connections, the comparison in `spool`) lives as long as the block.
 
     Nothing is changed but the spool, an empty directory.
     """
-    plan = Plan(job, Findings(job.name), spool)
+    draft = Draft(job, Findings(job.name), spool)
     with ExitStack() as stack:
-        checks.check_tools(plan)
-        checks.check_directory(plan, Path(installation.config.directory))
-        checks.check_docker(plan, installation, stack)
-        checks.check_containers(plan)
-        checks.check_trees(plan, installation)
-        checks.check_servers(plan)
-        checks.look_at_trees(plan, installation, full=full)
-        checks.check_mounted_by_others(plan)
-        checks.check_host_servers(plan)
-        checks.check_space(plan)
-        yield plan
+        checks.check_tools(draft)
+        checks.check_directory(draft, Path(installation.config.directory))
+        checks.check_docker(draft, installation, stack)
+        checks.check_containers(draft)
+        checks.check_trees(draft, installation)
+        checks.check_servers(draft)
+        checks.look_at_trees(draft, installation, full=full)
+        checks.check_mounted_by_others(draft)
+        checks.check_host_servers(draft)
+        checks.check_space(draft)
+        yield draft
 
 
 def validate(installation: Installation, job: Job) -> tuple[Finding, ...]:
     """What `check` prints of one job."""
-    with TemporaryDirectory(prefix="hiveden-backup-") as spool, planned(installation, job, Path(spool)) as plan:
-        checks.check_schedule(plan, installation.now())
-        return tuple(plan.findings.all)
+    with TemporaryDirectory(prefix="hiveden-backup-") as spool, drafted(installation, job, Path(spool)) as draft:
+        checks.check_schedule(draft, installation.now())
+        return tuple(draft.findings.all)

@@ -59,9 +59,16 @@ class Downtime:
     _idle: list[Container] = field(default_factory=list)
 
     @classmethod
-    def of(cls, docker: Docker, installation: Installation, job: Job, locked: LockedContainers) -> Self:
-        """With the name and the time-outs of a job."""
-        return cls(docker, installation, job.name, locked, job.stop_timeout, job.start_timeout)
+    def of(
+        cls,
+        docker: Docker,
+        installation: Installation,
+        job: Job,
+        locked: LockedContainers,
+        problems: list[BackupError],
+    ) -> Self:
+        """With the name and the time-outs of a job; `problems` is where failures are added."""
+        return cls(docker, installation, job.name, locked, job.stop_timeout, job.start_timeout, problems)
 
     def stop(self, containers: Sequence[Container]) -> None:
         """Stop those of `containers` that run, in this order. What does not run stays as it is."""
