@@ -1,7 +1,7 @@
 """Names: jobs, backup ids, servers, and the encoding of odd names in file names."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from hiveden_backup.core.model import PostgresSource
@@ -76,6 +76,14 @@ def _moment(match: re.Match[str]) -> datetime:
     """From the six groups of a pattern: ten times faster than strptime, which a list of a thousand backups feels."""
     year, month, day, hour, minute, second = map(int, match.groups())
     return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str, shown: Callable[[str], str] = str) -> str:
+    """A hint for a `name` that is none of the `known`: the one that is most like it, as `shown`, else `otherwise`."""
+    import difflib  # noqa: PLC0415 - only a wrong name pays for it
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {shown(close[0])}?" if close else otherwise
 
 
 def encode(name: str) -> str:

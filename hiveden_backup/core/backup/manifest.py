@@ -3,10 +3,11 @@
 On disk, `taken_ns` is in a table `index`, and the facts of a database are beside the other keys of its artifact.
 """
 
+import json
 from typing import Any
 
 from hiveden_backup.core.backup.layout import is_archive_path
-from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.codec import Codec, RecordError, parsed
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import FORMAT, ArtifactType, Manifest
 
@@ -14,6 +15,7 @@ _MANIFESTS = Codec(
     Manifest,  # version 0.1.0 did not record what belongs to a database as a whole
     lacking=("icu_rules", "tablespace", "connection_limit", "comment", "grants", "settings", "roles"),
 )
+_HINT = "Verify the other backups of the job"
 _HEAD = ("format", "id", "job", "host", "version", "started", "finished")
 
 
@@ -27,14 +29,26 @@ def to_table(manifest: Manifest) -> dict[str, Any]:
     return {**head, "index": index, **table}
 
 
+def dump(manifest: Manifest) -> bytes:
+    """The content of manifest.json."""
+    return json.dumps(to_table(manifest), indent=1).encode() + b"\n"
+
+
+def load(content: bytes, where: str) -> Manifest:
+    """The inverse of `dump`. CorruptError naming `where`."""
+    try:
+        table = parsed(content)
+    except RecordError as error:
+        raise CorruptError(f"{where} is damaged", str(error), _HINT) from error
+    return from_table(table, where)
+
+
 def from_table(table: Any, where: str) -> Manifest:
     """The inverse of `to_table`. CorruptError naming `where` when a field is missing or of the wrong kind."""
     try:
         return _manifest(table)
     except (RecordError, KeyError, TypeError) as error:
-        raise CorruptError(
-            f"{where} is not a manifest", f"{type(error).__name__}: {error}", "Verify the other backups of the job"
-        ) from error
+        raise CorruptError(f"{where} is not a manifest", f"{type(error).__name__}: {error}", _HINT) from error
 
 
 def _manifest(table: Any) -> Manifest:

@@ -11,7 +11,7 @@ from hiveden_backup.core.config import rules
 from hiveden_backup.core.config.keys import Key, quoted
 from hiveden_backup.core.config.reader import Problems, TomlTable
 from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
-from hiveden_backup.core.names import is_job_name, server_names
+from hiveden_backup.core.names import did_you_mean, is_job_name, server_names
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 
@@ -238,15 +238,12 @@ def _check_servers(table: TomlTable, sources: Sequence[PostgresSource]) -> None:
 
 def _advice(unknown: str, known: Collection[str]) -> str:
     """A hint for an unknown key: where it belongs, else the known key that looks like it."""
-    import difflib  # noqa: PLC0415 - only a wrong configuration pays for it
-
     if unknown == "password":
         return "Put the password into a file and name it in passfile"
     home = next((place for shape, place in _HOMES if unknown in _keys(shape)), None)
     if home is not None:
         return f"It belongs in {home}" if home[0] == "[" else f"It belongs at {home}"
-    close = difflib.get_close_matches(unknown, known, n=1)
-    return f"Did you mean {quoted(close[0])}?" if close else f"Known here: {', '.join(sorted(known))}"
+    return did_you_mean(unknown, known, f"Known here: {', '.join(sorted(known))}", quoted)
 
 
 def _keys(shape: type[_Record]) -> set[str]:

@@ -1,7 +1,6 @@
 """What is known of a container and of a volume, as Docker described them at one moment."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,12 +105,6 @@ def container(record: Mapping[str, Any]) -> Container:
 def volume(record: Mapping[str, Any]) -> Volume:
     """From what `docker volume inspect` says of a volume."""
     return Volume(record["Name"], record["Mountpoint"], record["Driver"], dict(record.get("Options") or {}))
-
-
-def closest(name: str, names: Sequence[str], command: str) -> str:
-    """A hint for a `name` that is none of `names`; `command` shows them all."""
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"Did you mean {close[0]}?" if close else f"`{command}` shows those that there are"
 
 
 def _addresses(record: Mapping[str, Any]) -> Iterator[str]:

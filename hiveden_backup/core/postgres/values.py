@@ -1,6 +1,5 @@
 """PostgreSQL as values: how a server is reached, what it holds, and the rules of which tool and which databases."""
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import IO, Protocol
 
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import PostgresSource
-from hiveden_backup.core.names import backup_id
+from hiveden_backup.core.names import backup_id, did_you_mean
 
 NAME_BYTES = 63
 """What PostgreSQL keeps of a name; it cuts longer ones silently, so they are refused before."""
@@ -213,11 +212,10 @@ def select_databases(facts: ServerFacts, source: PostgresSource, server: str) ->
     known = {info.name: info for info in facts.databases}
     for name in source.databases:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
             raise NotFoundError(
                 f"The database {name} does not exist on {server}",
                 "",
-                f"Did you mean {near[0]}?" if near else "Correct `databases` in the job's configuration",
+                did_you_mean(name, known, "Correct `databases` in the job's configuration"),
             )
         if not known[name].allow_connections:
             raise BackupError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.how_to_restore import TEXT
-from hiveden_backup.core.codec import Codec, RecordError, parsed
+from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
 from hiveden_backup.core.model import FORMAT, Manifest
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso, newest_first
@@ -109,16 +109,14 @@ class BackupDirectory:
         """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read."""
         path = self.backup_path(job, backup) / layout.MANIFEST
         try:
-            table = parsed(path.read_bytes())
+            content = path.read_bytes()
         except FileNotFoundError as error:
             if path.parent.is_dir():
                 raise CorruptError(f"{path} is missing", "", "Verify the other backups of the job") from error
             raise no_such_backup(f"{job}/{backup}") from error
-        except RecordError as error:
-            raise CorruptError(f"{path} is damaged", str(error), "Verify the other backups of the job") from error
         except OSError as error:
             raise unread(path, error) from error
-        return manifests.from_table(table, str(path))
+        return manifests.load(content, str(path))
 
     def archive_names(self, job: str, backup: str) -> tuple[str, ...]:
         """The archives that a backup's index names, in the order of its numbers; empty without files."""

@@ -12,7 +12,7 @@ import re
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from hiveden_backup.core.docker import containers as values
 from hiveden_backup.core.docker.containers import Container, ContainerMount, Volume
 from hiveden_backup.core.docker.exec_frames import STDERR, STDOUT, Frames, opened, opening
 from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
+from hiveden_backup.core.names import did_you_mean
 from hiveden_backup.host.later import Later
 from hiveden_backup.host.process import Completed, ProcessError
 
@@ -92,7 +93,7 @@ class Docker:
         if found is not None and name in (found.name, found.id):  # to Docker, the beginning of an id is a name too
             return found
         names = [entry.removeprefix("/") for summary in self._summaries() for entry in summary["Names"] or ()]
-        raise NotFoundError(f"There is no container {name}", "", values.closest(name, names, "docker ps --all"))
+        raise NotFoundError(f"There is no container {name}", "", _hint(name, names, "docker ps --all"))
 
     def containers(self) -> tuple[Container, ...]:
         """All containers, running or not, sorted by name."""
@@ -107,7 +108,7 @@ class Docker:
             return values.volume(record)
         with _calling(self.address, "listing the volumes"):
             names = [volume["Name"] for volume in self._api.volumes()["Volumes"] or ()]
-        raise NotFoundError(f"There is no volume {name}", "", values.closest(name, names, "docker volume ls"))
+        raise NotFoundError(f"There is no volume {name}", "", _hint(name, names, "docker volume ls"))
 
     def create_volume(self, name: str) -> Volume:
         """Make a local volume; one that is there stays as it is."""
@@ -371,6 +372,10 @@ def _translated(address: str, doing: str) -> Iterator[None]:
         why = f"{what}: {getattr(error, 'strerror', None) or error}"
         hint = "Look at `systemctl status docker`"
         raise UnreachableError(f"Docker does not answer at {address}", why, hint) from error
+
+
+def _hint(name: str, names: Iterable[str], command: str) -> str:
+    return did_you_mean(name, names, f"`{command}` shows those that there are")
 
 
 def _cut_off(container: Container, program: str) -> ContainerError:

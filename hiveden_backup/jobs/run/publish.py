@@ -1,6 +1,5 @@
 """The end of a run: manifest and SHA256SUMS, everything durable, one rename."""
 
-import json
 from pathlib import Path
 
 from hiveden_backup.core.backup import manifest as manifests
@@ -24,8 +23,7 @@ def publish(directory: BackupDirectory, incoming: Path, manifest: Manifest) -> N
     """
     with translated(f"finishing the backup {manifest.job}/{manifest.id}"):
         failpoint("manifest")
-        text = json.dumps(manifests.to_table(manifest), indent=1) + "\n"
-        write_durably(incoming / MANIFEST, text.encode())
+        write_durably(incoming / MANIFEST, manifests.dump(manifest))
         failpoint("digest")
         archives = [archive.path for archive in manifest.archives if (incoming / Path(archive.path).name).exists()]
         moving = {Path(name).name for name in archives}

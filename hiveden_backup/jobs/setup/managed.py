@@ -1,6 +1,5 @@
 """The effective configuration, and changes to the managed drop-in alone: `config` for people, settings for the API."""
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from hiveden_backup.core.config.layers import overlay, replace
 from hiveden_backup.core.config.parse import complete_table, effective_table
 from hiveden_backup.core.errors import DirectoryError, NotFoundError, UsageError
 from hiveden_backup.core.model import Config
+from hiveden_backup.core.names import did_you_mean
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk.repository import initialise
 from hiveden_backup.host.state.records import Records
@@ -77,9 +77,8 @@ def _find(table: Mapping[str, object], parts: Key) -> object:
 
 
 def _unknown(parts: Key, known: list[str]) -> NotFoundError:
-    close = difflib.get_close_matches(parts[-1], known, n=1)
     place = join(parts[:-1]) or "the configuration"
-    hint = f"Did you mean {join((*parts[:-1], close[0]))}?" if close else "See `hiveden-backup config show`"
+    hint = did_you_mean(parts[-1], known, "See `hiveden-backup config show`", lambda name: join((*parts[:-1], name)))
     if not known:
         return NotFoundError(f"There is no {join(parts)}", f"{place} is empty or no table", hint)
     return NotFoundError(f"There is no {join(parts)}", f"{place} has no such key", hint)
