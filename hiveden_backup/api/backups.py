@@ -11,7 +11,7 @@ from hiveden_backup.api import models
 from hiveden_backup.api import unit_runs as acts
 from hiveden_backup.api.launcher import Launcher, installation_of, launcher_of
 from hiveden_backup.api.targets import job_of, wanted_of
-from hiveden_backup.api.unit_runs import PATIENCE
+from hiveden_backup.api.unit_runs import PATIENCE, CommandKind
 from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.config import rules as config_rules
 from hiveden_backup.core.errors import NotFoundError, UsageError
@@ -75,7 +75,13 @@ async def restore(body: models.Restore, wait: bool = _WAIT, launcher: Launcher =
         afterwards = ("recover", "--job", row.job)
     what = f"Restore {row.target} from {backup} to {body.target}"
     run, said = await acts.command(
-        launcher, "restore", arguments, PATIENCE if wait else 0.0, description=what, job=row.job, afterwards=afterwards
+        launcher,
+        CommandKind.RESTORE,
+        arguments,
+        PATIENCE if wait else 0.0,
+        description=what,
+        job=row.job,
+        afterwards=afterwards,
     )
     return answer(run, f"{what}: done." if said is not None else None)
 
@@ -95,7 +101,7 @@ async def verify(
     await run_in_threadpool(look)
     seconds = PATIENCE if wait else 0.0
     run, said = await acts.command(
-        launcher, "verify", ["verify", backup], seconds, description=f"Verify {backup}", job=job
+        launcher, CommandKind.VERIFY, ["verify", backup], seconds, description=f"Verify {backup}", job=job
     )
     return answer(run, f"{backup} is whole." if said is not None else None)
 
@@ -107,7 +113,7 @@ async def delete(filename: str, launcher: Launcher = Depends(launcher_of)) -> JS
     what = ", ".join(f"{each.type} {each.target}" for each in manifest.artifacts)
     arguments = ["delete", str(backup), "--yes"]
     run, said = await acts.command(
-        launcher, "delete", arguments, PATIENCE, description=f"Delete {backup}", job=backup.job
+        launcher, CommandKind.DELETE, arguments, PATIENCE, description=f"Delete {backup}", job=backup.job
     )
     return answer(run, f"Removed the whole backup {backup}: {what}." if said is not None else None)
 
@@ -135,7 +141,9 @@ async def run_and_answer(launcher: Launcher, job: Job, wanted: Wanted | None, sa
 
 async def apply_schedules(launcher: Launcher) -> None:
     """Let systemd know of a changed configuration: a job's unit may write to the directory that it names only then."""
-    await acts.command(launcher, "schedule", ["schedule", "apply"], PATIENCE, description="Apply the configuration")
+    await acts.command(
+        launcher, CommandKind.SCHEDULE, ["schedule", "apply"], PATIENCE, description="Apply the configuration"
+    )
 
 
 def answer(run: str, message: str | None) -> JSONResponse:

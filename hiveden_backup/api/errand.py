@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,22 @@ from hiveden_backup.jobs.setup.managed import Settings, change
 from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database
 
 
+class Errand(StrEnum):
+    """What there is to be done."""
+
+    ADOPT = "adopt"
+    CONFIGURE = "configure"
+
+
 def main() -> int:
     """Do one errand; the exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("what", choices=("adopt", "configure"))
+    parser.add_argument("what", type=Errand)
     parser.add_argument("details", type=json.loads)
     asked = parser.parse_args()
     try:
-        if asked.what == "adopt":
+        if asked.what is Errand.ADOPT:
             _adopt(asked.config, asked.details)
         else:
             _configure(asked.config, asked.details)

@@ -45,7 +45,7 @@ async def drop_schedule(job: str, launcher: Launcher = Depends(launcher_of)) -> 
 async def _schedule_command(launcher: Launcher, verb: str, job: str, *expression: str) -> str:
     arguments = ["schedule", verb, "--", job, *expression]
     what = f"Schedule of {job}: {verb}"
-    run, _ = await acts.command(launcher, "schedule", arguments, _SECONDS, description=what, job=job)
+    run, _ = await acts.command(launcher, acts.CommandKind.SCHEDULE, arguments, _SECONDS, description=what, job=job)
     return run
 
 

@@ -5,6 +5,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hiveden_backup.api import models
 from hiveden_backup.api.backups import apply_schedules
+from hiveden_backup.api.errand import Errand
 from hiveden_backup.api.launcher import Launcher, installation_of, launcher_of
 from hiveden_backup.api.targets import errand
 from hiveden_backup.core.errors import UnfitError
@@ -30,7 +31,7 @@ async def write_settings(body: models.Settings, launcher: Launcher = Depends(lau
         raise UnfitError("There is nothing to change", "", "Give directory, retention_count, or both")
     before = await run_in_threadpool(lambda: launcher.installation.config)
     details = {"directory": body.directory, "keep_last": body.retention_count}
-    await errand(launcher, "configure", details, "Change the settings")
+    await errand(launcher, Errand.CONFIGURE, details, "Change the settings")
     if (await run_in_threadpool(lambda: launcher.installation.config)).directory != before.directory:
         await apply_schedules(launcher)
     return await run_in_threadpool(lambda: read_settings(launcher.installation))

@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hiveden_backup.api import models
 from hiveden_backup.api import unit_runs as acts
+from hiveden_backup.api.errand import Errand
 from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.api.problems import ActError
 from hiveden_backup.core.api_targets import Wanted
@@ -16,7 +17,8 @@ from hiveden_backup.core.model import ArtifactType, Job
 from hiveden_backup.jobs.setup import targets
 
 _ADOPTION_SECONDS = 120.0
-_THEIR_FAULT = {"adopt": frozenset({2, 66, 78}), "configure": frozenset({2, 66, 73, 78})}
+_KINDS = {Errand.ADOPT: acts.CommandKind.ADOPT, Errand.CONFIGURE: acts.CommandKind.INIT}
+_THEIR_FAULT = {Errand.ADOPT: frozenset({2, 66, 78}), Errand.CONFIGURE: frozenset({2, 66, 73, 78})}
 """Exit codes of an errand that say that the request asks for something that cannot be."""
 
 
@@ -37,21 +39,20 @@ async def job_of(launcher: Launcher, wanted: Wanted) -> tuple[Job, bool]:
             "A new one needs to know its directories",
             "Give source_dirs, or an absolute path as the target",
         )
-    name = await errand(launcher, "adopt", asdict(wanted), f"Make a job for {wanted.target}")
+    name = await errand(launcher, Errand.ADOPT, asdict(wanted), f"Make a job for {wanted.target}")
     jobs = (await run_in_threadpool(lambda: launcher.installation.config)).jobs
     if name not in jobs:
         raise NotFoundError(f"There is no job for {wanted.target}", "", "Look at the configuration, then ask again")
     return jobs[name], name not in config.jobs
 
 
-async def errand(launcher: Launcher, what: str, details: Mapping[str, object], description: str) -> str:
+async def errand(launcher: Launcher, what: Errand, details: Mapping[str, object], description: str) -> str:
     """Have something done outside of this service; what it said. UnfitError when it cannot be done as asked."""
-    kind = {"adopt": "adopt", "configure": "init"}[what]
     arguments = (what, json.dumps(dict(details)))
     module = "hiveden_backup.api.errand"
     try:
         _, said = await acts.command(
-            launcher, kind, arguments, _ADOPTION_SECONDS, description=description, module=module
+            launcher, _KINDS[what], arguments, _ADOPTION_SECONDS, description=description, module=module
         )
     except ActError as error:
         if error.exit_code in _THEIR_FAULT[what]:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -29,9 +30,22 @@ PATIENCE = 30.0
 
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.2
-_COMMAND_RUN = re.compile(r"(?:restore|delete|verify|init|schedule|adopt)-[0-9a-f]{12}")
 _JOB_RUN = re.compile(r"([^.]+)\.([0-9a-f]{32}|[^.]+)")
 _INVOCATION = re.compile(r"[0-9a-f]{32}")
+
+
+class CommandKind(StrEnum):
+    """What clients ask for that is no run of a job; the name of its run begins with it."""
+
+    RESTORE = "restore"
+    DELETE = "delete"
+    VERIFY = "verify"
+    INIT = "init"
+    SCHEDULE = "schedule"
+    ADOPT = "adopt"
+
+
+_COMMAND_RUN = re.compile(rf"(?:{'|'.join(CommandKind)})-[0-9a-f]{{12}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +157,7 @@ def find_record(launcher: Launcher, run: JobRun) -> RunRecord | None:
 
 async def command(
     launcher: Launcher,
-    kind: str,
+    kind: CommandKind,
     arguments: Sequence[str],
     wait: float,
     *,
