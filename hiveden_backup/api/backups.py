@@ -160,7 +160,7 @@ def _is_ready(launcher: Launcher, job: Job) -> bool:
     return transient.show(service(job.name)).loaded and is_current(launcher.installation, job)
 
 
-def _find(launcher: Launcher, body: models.Restore) -> catalog.Row:
+def _find(launcher: Launcher, body: models.Restore) -> catalog.ArtifactRow:
     return catalog.find(
         launcher.installation.directory, launcher.installation.records, body.backup_file, body.type, body.target
     )
@@ -179,7 +179,7 @@ def _path(launcher: Launcher, record: RunRecord, wanted: Wanted | None) -> str:
     return str(path)
 
 
-def _artifact(row: catalog.Row) -> models.Artifact:
+def _artifact(row: catalog.ArtifactRow) -> models.Artifact:
     return models.Artifact(
         path=row.path,
         filename=row.filename,

@@ -55,7 +55,7 @@ def _as_set(launcher: Launcher, job: str, asked: str) -> models.Schedule:
     return _schedule(timetable.row(config, configured(launcher, job), timetable.crons(config)[job] or asked))
 
 
-def _schedule(row: timetable.Row) -> models.Schedule:
+def _schedule(row: timetable.CronRow) -> models.Schedule:
     return models.Schedule(
         id=row.job,
         cron=row.cron,

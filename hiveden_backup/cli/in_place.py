@@ -10,7 +10,7 @@ from hiveden_backup.core.errors import UsageError
 from hiveden_backup.core.names import from_iso
 from hiveden_backup.core.restore_record import Phase
 from hiveden_backup.jobs.recovery.heal import Healed
-from hiveden_backup.jobs.restore.in_place import Done
+from hiveden_backup.jobs.restore.in_place import ActResult
 
 
 def tell_healed(healed: Healed) -> None:
@@ -22,7 +22,7 @@ def tell_healed(healed: Healed) -> None:
         report(error)
 
 
-def finish(done: Done) -> None:
+def finish(done: ActResult) -> None:
     """Report what went wrong, and end with the exit code that says so."""
     for problem in done.problems:
         report(problem)

@@ -29,7 +29,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
 }
 
 
-class Phase:
+class Unwatched:
     """Progress that nobody watches; the log says which step an entry belongs to."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Phase:
         """There is nothing to take away."""
 
 
-class ProgressLine(Phase):
+class ProgressLine(Unwatched):
     """One line that is rewritten: step, bytes, rate. Shown once a step takes longer than a second."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class ProgressLine(Phase):
             self._drawn = 0.0
 
 
-def configure(*, verbose: bool, quiet: bool, progress: Phase | None = None) -> None:
+def configure(*, verbose: bool, quiet: bool, progress: Unwatched | None = None) -> None:
     """From now on the log is written, from a level on, with the step that it belongs to."""
     least = Level.WARNING if quiet else Level.DEBUG if verbose else Level.INFO
 

@@ -28,7 +28,7 @@ def installation() -> Installation:
 @contextmanager
 def watched() -> Iterator[Installation]:
     """The installation; while the block lasts, stderr has the log and, on a terminal, the progress line."""
-    progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Phase()
+    progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Unwatched()
     log.configure(verbose=options.verbose, quiet=options.quiet, progress=progress)
     try:
         yield replace(installation(), progress=progress)

@@ -1,5 +1,6 @@
 """How long work tells somebody that it goes on."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -15,6 +16,10 @@ class Step(StrEnum):
     DUMP = "dump"
     RESTORE = "restore"
     VERIFY = "verify"
+
+
+Advance = Callable[[int], None]
+"""Told of each so many bytes more that have gone through."""
 
 
 class Progress(Protocol):

@@ -19,7 +19,7 @@ from hiveden_backup.host.failpoints import VARIABLE
 from hiveden_backup.host.state.ledger import Debt, Ledger, boot_id
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks, job_lock
 from hiveden_backup.jobs.services import debts as module
-from hiveden_backup.jobs.services.debts import Outcome, Payment, pay, recover
+from hiveden_backup.jobs.services.debts import Payment, PaymentResult, pay, recover
 from tests.support.dockerd import KEEP_RUNNING, Engine, unique_name
 from tests.support.job import until
 
@@ -62,7 +62,7 @@ def owe(engine: Engine, ledger: Ledger, name: str, job: str = JOB) -> Debt:
     return debt
 
 
-def outcomes(payments: tuple[Payment, ...]) -> dict[str, Outcome]:
+def outcomes(payments: tuple[Payment, ...]) -> dict[str, PaymentResult]:
     return {payment.container: payment.outcome for payment in payments}
 
 
@@ -97,8 +97,8 @@ def test_what_we_stopped_runs_again(engine: Engine, ledger: Ledger, reach: Conne
     for name in (web, db):
         owe(engine, ledger, name)
     payments = recover(reach, ledger)
-    assert outcomes(payments) == {web: Outcome.STARTED, db: Outcome.STARTED}
-    assert all(payment.settled and not payment.detail and payment.exit_code == 0 for payment in payments)
+    assert outcomes(payments) == {web: PaymentResult.STARTED, db: PaymentResult.STARTED}
+    assert all(payment.paid and not payment.detail and payment.exit_code == 0 for payment in payments)
     assert engine.is_running(web)
     assert engine.is_running(db)
     assert ledger.debts() == ()
@@ -113,7 +113,7 @@ def test_one_that_runs_already_is_not_touched(engine: Engine, ledger: Ledger, re
     record = engine.api.inspect_container(untouched)
     ledger.owe(Debt(JOB, record["Id"], untouched, boot_id(), record["State"]["StartedAt"], datetime.now(UTC)))
     before = [engine.state(name) for name in (untouched, started)]
-    assert outcomes(recover(reach, ledger)) == {untouched: Outcome.RUNNING, started: Outcome.RUNNING}
+    assert outcomes(recover(reach, ledger)) == {untouched: PaymentResult.RUNNING, started: PaymentResult.RUNNING}
     assert [engine.state(name) for name in (untouched, started)] == before
     assert ledger.debts() == ()
 
@@ -124,7 +124,7 @@ def test_a_paused_one_stays_so(engine: Engine, ledger: Ledger, reach: Connect) -
     engine.api.start(name)
     engine.api.pause(name)
     (payment,) = recover(reach, ledger)
-    assert payment.outcome == Outcome.RUNNING
+    assert payment.outcome == PaymentResult.RUNNING
     assert "paused" in payment.detail
     assert engine.state(name)["Paused"]
 
@@ -136,7 +136,7 @@ def test_one_that_only_waits_to_be_restarted_stays_owed(engine: Engine, ledger: 
     until(lambda: engine.state(name)["Restarting"], "it waits")
     debt = Debt(JOB, engine.api.inspect_container(name)["Id"], name, boot_id(), "before", datetime.now(UTC))
     ledger.owe(debt)
-    assert outcomes(recover(reach, ledger, start_timeout=1)) == {name: Outcome.FAILED}
+    assert outcomes(recover(reach, ledger, start_timeout=1)) == {name: PaymentResult.FAILED}
     assert ledger.debts() == (debt,)
 
 
@@ -145,7 +145,7 @@ def test_a_removed_one_is_settled_with_a_warning(engine: Engine, ledger: Ledger,
     owe(engine, ledger, name)
     engine.api.remove_container(name)
     (payment,) = recover(reach, ledger)
-    assert payment.outcome == Outcome.GONE
+    assert payment.outcome == PaymentResult.GONE
     assert "removed" in payment.detail
     assert payment.exit_code == 0
     assert ledger.debts() == ()
@@ -158,7 +158,7 @@ def test_one_made_anew_stands_for_it(engine: Engine, ledger: Ledger, reach: Conn
     engine.api.remove_container(name)
     (engine.run if running else engine.create)(name=name)
     (payment,) = recover(reach, ledger)
-    assert payment.outcome == (Outcome.RUNNING if running else Outcome.STARTED)
+    assert payment.outcome == (PaymentResult.RUNNING if running else PaymentResult.STARTED)
     assert "same name" in payment.detail
     assert engine.is_running(name)
     assert ledger.debts() == ()
@@ -169,7 +169,7 @@ def test_a_renamed_one_is_found_by_its_id(engine: Engine, ledger: Ledger, reach:
     owe(engine, ledger, name)
     engine.api.rename(name, other)
     stranger = engine.create(name=name)
-    assert outcomes(recover(reach, ledger)) == {name: Outcome.STARTED}
+    assert outcomes(recover(reach, ledger)) == {name: PaymentResult.STARTED}
     assert engine.is_running(other)
     assert not engine.is_running(stranger)
 
@@ -179,7 +179,7 @@ def test_a_damaged_entry_is_paid_by_its_name(engine: Engine, ledger: Ledger, rea
     owe(engine, ledger, name)
     (ledger.state / "ledger" / JOB / f"{name}.json").write_text('{"id": "')
     (payment,) = recover(reach, ledger)
-    assert payment.outcome == Outcome.STARTED
+    assert payment.outcome == PaymentResult.STARTED
     assert "damaged" in payment.detail
     assert engine.is_running(name)
     assert ledger.debts() == ()
@@ -198,10 +198,10 @@ def test_one_that_refuses_keeps_its_debt_and_holds_up_no_other(
     debts = [owe(engine, ledger, name) for name in (broken, short, good)]
     script.unlink()
     payments = {payment.container: payment for payment in recover(reach, ledger)}
-    assert payments[good].outcome == Outcome.STARTED
+    assert payments[good].outcome == PaymentResult.STARTED
     for name, reason in ((broken, "entry.sh"), (short, "exit code 3")):
-        assert payments[name].outcome == Outcome.FAILED
-        assert not payments[name].settled
+        assert payments[name].outcome == PaymentResult.FAILED
+        assert not payments[name].paid
         assert payments[name].exit_code == 1
         assert reason in payments[name].detail
     assert ledger.debts() == tuple(debts[:2])
@@ -209,7 +209,7 @@ def test_one_that_refuses_keeps_its_debt_and_holds_up_no_other(
     engine.api.remove_container(broken, force=True)
     engine.run(name=broken)
     engine.api.remove_container(short, force=True)
-    assert outcomes(recover(reach, ledger)) == {broken: Outcome.RUNNING, short: Outcome.GONE}
+    assert outcomes(recover(reach, ledger)) == {broken: PaymentResult.RUNNING, short: PaymentResult.GONE}
     assert ledger.debts() == ()
 
 
@@ -221,7 +221,7 @@ def test_what_others_need_starts_first(engine: Engine, ledger: Ledger, reach: Co
         owe(engine, ledger, name)
     payments = recover(reach, ledger)
     assert [payment.container for payment in payments] == [base, app]
-    assert {payment.outcome for payment in payments} == {Outcome.STARTED}
+    assert {payment.outcome for payment in payments} == {PaymentResult.STARTED}
 
 
 def test_what_the_containers_of_another_job_need_is_tried_again(engine: Engine, ledger: Ledger, reach: Connect) -> None:
@@ -230,7 +230,7 @@ def test_what_the_containers_of_another_job_need_is_tried_again(engine: Engine, 
     app = engine.run(network_mode=f"container:{base}")
     owe(engine, ledger, app, job="a")
     owe(engine, ledger, base, job="b")
-    assert outcomes(recover(reach, ledger)) == {app: Outcome.STARTED, base: Outcome.STARTED}
+    assert outcomes(recover(reach, ledger)) == {app: PaymentResult.STARTED, base: PaymentResult.STARTED}
     assert ledger.debts() == ()
 
 
@@ -238,7 +238,7 @@ def test_only_what_one_job_owes(engine: Engine, ledger: Ledger, reach: Connect) 
     ours, other = engine.run(), engine.run()
     owe(engine, ledger, ours)
     debt = owe(engine, ledger, other, job="nextcloud")
-    assert outcomes(recover(reach, ledger, JOB)) == {ours: Outcome.STARTED}
+    assert outcomes(recover(reach, ledger, JOB)) == {ours: PaymentResult.STARTED}
     assert ledger.debts() == (debt,)
     assert not engine.is_running(other)
 
@@ -247,7 +247,7 @@ def test_a_busy_job_is_skipped_without_asking_docker(engine: Engine, ledger: Led
     debt = owe(engine, ledger, engine.run())
     with job_lock(ledger.state, JOB):
         (payment,) = recover(never, ledger)
-    assert payment.outcome == Outcome.SKIPPED
+    assert payment.outcome == PaymentResult.SKIPPED
     assert "busy" in payment.detail
     assert payment.exit_code == 0
     assert ledger.debts() == (debt,)
@@ -260,10 +260,10 @@ def test_a_container_that_another_job_holds_is_left_to_it(engine: Engine, ledger
     owe(engine, ledger, free)
     with container_locks(ledger.state, [held], 0):
         payments = {payment.container: payment for payment in recover(reach, ledger, lock_wait=0.3)}
-    assert payments[held].outcome == Outcome.BUSY
+    assert payments[held].outcome == PaymentResult.BUSY
     assert isinstance(payments[held].error, BusyError)
     assert payments[held].exit_code == 75
-    assert payments[free].outcome == Outcome.STARTED
+    assert payments[free].outcome == PaymentResult.STARTED
     assert ledger.debts() == (debt,)
     assert not engine.is_running(held)
 
@@ -282,7 +282,7 @@ def test_a_container_is_waited_for(engine: Engine, ledger: Ledger, reach: Connec
     thread.start()
     assert taken.wait(10)
     threading.Timer(0.5, give_back.set).start()
-    assert outcomes(recover(reach, ledger, lock_wait=30)) == {name: Outcome.STARTED}
+    assert outcomes(recover(reach, ledger, lock_wait=30)) == {name: PaymentResult.STARTED}
     thread.join()
 
 
@@ -290,7 +290,7 @@ def test_pay_is_for_those_who_hold_the_job(engine: Engine, ledger: Ledger, reach
     name = engine.run()
     owe(engine, ledger, name)
     with job_lock(ledger.state, JOB) as locked:
-        assert outcomes(pay(reach, ledger, locked)) == {name: Outcome.STARTED}
+        assert outcomes(pay(reach, ledger, locked)) == {name: PaymentResult.STARTED}
     assert ledger.debts() == ()
 
 
@@ -317,11 +317,11 @@ def test_an_error_on_the_way_is_a_value(
         owe(engine, ledger, name)
     monkeypatch.setenv(VARIABLE, point)
     payments = recover(reach, ledger)
-    assert outcomes(payments) == dict.fromkeys(names, Outcome.FAILED)
+    assert outcomes(payments) == dict.fromkeys(names, PaymentResult.FAILED)
     assert all(payment.exit_code for payment in payments)
     assert {debt.name for debt in ledger.debts()} == set(names)
     monkeypatch.delenv(VARIABLE)
-    expected = Outcome.STARTED if point == "start:error" else Outcome.RUNNING
+    expected = PaymentResult.STARTED if point == "start:error" else PaymentResult.RUNNING
     assert outcomes(recover(reach, ledger)) == dict.fromkeys(names, expected)
 
 
@@ -336,7 +336,7 @@ def test_two_at_once(engine: Engine, ledger: Ledger, reach: Connect) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    paid = [payment.container for result in results for payment in result if payment.settled]
+    paid = [payment.container for result in results for payment in result if payment.paid]
     assert sorted(paid) == sorted(names)
     assert all(engine.is_running(name) for name in names)
     assert ledger.debts() == ()
@@ -351,5 +351,5 @@ def test_after_a_crash_of_docker_itself(private_dockerd: Engine, ledger: Ledger)
         recover(reach, ledger)
     assert ledger.debts() == (debt,)
     private_dockerd.start()
-    assert outcomes(recover(reach, ledger)) == {web: Outcome.STARTED}
+    assert outcomes(recover(reach, ledger)) == {web: PaymentResult.STARTED}
     assert private_dockerd.is_running(web)

@@ -27,7 +27,7 @@ from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.files import restore_files
 from hiveden_backup.jobs.run import passes
 from hiveden_backup.jobs.run.dumps import Dumps
-from hiveden_backup.jobs.run.execution import Cold, Execution, Finished
+from hiveden_backup.jobs.run.execution import Cold, Execution, Published
 from hiveden_backup.jobs.run.plan import Plan, PlannedStop
 from hiveden_backup.jobs.run.validate import drafted
 from tests.support.disks import own_disk
@@ -86,7 +86,7 @@ class Chain:
                 plan = replace(plan, stop=PlannedStop(NOBODY, (STAND_IN,)))
                 execution = Held(self.installation, locked, plan, datetime.now(UTC))
                 execution.storm = storm
-            self.finished: Finished = execution.execute()
+            self.finished: Published = execution.execute()
         return execution
 
     def prune(self) -> None:

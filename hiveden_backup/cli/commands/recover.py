@@ -38,7 +38,7 @@ def recover(
         surroundings,
         job,
         patience=(0.0, _BOOT_SECONDS) if in_journal else (0.0,),
-        settled=mover.tell if in_journal else _print_settled,
+        settled=mover.tell if in_journal else _print_act,
         paid=debts.tell if in_journal else _print_payment,
     )
     mover.expire(surroundings, jobs)
@@ -47,7 +47,7 @@ def recover(
     raise typer.Exit(recovered.exit_code)
 
 
-def _print_settled(settled: Settled) -> None:
+def _print_act(settled: Settled) -> None:
     typer.echo(output.printable(f"{settled.job}: {settled}"))
 
 

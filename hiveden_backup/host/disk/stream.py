@@ -5,13 +5,14 @@ import hashlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from hiveden_backup.core.errors import BackupError, CorruptError
+from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
 CHUNK = 1 << 20
@@ -46,7 +47,7 @@ def chunks(stream: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def store(stream: IO[bytes], path: Path, progress: Callable[[int], None], *, durable: bool = True) -> Stored:
+def store(stream: IO[bytes], path: Path, progress: Advance, *, durable: bool = True) -> Stored:
     """Copy a stream into a new file and, if `durable`, fsync it; `progress` is called with each chunk's size."""
     digest = hashlib.sha256()
     total = 0

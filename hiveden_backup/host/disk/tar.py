@@ -3,12 +3,13 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hiveden_backup.core.backup.tar_listing import LISTING, classify
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
+from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk.stream import CHUNK, Stored, chunks, compressor, decompressor, store, undecoded
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
@@ -19,7 +20,7 @@ _CREATE_STATUSES = frozenset({0, 1, 2})
 
 
 def create(
-    names: Path, listing: int, target: Path, *, roots: Collection[bytes], level: int, progress: Callable[[int], None]
+    names: Path, listing: int, target: Path, *, roots: Collection[bytes], level: int, progress: Advance
 ) -> tuple[Stored, tuple[str, ...]]:
     """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
 

@@ -17,7 +17,7 @@ _LIST = "See what there is: hiveden-backup list"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ArtifactRow:
     """One artifact of a finished backup. `size` is what this backup added to the disk for it, in bytes."""
 
     id: str
@@ -89,7 +89,7 @@ def rows(
     job: str | None = None,
     kind: ArtifactType | None = None,
     target: str | None = None,
-) -> tuple[tuple[Row, ...], tuple[CorruptError, ...]]:
+) -> tuple[tuple[ArtifactRow, ...], tuple[CorruptError, ...]]:
     """All artifacts that fit, newest first, and the backups whose manifest cannot be read.
 
     NotFoundError for a `job` that has no backups here.
@@ -97,7 +97,7 @@ def rows(
     jobs = directory.jobs()
     if job is not None and job not in jobs:
         raise NotFoundError(f"There are no backups of a job {job}", f"There are some of: {', '.join(jobs) or 'none'}")
-    found: list[Row] = []
+    found: list[ArtifactRow] = []
     damaged: list[CorruptError] = []
     for name in jobs if job is None else (job,):
         verified = records.verifications(name)
@@ -118,11 +118,13 @@ def rows(
     return tuple(found), tuple(damaged)
 
 
-def _row(directory: BackupDirectory, manifest: Manifest, artifact: Artifact, verified: Verification | None) -> Row:
+def _row(
+    directory: BackupDirectory, manifest: Manifest, artifact: Artifact, verified: Verification | None
+) -> ArtifactRow:
     path = directory.backup_path(manifest.job, manifest.id)
     if artifact.type is ArtifactType.DATABASE:
         path /= artifact.files[0].file
-    return Row(
+    return ArtifactRow(
         id=manifest.id,
         job=manifest.job,
         type=artifact.type,
@@ -190,7 +192,7 @@ def show_path(path: bytes) -> str:
     return "/" + os.fsdecode(path)
 
 
-def find(directory: BackupDirectory, records: Records, text: str, kind: ArtifactType, target: str) -> Row:
+def find(directory: BackupDirectory, records: Records, text: str, kind: ArtifactType, target: str) -> ArtifactRow:
     """The artifact that a client means by its path, its name, or its backup's id (`JOB/ID` where jobs share one).
 
     Nothing is looked up in the file system by what the client says. `target` tells databases of one backup apart.

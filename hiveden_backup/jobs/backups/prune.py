@@ -18,7 +18,7 @@ NEWEST_GOOD = "newest that no verify found damaged"
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruning:
     """What a prune decided (for each backup) and removed (`archives` are names relative to the job's directory)."""
 
     decisions: tuple[Decision, ...]
@@ -29,12 +29,12 @@ class Pruned:
         return [{"id": each.id, "keep": each.keep, "reasons": list(each.reasons)} for each in self.decisions]
 
 
-def plan(installation: Installation, directory: BackupDirectory, job: str, policy: Retention) -> Pruned:
+def plan(installation: Installation, directory: BackupDirectory, job: str, policy: Retention) -> Pruning:
     """What a prune of the opened `directory` would decide now. Changes nothing."""
     backups = directory.backups(job)
     good = next((backup for backup in backups if _is_good(directory, installation.records, job, backup)), None)
     decisions = decide(backups, policy, installation.now(), installation.zone)
-    return Pruned(
+    return Pruning(
         tuple(
             replace(each, keep=True, reasons=(NEWEST_GOOD,)) if each.id == good and not each.keep else each
             for each in decisions
@@ -52,7 +52,7 @@ def _is_good(directory: BackupDirectory, records: Records, job: str, backup: str
     return found is None or found.result is not Verdict.CORRUPT
 
 
-def prune(installation: Installation, job: ExclusiveJob, policy: Retention) -> Pruned:
+def prune(installation: Installation, job: ExclusiveJob, policy: Retention) -> Pruning:
     """Remove what the policy lets go, then the archives that nothing names."""
     directory = installation.directory
     planned = plan(installation, directory, job.name, policy)
@@ -61,10 +61,10 @@ def prune(installation: Installation, job: ExclusiveJob, policy: Retention) -> P
         for decision in planned.decisions:
             if not decision.keep:
                 directory.delete(job.name, decision.id)
-        return Pruned(planned.decisions, _collect_garbage(directory, installation.records, job.name))
+        return Pruning(planned.decisions, _collect_garbage(directory, installation.records, job.name))
 
 
-def prune_job(installation: Installation, job: Job) -> Pruned:
+def prune_job(installation: Installation, job: Job) -> Pruning:
     """Prune by hand: lock the job, and apply its policy."""
     with job_lock(installation.state, job.name) as locked:
         return prune(installation, locked, job.retention)

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, m
 from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Verdict
 from hiveden_backup.core.postgres.values import choose_restore_tool, major_of
+from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import stream, tar
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
@@ -26,7 +27,6 @@ from hiveden_backup.host.state.records import Verification
 from hiveden_backup.jobs.backups.catalog import Backup, show_path
 from hiveden_backup.jobs.installation import Installation
 
-Progress = Callable[[int], None]
 _HINT = "Verify the other backups of the job; the next run takes again what this one lost"
 
 
@@ -198,12 +198,12 @@ def check_sums(directory: BackupDirectory, backup: Backup) -> None:
         raise CorruptError(f"{sums} does not cover {unlisted[0] if unlisted else 'anything'}", "", _HINT)
 
 
-def check_archive_digest(home: Path, archive: Archive, progress: Progress) -> None:
+def check_archive_digest(home: Path, archive: Archive, progress: Advance) -> None:
     """CorruptError when an archive below the job's directory is missing or not what the manifest says."""
     _check_digest(home / archive.path, archive.sha256, progress)
 
 
-def _check_digest(path: Path, expected: str, progress: Progress) -> None:
+def _check_digest(path: Path, expected: str, progress: Advance) -> None:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

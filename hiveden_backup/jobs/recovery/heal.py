@@ -80,7 +80,7 @@ def settle(installation: Installation, job: ExclusiveJob, *, start_timeout: floa
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovery:
     """What `recover` came to: acts that had been broken off, and what became of debts."""
 
     settled: tuple[Settled, ...]
@@ -105,13 +105,13 @@ def recover(
     patience: Sequence[float],
     settled: Callable[[Settled], None],
     paid: Callable[[Payment], None],
-) -> Recovered:
+) -> Recovery:
     """Settle and pay what `job`, or every job, has left, as often as `patience` has numbers; how the last time ended.
 
     They tell for how many seconds servers that do not answer are waited for, which alone is a reason to try again.
     `settled` and `paid` hear of each thing at once. The jobs' locks are taken here, and busy jobs skipped.
     """
-    recovered = Recovered((), ())
+    recovered = Recovery((), ())
     for seconds in patience:
         acts = []
         for each in settle_each(installation, job, seconds):
@@ -121,7 +121,7 @@ def recover(
         payments = debts.recover(partial(connect, installation.docker), installation.ledger, job, waiting=waiting)
         for payment in payments:
             paid(payment)
-        recovered = Recovered(tuple(acts), payments)
+        recovered = Recovery(tuple(acts), payments)
         if not any(isinstance(each.error, UnreachableError) for each in acts):
             break
     return recovered

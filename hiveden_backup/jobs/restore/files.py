@@ -20,7 +20,7 @@ from hiveden_backup.jobs.restore.unpack import check_digests, closed, select, un
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredFiles:
     """What came back: paths and bytes of regular files, below `target`."""
 
     target: Path
@@ -28,7 +28,7 @@ class Restored:
     bytes: int
 
 
-def restore_files(installation: Installation, backup: Backup, target: Path, only: Sequence[str]) -> Restored:
+def restore_files(installation: Installation, backup: Backup, target: Path, only: Sequence[str]) -> RestoredFiles:
     """Restore a backup's files below `target`, a new or empty directory outside of the backup directory.
 
     With `only`, just what those globs match, by the final index. Digests are checked before anything is written.
@@ -40,7 +40,9 @@ def restore_files(installation: Installation, backup: Backup, target: Path, only
         return _restore(installation, job, backup, target, only)
 
 
-def _restore(installation: Installation, job: LockedJob, backup: Backup, target: Path, only: Sequence[str]) -> Restored:
+def _restore(
+    installation: Installation, job: LockedJob, backup: Backup, target: Path, only: Sequence[str]
+) -> RestoredFiles:
     directory = installation.directory
     manifest = directory.manifest(job.name, backup.id)
     if not has_files(manifest):
@@ -68,7 +70,7 @@ def _restore(installation: Installation, job: LockedJob, backup: Backup, target:
             with closed(target) as place:
                 _refuse_filled(place)
                 size = unpack(home, manifest, plan, place)
-    return Restored(target, plan.entries, size)
+    return RestoredFiles(target, plan.entries, size)
 
 
 def has_files(manifest: Manifest) -> bool:

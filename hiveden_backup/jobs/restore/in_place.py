@@ -31,7 +31,7 @@ from hiveden_backup.jobs.services.downtime import Downtime
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ActResult:
     """A finished in-place restore, or undo. `table` is its plan, ready for JSON.
 
     `problems` are what somebody has to look at all the same.
@@ -55,7 +55,7 @@ def restore_in_place(
     database: str | None,
     server: str | None,
     told: Callable[[Healed], None],
-) -> Done | None:
+) -> ActResult | None:
     """Restore a backup in place, or just one database of it; None when that had been broken off, and is finished now.
 
     `told` hears what was broken off before, as soon as it is brought to its end. BackupError when nothing was replaced,
@@ -81,7 +81,7 @@ class _Restore:
         self._committing = False
         self._act = self._begun()
 
-    def execute(self, table: dict[str, Any]) -> Done:
+    def execute(self, table: dict[str, Any]) -> ActResult:
         """The whole. Whatever is raised, what was staged is gone, or the record tells `recover` what to do."""
         plan = self._plan
         check_sums(plan.directory, plan.backup)
@@ -98,7 +98,7 @@ class _Restore:
             self._clean()
             raise
         log.event(events.Restored(plan.backup.job, plan.backup.id))
-        return Done(self._act, table, tuple(self._problems), tuple(self._warnings))
+        return ActResult(self._act, table, tuple(self._problems), tuple(self._warnings))
 
     def _begun(self) -> Act:
         job, now = self._plan.job, self._installation.now()

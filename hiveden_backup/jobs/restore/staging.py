@@ -11,6 +11,7 @@ from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
+from hiveden_backup.core.progress import Advance
 from hiveden_backup.core.restore_record import HOLDER_PREFIX, Act, Dress, Replaced, Swap, holder_name
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import swaps
@@ -20,7 +21,7 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.restore.places import Files, Place, excluded_below
-from hiveden_backup.jobs.restore.unpack import Progress, check_digests, closed, select, trusted, unpack
+from hiveden_backup.jobs.restore.unpack import check_digests, closed, select, trusted, unpack
 
 _COARSE_NS = 2 * 10**9
 """By how much a file system may round times."""
@@ -58,7 +59,7 @@ def make(act: Act) -> None:
             fsync_directory(Path(path).parent)
 
 
-def stage(directory: BackupDirectory, manifest: Manifest, found: Sequence[Holder], progress: Progress) -> None:
+def stage(directory: BackupDirectory, manifest: Manifest, found: Sequence[Holder], progress: Advance) -> None:
     """Restore into each holder what belongs to its places, compare that with the index, and make it durable."""
     home = directory.job_path(manifest.job)
     index = directory.backup_path(manifest.job, manifest.id) / INDEX

@@ -22,7 +22,7 @@ from hiveden_backup.jobs.recovery.heal import Healed, healed
 from hiveden_backup.jobs.recovery.mover import Mover, check_kept, existing, insist, unfinished
 from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore import staging
-from hiveden_backup.jobs.restore.in_place import Done, written
+from hiveden_backup.jobs.restore.in_place import ActResult, written
 from hiveden_backup.jobs.restore.places import Files, Place
 from hiveden_backup.jobs.services.docker import docker_may_be_there
 from hiveden_backup.jobs.services.downtime import Downtime
@@ -113,7 +113,7 @@ def preview(installation: Installation, job: str) -> dict[str, Any]:
         return plan.table()
 
 
-def undo(installation: Installation, job: str, told: Callable[[Healed], None]) -> Done | None:
+def undo(installation: Installation, job: str, told: Callable[[Healed], None]) -> ActResult | None:
     """Reverse the newest in-place restore of a job; None when that had been broken off, and is finished now.
 
     `told` hears what was broken off before, as soon as it is brought to its end.
@@ -125,7 +125,7 @@ def undo(installation: Installation, job: str, told: Callable[[Healed], None]) -
             return _carry_out(installation, locked, plan)
 
 
-def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) -> Done:
+def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) -> ActResult:
     mover, table = Mover(installation, job), plan.table()
     act, names = plan.act, tuple(container.name for container in plan.containers)
     problems: list[BackupError] = []
@@ -154,4 +154,4 @@ def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) ->
         downtime.await_healthy()
         problems.extend(downtime.problems)
     log.event(events.Undone(act.job, act.backup))
-    return Done(act, table, tuple(problems))
+    return ActResult(act, table, tuple(problems))

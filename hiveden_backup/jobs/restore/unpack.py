@@ -12,6 +12,7 @@ from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import Filter, checked
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
+from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records, spooled
@@ -19,7 +20,6 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.verify import check_archive_digest
 
-Progress = Callable[[int], None]
 _PASSING = b"D"
 """A directory that is a helper: it goes again."""
 _FORMATS = {
@@ -51,7 +51,7 @@ def unpack(home: Path, manifest: Manifest, plan: "Selected", place: Path) -> int
     return size
 
 
-def check_digests(home: Path, manifest: Manifest, plan: "Selected", progress: Progress) -> None:
+def check_digests(home: Path, manifest: Manifest, plan: "Selected", progress: Advance) -> None:
     """CorruptError when an archive that something is taken from is not what was written."""
     for number in plan.archives:
         check_archive_digest(home, manifest.archives[number], progress)

@@ -1,7 +1,7 @@
 """The databases of a run: reached while validating, held still in the cold pass, written after the start."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from hiveden_backup.core.postgres.values import (
     application_prefix,
     select_databases,
 )
+from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
@@ -118,11 +119,11 @@ class Dumps:
             if not held.dump.wait_locked(deadline - time.monotonic()):
                 self.warnings.append(f"pg_dump of {held.snapshot.dbname} had not locked its tables before the start")
 
-    def write(self, incoming: Path, progress: Callable[[int], None]) -> tuple[Artifact, ...]:
+    def write(self, incoming: Path, progress: Advance) -> tuple[Artifact, ...]:
         """Write every dump, and the globals of each server, into `incoming`. Failures raise: nothing is published."""
         return tuple(self._write(held, incoming, progress) for held in self._held)
 
-    def _write(self, held: _Held, incoming: Path, progress: Callable[[int], None]) -> Artifact:
+    def _write(self, held: _Held, incoming: Path, progress: Advance) -> Artifact:
         name, server = held.snapshot.dbname, held.server.endpoint.name
         began = time.monotonic()
         path = incoming / layout.dump(server, name)
@@ -175,7 +176,7 @@ class Dumps:
 class _Watch:
     """Passes progress on, and looks now and then who waits for the dump."""
 
-    def __init__(self, snapshot: Snapshot, progress: Callable[[int], None]) -> None:
+    def __init__(self, snapshot: Snapshot, progress: Advance) -> None:
         self._snapshot = snapshot
         self._progress = progress
         self._next = time.monotonic() + _BLOCKED_POLL

@@ -36,7 +36,7 @@ _SHOWN_PATHS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class Published:
     """A published backup, and what was not quite right about the run."""
 
     manifest: Manifest
@@ -70,7 +70,7 @@ class Execution:
 
     # ---- the whole
 
-    def execute(self) -> Finished:
+    def execute(self) -> Published:
         """Make the backup. Whatever is raised, what we stopped was given its start, and nothing partial is visible."""
         try:
             with translated(f"writing the backup directory {self._directory.path}"), ExitStack() as stack:
@@ -88,7 +88,7 @@ class Execution:
             for problem in self._problems:  # what is raised will be told, and these are not part of it
                 log.error(str(problem), job=self._job.name)
             raise
-        return Finished(manifest, tuple(self._problems))
+        return Published(manifest, tuple(self._problems))
 
     def _begin(self, job: ExclusiveJob) -> tuple[str, Path]:
         moment = self._started

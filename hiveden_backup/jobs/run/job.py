@@ -19,7 +19,7 @@ from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import heal, sweep
 from hiveden_backup.jobs.recovery.mover import expire
 from hiveden_backup.jobs.run.dumps import end_leftovers
-from hiveden_backup.jobs.run.execution import Execution, Finished
+from hiveden_backup.jobs.run.execution import Execution, Published
 from hiveden_backup.jobs.run.validate import drafted
 
 
@@ -121,7 +121,7 @@ def _locked(installation: Installation, job: Job, record: RunRecord, path: Path,
 
 def _execute(
     installation: Installation, locked: ExclusiveJob, job: Job, started: datetime, spool: Path, *, full: bool
-) -> Finished:
+) -> Published:
     with drafted(installation, job, spool, full=full) as draft:
         failpoint("validate")
         for finding in draft.findings.all:

@@ -29,13 +29,13 @@ from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import Archive, Job
 from hiveden_backup.core.paths import inside
+from hiveden_backup.core.progress import Advance
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts, stream, tar
 from hiveden_backup.host.disk.durable import fsync_file, translated
 from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.tree import Scan
 
-Progress = Callable[[int], None]
 _BATCH = 4096
 
 
@@ -203,7 +203,7 @@ def compacting(looked: Look, job: Job, adding: int) -> tuple[Selection, int]:
 
 
 def take(
-    trees: Trees, looked: Look, selection: Selection, target: Path, spool: Path, *, level: int, progress: Progress
+    trees: Trees, looked: Look, selection: Selection, target: Path, spool: Path, *, level: int, progress: Advance
 ) -> Take:
     """Archive what the selection takes into the new file `target`. The mounts must be those that the look saw."""
     names, listing = spool / f"{looked.draft.stem}.names", spool / f"{looked.draft.stem}.listing"

@@ -15,7 +15,7 @@ from hiveden_backup.jobs.setup.targets import dumped
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CronRow:
     """When a job runs. The target leads back to the job, whoever asks for it."""
 
     job: str
@@ -26,7 +26,7 @@ class Row:
     source_dirs: tuple[str, ...]
 
 
-def rows(config: Config) -> tuple[Row, ...]:
+def rows(config: Config) -> tuple[CronRow, ...]:
     """The jobs whose schedule cron can say."""
     fields = crons(config)
     return tuple(row(config, job, said) for job in config.jobs.values() if (said := fields[job.name]) is not None)
@@ -37,18 +37,18 @@ def crons(config: Config) -> Mapping[str, str | None]:
     return {job.name: _cron(job) for job in config.jobs.values()}
 
 
-def row(config: Config, job: Job, said: str) -> Row:
+def row(config: Config, job: Job, said: str) -> CronRow:
     """A job's row."""
     if job.has_files:
         container = job.containers[0] if job.containers else None
-        return Row(job.name, said, ArtifactType.APPLICATION, job.name, container, job.paths)
+        return CronRow(job.name, said, ArtifactType.APPLICATION, job.name, container, job.paths)
     databases = [name for source in job.postgres for name in source.databases]
     target, container = job.name, job.postgres[0].container
     if len(databases) == 1 and len(job.postgres) == 1:
         wanted = Wanted(ArtifactType.DATABASE, databases[0], container=container)
         if len(matching(wanted, config.jobs.values(), dumped(config))) == 1:
             target = databases[0]
-    return Row(job.name, said, ArtifactType.DATABASE, target, container, ())
+    return CronRow(job.name, said, ArtifactType.DATABASE, target, container, ())
 
 
 def refuse_impossible(expression: str, now: datetime) -> None:

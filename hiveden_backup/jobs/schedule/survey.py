@@ -262,7 +262,7 @@ def _timer_finding(found: Survey, job: Job, drift: Drift | None) -> Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ScheduleRow:
     """One job's schedule. `next` are the moments at which it elapses next, without the jitter."""
 
     job: str
@@ -286,17 +286,17 @@ class Row:
         }
 
 
-def rows(installation: Installation) -> Sequence[Row]:
+def rows(installation: Installation) -> Sequence[ScheduleRow]:
     """The schedule of every job; and of those that are not configured any more but still have a timer."""
     found = survey(installation)
     left = {units.job_of(path): Job(units.job_of(path)) for path in found.installed if units.job_of(path)}
     return [_row(installation, found, job) for job in ({**left, **installation.config.jobs}).values()]
 
 
-def _row(installation: Installation, found: Survey, job: Job) -> Row:
+def _row(installation: Installation, found: Survey, job: Job) -> ScheduleRow:
     calendars = found.calendars.get(job.name, ())
     state = found.states.get(units.timer(job.name))
-    return Row(
+    return ScheduleRow(
         job=job.name,
         schedule=job.schedule,
         calendars=calendars,

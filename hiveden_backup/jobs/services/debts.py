@@ -32,8 +32,8 @@ _KILL_SECONDS = 3.0  # from the end of a stop's timeout until Docker's SIGKILL h
 _LOCK_WAIT = 60.0
 
 
-class Outcome(StrEnum):
-    """What became of a debt. It is settled by the first three, and stays owed after the others."""
+class PaymentResult(StrEnum):
+    """What became of a debt. It is paid by the first three, and stays owed after the others."""
 
     STARTED = "started"
     RUNNING = "running"  # somebody else was faster
@@ -49,14 +49,14 @@ class Payment:
 
     job: str
     container: str
-    outcome: Outcome
+    outcome: PaymentResult
     detail: str = ""
     error: BackupError | None = None
 
     @property
-    def settled(self) -> bool:
+    def paid(self) -> bool:
         """Whether nothing is owed any more."""
-        return self.outcome in (Outcome.STARTED, Outcome.RUNNING, Outcome.GONE)
+        return self.outcome in (PaymentResult.STARTED, PaymentResult.RUNNING, PaymentResult.GONE)
 
     @property
     def exit_code(self) -> int:
@@ -110,10 +110,12 @@ def recover(
                         if docker is not None:
                             tried += _pay_all(docker, ledger, debts, deadline, start_timeout)
                 except BusyError as error:
-                    tried += [Payment(name, debt.name, Outcome.SKIPPED, str(error)) for debt in ledger.debts(name)]
+                    tried += [
+                        Payment(name, debt.name, PaymentResult.SKIPPED, str(error)) for debt in ledger.debts(name)
+                    ]
             payments |= {(payment.job, payment.container): payment for payment in tried}
             outcomes = {payment.outcome for payment in tried}
-            if not {Outcome.STARTED, Outcome.FAILED} <= outcomes:
+            if not {PaymentResult.STARTED, PaymentResult.FAILED} <= outcomes:
                 return tuple(payments.values())
             # What failed may need what another job's debt has just started.
 
@@ -143,18 +145,18 @@ def pay_debt(
     try:
         container, notice = _past_its_stop(docker, debt)
         if container is None:
-            outcome = Outcome.GONE
+            outcome = PaymentResult.GONE
         elif container.up:
-            outcome = Outcome.RUNNING
+            outcome = PaymentResult.RUNNING
             notice = notice or ("It is paused, and stays so" if container.paused else "")
         else:
             _start(docker, container, start_timeout)
-            outcome = Outcome.STARTED
-        with translated(f"settling the debt for the container {debt.name}", unwritable=StorageError):
+            outcome = PaymentResult.STARTED
+        with translated(f"crossing off the debt for the container {debt.name}", unwritable=StorageError):
             failpoint("settle")
             ledger.cross_off(debt.job, debt.name)
     except BackupError as error:
-        return Payment(debt.job, debt.name, Outcome.FAILED, str(error), error)
+        return Payment(debt.job, debt.name, PaymentResult.FAILED, str(error), error)
     return Payment(debt.job, debt.name, outcome, notice)
 
 
@@ -166,7 +168,7 @@ def _pay_all(
             with container_locks(ledger.state, [debt.name], max(0.0, deadline - time.monotonic())) as locked:
                 yield pay_debt(docker, ledger, debt, locked, start_timeout=start_timeout)
         except BackupError as error:
-            outcome = Outcome.BUSY if isinstance(error, BusyError) else Outcome.FAILED
+            outcome = PaymentResult.BUSY if isinstance(error, BusyError) else PaymentResult.FAILED
             yield Payment(debt.job, debt.name, outcome, str(error), error)
 
 

@@ -20,7 +20,7 @@ from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.ledger import Debt, boot_id
 from hiveden_backup.host.state.locks import LockedContainers, container_locks
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.services.debts import Outcome, Payment, pay_debt
+from hiveden_backup.jobs.services.debts import Payment, PaymentResult, pay_debt
 
 _SEEN_SECONDS = 5.0
 
@@ -137,13 +137,13 @@ class Downtime:
                         failpoint("start")
                         self.docker.start(down.before)
                         down.until = time.monotonic()
-                except BackupError as error:  # settled below, with more patience
+                except BackupError as error:  # paid below, with more patience
                     log.debug(f"Container {down.before.name} did not start at once: {error}", job=self.job)
             for down in reversed(self._down):
                 if down.payment is None:
-                    self._settle(down)
+                    self._pay(down)
 
-    def _settle(self, down: _Down) -> None:
+    def _pay(self, down: _Down) -> None:
         if down.until is not None:
             try:
                 self.docker.wait_running(down.before, min(_SEEN_SECONDS, self.start_timeout))
@@ -154,20 +154,20 @@ class Downtime:
             self.docker, self.installation.ledger, down.debt, self.locked, start_timeout=self.start_timeout
         )
         down.payment = payment
-        if down.until is None or payment.outcome is Outcome.STARTED:
+        if down.until is None or payment.outcome is PaymentResult.STARTED:
             down.until = time.monotonic()
         if payment.error is not None:
             self.problems.append(payment.error)
             return
         if payment.detail:
             log.warning(f"Container {payment.container}: {payment.detail}", job=self.job, container=payment.container)
-        if payment.outcome is not Outcome.GONE:
+        if payment.outcome is not PaymentResult.GONE:
             log.event(events.ContainerStarted(self.job, payment.container, down.until - down.since))
 
     def await_healthy(self) -> None:
         """Wait until what we started is healthy, where it has a check; start again what ended meanwhile."""
         for down in reversed(self._down):
-            if down.payment is None or down.payment.outcome not in (Outcome.STARTED, Outcome.RUNNING):
+            if down.payment is None or down.payment.outcome not in (PaymentResult.STARTED, PaymentResult.RUNNING):
                 continue  # gone, or its failure is reported already
             try:
                 with container_locks(self.installation.state, [down.before.name], 0.0):

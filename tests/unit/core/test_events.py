@@ -10,7 +10,7 @@ from hiveden_backup.core import events
 from hiveden_backup.core.events import Entry, Event, Kind, Level, journal_fields
 from hiveden_backup.core.model import Result
 from hiveden_backup.host.systemd.journal import encoded
-from hiveden_backup.jobs.services.debts import Outcome
+from hiveden_backup.jobs.services.debts import PaymentResult
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 MESSAGE_IDS = {kind.value: kind.message_id for kind in Kind}
@@ -18,10 +18,10 @@ MESSAGE_IDS = {kind.value: kind.message_id for kind in Kind}
 EXAMPLES = (
     events.Started("a"),
     events.Finished("a", "20261123T023000Z", 7, 1.5, Result.SUCCESS, 0),
-    events.Failed("It {0} failed", 66, "a", "20261123T023000Z", "db", Outcome.FAILED),
+    events.Failed("It {0} failed", 66, "a", "20261123T023000Z", "db", PaymentResult.FAILED),
     events.ContainerStopped("a", "db"),
     events.ContainerStarted("a", "db", 1.5),
-    events.Recovered("a", "What became of it", "db", Outcome.STARTED),
+    events.Recovered("a", "What became of it", "db", PaymentResult.STARTED),
     events.Pruned("a", 2, 3),
     events.Restored("a", "20261123T023000Z"),
     events.Undone("a", "20261123T023000Z"),
@@ -75,8 +75,8 @@ def test_all_that_an_event_knows_is_in_its_entry(example: Event) -> None:
         int: 9,
         float: 9.0,
         bool: True,
-        Result: Outcome.GONE,
-        Outcome: Outcome.GONE,
+        Result: PaymentResult.GONE,
+        PaymentResult: PaymentResult.GONE,
     }
     for field in fields(example):  # type: ignore[arg-type] # each event is a dataclass
         changed = replace(example, **{field.name: others[type(getattr(example, field.name))]})  # type: ignore[type-var]
