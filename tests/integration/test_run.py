@@ -113,6 +113,19 @@ def test_containers_are_stopped_and_started_in_order(bed: Site, engine: Engine) 
     assert [each["name"] for each in bed.manifest()["containers"]] == [guest.name, base.name]
 
 
+def test_a_service_comes_back_after_the_one_that_it_depends_on(bed: Site, engine: Engine) -> None:
+    """Docker itself would start the two in any order."""
+    bed.docker = engine.url
+    project = {"com.docker.compose.project": unique_name("project")}
+    needed = {**project, "com.docker.compose.service": "base"}
+    needs = {**project, "com.docker.compose.service": "guest", "com.docker.compose.depends_on": "base:healthy:true"}
+    base = counting(engine, bed.data / "base", config={"labels": needed})
+    guest = counting(engine, bed.data / "guest", config={"labels": needs})
+    ran(bed, guest, base, paths=[str(bed.data)], containers=[base.name, guest.name])
+    assert base.started_at() < guest.started_at()
+    assert [each["name"] for each in bed.manifest()["containers"]] == [guest.name, base.name]
+
+
 def checked(engine: Engine, data: Path, begin: str, test: str) -> App:
     """A container that counts, and whose health is what `test` says; it is healthy."""
     check = {"test": ["CMD-SHELL", test], "interval": 200_000_000, "timeout": 30 * 10**9, "retries": 2}
