@@ -100,19 +100,9 @@ MANIFEST = Manifest(
     artifacts=(APPLICATION, DATABASE),
     warnings=("a file changed while it was read: /srv/immich/\udcff",),
 )
+BARE_FACTS = DatabaseFacts("15.1", "UTF8", "C", "C", "libc", "", "me", (), (Table("public.t", 1),))
 BARE_MANIFEST = Manifest(
-    id=ID,
-    job="immich",
-    host="nas",
-    version="0.1.0",
-    started=BEGAN,
-    finished=ENDED,
-    artifacts=(
-        replace(
-            DATABASE,
-            database=DatabaseFacts("15.1", "UTF8", "C", "C", "libc", "", "me", (), (Table("public.t", 1),)),
-        ),
-    ),
+    *(ID, "immich", "nas", "0.1.0", BEGAN, ENDED), artifacts=(replace(DATABASE, database=BARE_FACTS),)
 )
 DEBT = Debt(
     "immich",
