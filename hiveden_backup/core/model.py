@@ -346,12 +346,29 @@ class Status(StrEnum):
     FAIL = "FAIL"
 
 
+class Check(StrEnum):
+    """What is looked at before a run."""
+
+    TOOLS = "tools"
+    DIRECTORY = "directory"
+    DOCKER = "docker"
+    CONTAINER = "container"
+    PATH = "path"
+    VOLUME = "volume"
+    POSTGRES = "postgres"
+    SPACE = "space"
+    FILES = "files"
+    LIVE_DATABASE = "live database"
+    SCHEDULE = "schedule"
+    TIMER = "timer"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of `check`. `exit_code` is what a run ends with when this FAIL is the reason; it is not printed."""
 
     job: str
-    name: str
+    name: Check
     status: Status
     message: str
     hint: str = ""

@@ -11,7 +11,7 @@ from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.globs import real_patterns
-from hiveden_backup.core.model import Source, SourceKind, Status
+from hiveden_backup.core.model import Check, Source, SourceKind, Status
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.progress import Step
@@ -39,28 +39,30 @@ _DEVICE_OPTION = "device"
 
 def check_tools(draft: Draft) -> None:
     """The stock tools are there, and tar is GNU tar."""
-    with draft.findings.check("tools"):
+    with draft.findings.check(Check.TOOLS):
         for tool in _TOOLS:
             process.find_program(tool)
         said = process.run(process.Command(("tar", "--version"))).stdout
         version = said.partition(b"\n")[0].decode("utf-8", "replace")
         if "GNU tar" not in version:
             raise UnreachableError("The tar on this machine is not GNU tar", version, "Install GNU tar")
-        draft.findings.ok("tools", f"{version}, zstd")
+        draft.findings.ok(Check.TOOLS, f"{version}, zstd")
 
 
 def check_directory(draft: Draft, path: Path) -> None:
     """The backup directory is marked, writable, and keeps modes."""
-    with draft.findings.check("directory"):
+    with draft.findings.check(Check.DIRECTORY):
         draft.directory = BackupDirectory.open(path)
         with translated(f"looking at the backup directory {path}"):
             if os.statvfs(path).f_flag & os.ST_RDONLY or not os.access(path, os.W_OK | os.X_OK):
                 raise DirectoryError(
                     f"{path} cannot be written", "It is read-only for this user", "Remount it writable"
                 )
-        draft.findings.ok("directory", f"{path} is marked and writable")
+        draft.findings.ok(Check.DIRECTORY, f"{path} is marked and writable")
         if not mounts.mount_of(os.path.realpath(path), mounts.mounts()).has_modes:
-            draft.findings.warn("directory", f"{path} is on a file system without owners and modes: others may read it")
+            draft.findings.warn(
+                Check.DIRECTORY, f"{path} is on a file system without owners and modes: others may read it"
+            )
 
 
 def check_docker(draft: Draft, installation: Installation, stack: ExitStack) -> None:
@@ -71,13 +73,13 @@ def check_docker(draft: Draft, installation: Installation, stack: ExitStack) -> 
         return
     try:
         draft.docker = stack.enter_context(connect(installation.docker))
-        draft.findings.ok("docker", f"Docker {draft.docker.ping()} answers at {draft.docker.address}")
+        draft.findings.ok(Check.DOCKER, f"Docker {draft.docker.ping()} answers at {draft.docker.address}")
     except BackupError as error:
         draft.docker = None
         if needed:
-            draft.findings.fail("docker", error)
+            draft.findings.fail(Check.DOCKER, error)
         else:
-            draft.findings.ok("docker", f"{error.what}: it is not asked whether containers use the files")
+            draft.findings.ok(Check.DOCKER, f"{error.what}: it is not asked whether containers use the files")
 
 
 def check_containers(draft: Draft) -> None:
@@ -86,15 +88,15 @@ def check_containers(draft: Draft) -> None:
         return
     found = []
     for name in draft.job.containers:
-        with draft.findings.check("container"):
+        with draft.findings.check(Check.CONTAINER):
             container = draft.docker.container(name)
             check_stoppable(draft.job, container)
             found.append(container)
             if not container.running or container.paused:
-                draft.findings.warn("container", f"{name} is {container.status}: it is left as it is")
+                draft.findings.warn(Check.CONTAINER, f"{name} is {container.status}: it is left as it is")
             else:
-                draft.findings.ok("container", f"{name} is running")
-    with draft.findings.check("docker"):
+                draft.findings.ok(Check.CONTAINER, f"{name} is running")
+    with draft.findings.check(Check.DOCKER):
         draft.containers = tuple(stop_order(found, draft.docker.containers() if found else ()))
 
 
@@ -103,10 +105,10 @@ def check_trees(draft: Draft, installation: Installation) -> None:
     job = draft.job
     sources: list[Source] = []
     for path in job.paths:
-        with draft.findings.check("path"):
+        with draft.findings.check(Check.PATH):
             sources.append(Source(SourceKind.PATH, path, _existing(path)))
     for name in job.volumes if draft.docker is not None else ():
-        with draft.findings.check("volume"):
+        with draft.findings.check(Check.VOLUME):
             volume = draft.docker.volume(name) if draft.docker is not None else None
             if volume is None or volume.driver != "local":
                 raise NotFoundError(f"The volume {name} is not on this machine", "Its driver is not `local`")
@@ -125,7 +127,7 @@ def check_trees(draft: Draft, installation: Installation) -> None:
     for root in roots:
         if any(inside(root, outside) or _same(root, outside) for outside in kept_out):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
-            draft.findings.fail("path", error)
+            draft.findings.fail(Check.PATH, error)
     exclude = tuple(dict.fromkeys(real_patterns(job.exclude, sources)))
     draft.trees = Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
 
@@ -159,7 +161,7 @@ def check_servers(draft: Draft) -> None:
     for source, name in zip(draft.job.postgres, server_names(draft.job.postgres), strict=True):
         if source.container is not None and draft.docker is None:
             continue  # said already
-        with draft.findings.check("postgres"):
+        with draft.findings.check(Check.POSTGRES):
             draft.servers.append(reach(draft, source, name))
 
 
@@ -167,18 +169,18 @@ def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> No
     """Scan and compare with the newest index: the first half of the hot pass, which also tells the space needed."""
     if draft.trees is None:
         return
-    with draft.findings.check("files"):
+    with draft.findings.check(Check.FILES):
         if draft.directory is not None and not full:
             draft.base, warnings = find_base(draft.directory, installation.records, draft.job.name)
             for warning in warnings:
-                draft.findings.warn("files", warning)
+                draft.findings.warn(Check.FILES, warning)
             _check_mounts_of_last(draft)
         installation.progress.begin(Step.SCAN)
         draft.looked = look(draft.trees, draft.base, draft.spool, "hot")
         comparison = draft.looked.comparison
-        draft.findings.ok("files", f"{comparison.entries} paths, {comparison.taken} to archive")
+        draft.findings.ok(Check.FILES, f"{comparison.entries} paths, {comparison.taken} to archive")
         if draft.looked.sockets:
-            draft.findings.ok("files", f"{draft.looked.sockets} sockets are left out: they have no content")
+            draft.findings.ok(Check.FILES, f"{draft.looked.sockets} sockets are left out: they have no content")
 
 
 def _check_mounts_of_last(draft: Draft) -> None:
@@ -196,14 +198,14 @@ def _check_mounts_of_last(draft: Draft) -> None:
                     "A file system was mounted there in the newest backup",
                     "Mount it; if it is gone for good, remove the directory or run once with --full",
                 )
-            draft.findings.warn("path", f"{point} was a mount point in the newest backup and is none now")
+            draft.findings.warn(Check.PATH, f"{point} was a mount point in the newest backup and is none now")
 
 
 def check_mounted_by_others(draft: Draft) -> None:
     """No running container that goes on writes to what is archived; none of them has a live database there."""
     if draft.docker is None or draft.trees is None:
         return
-    with draft.findings.check("docker"):
+    with draft.findings.check(Check.DOCKER):
         running = [container for container in draft.docker.containers() if container.running and not container.paused]
         writers = [(os.path.realpath(source), container) for container in running for source in _written(container)]
         live = {container.id for container in _check_live_databases(draft, writers)}
@@ -214,7 +216,7 @@ def check_mounted_by_others(draft: Draft) -> None:
                 continue
             if any(_is_archived(draft.trees, source) for source, writer in writers if writer is container):
                 draft.findings.warn(
-                    "container",
+                    Check.CONTAINER,
                     f"The running container {container.name} writes to what the job archives and is not stopped",
                     f'Add "{container.name}" to `containers` for a consistent copy',
                 )
@@ -237,7 +239,7 @@ def _check_live_databases(draft: Draft, writers: Sequence[tuple[str, Container]]
             "A copy of its files while it runs does not restore",
             f'Add "{owners[0].name}" to `containers`; or exclude its files, and dump it if it is PostgreSQL',
         )
-        draft.findings.fail("live database", error)
+        draft.findings.fail(Check.LIVE_DATABASE, error)
 
 
 def check_host_servers(draft: Draft) -> None:
@@ -250,7 +252,7 @@ def check_host_servers(draft: Draft) -> None:
                 "A copy of its files while it runs does not restore",
                 "Exclude its files, and dump its databases: a [[postgres]] table with a `dsn`",
             )
-            draft.findings.fail("live database", error)
+            draft.findings.fail(Check.LIVE_DATABASE, error)
 
 
 def _works_there(pid_file: str) -> bool:
@@ -279,7 +281,7 @@ def check_space(draft: Draft) -> None:
     """The backup directory has room for what changed and for the dumps."""
     if draft.directory is None or draft.findings.failed:
         return
-    with draft.findings.check("space"):
+    with draft.findings.check(Check.SPACE):
         check_room(draft, draft.directory)
 
 
@@ -289,25 +291,27 @@ def check_schedule(draft: Draft, now: datetime) -> None:
         try:
             moments = [upcoming([line], 1, now) for line in to_calendars(expression)]
         except UnreachableError as error:
-            draft.findings.warn("schedule", str(error))
+            draft.findings.warn(Check.SCHEDULE, str(error))
         except BackupError as error:
-            draft.findings.fail("schedule", error)
+            draft.findings.fail(Check.SCHEDULE, error)
         else:
             if not all(moments):
                 never = BackupError(f'The schedule "{expression}" never elapses', "", "Look at its date")
-                draft.findings.fail("schedule", never)
+                draft.findings.fail(Check.SCHEDULE, never)
             else:
-                draft.findings.ok("schedule", f'"{expression}" elapses next at {min(moments)[0]:%Y-%m-%d %H:%M} UTC')
+                draft.findings.ok(
+                    Check.SCHEDULE, f'"{expression}" elapses next at {min(moments)[0]:%Y-%m-%d %H:%M} UTC'
+                )
     _check_clock_changes(draft, now)
 
 
 def _check_clock_changes(draft: Draft, now: datetime) -> None:
     """Warn of a day on which the schedule names an hour that the clocks skip: systemd leaves that time out."""
-    if any(finding.name == "schedule" and finding.status is not Status.OK for finding in draft.findings.all):
+    if any(finding.name is Check.SCHEDULE and finding.status is not Status.OK for finding in draft.findings.all):
         return
     for line, gap in skipped(draft.job, now):
         draft.findings.warn(
-            "schedule",
+            Check.SCHEDULE,
             f'"{line}" is left out on {gap.start:%Y-%m-%d}, when clocks go from {gap.start:%H:%M} to {gap.end:%H:%M}',
             f"Choose a time before {gap.start:%H:%M} or from {gap.end:%H:%M} on, or end it with UTC",
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.errors import DeniedError
-from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Job, PostgresSource
+from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Check, Job, PostgresSource
 from hiveden_backup.core.postgres.values import (
     application_name,
     application_prefix,
@@ -40,20 +40,20 @@ def reach(draft: Draft, source: PostgresSource, server_name: str) -> Server:
     tool = dump_tool(endpoint, facts.major)
     server = Server(source, endpoint, facts, names, tool)
     if not names:
-        draft.findings.warn("postgres", f"{endpoint.name} has no database to dump", "Name them in `databases`")
+        draft.findings.warn(Check.POSTGRES, f"{endpoint.name} has no database to dump", "Name them in `databases`")
     for name in names:
-        with draft.findings.check("postgres"):
+        with draft.findings.check(Check.POSTGRES):
             _check_readable(server, name)
     if source.globals and not facts.superuser:
         draft.findings.warn(
-            "postgres",
+            Check.POSTGRES,
             f"{facts.user} is no superuser on {endpoint.name}: roles are dumped without their password hashes",
             "Use a superuser, or set globals = false",
         )
     where = "inside its container" if tool.inside else "on this host"
     version = ".".join(map(str, tool.version))
     draft.findings.ok(
-        "postgres",
+        Check.POSTGRES,
         f"{endpoint.name} runs PostgreSQL {facts.version}, pg_dump {version} {where}; {', '.join(names) or 'nothing'}",
     )
     return server

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
-from hiveden_backup.core.model import Finding, Job, PostgresSource, Source, SourceKind, Status
+from hiveden_backup.core.model import Check, Finding, Job, PostgresSource, Source, SourceKind, Status
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker
@@ -39,21 +39,21 @@ class Findings:
     job: str
     all: list[Finding] = field(default_factory=list)
 
-    def ok(self, name: str, message: str) -> None:
+    def ok(self, name: Check, message: str) -> None:
         """A check that passed."""
         self.all.append(Finding(self.job, name, Status.OK, message))
 
-    def warn(self, name: str, message: str, hint: str = "") -> None:
+    def warn(self, name: Check, message: str, hint: str = "") -> None:
         """Something that a person should look at; the run goes on."""
         self.all.append(Finding(self.job, name, Status.WARN, message, hint))
 
-    def fail(self, name: str, error: BackupError) -> None:
+    def fail(self, name: Check, error: BackupError) -> None:
         """Something that prevents the run."""
         why = f"{error.what}. {error.why}" if error.why else error.what
         self.all.append(Finding(self.job, name, Status.FAIL, why, error.hint, error.exit_code))
 
     @contextmanager
-    def check(self, name: str) -> Iterator[None]:
+    def check(self, name: Check) -> Iterator[None]:
         """A check that fails when its block raises one of our errors."""
         try:
             yield

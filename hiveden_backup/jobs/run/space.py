@@ -6,7 +6,7 @@ import stat
 
 from hiveden_backup.core.backup.index import path_of
 from hiveden_backup.core.errors import DirectoryError
-from hiveden_backup.core.model import ArtifactType
+from hiveden_backup.core.model import ArtifactType, Check
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import spooled
@@ -39,9 +39,9 @@ def check_room(draft: Draft, directory: BackupDirectory) -> None:
             "Free some space, prune, or exclude something",
         )
     if likely + _SPARE > free:
-        draft.findings.warn("space", f"{size(free)} free, and the run may need {size(likely)}")
+        draft.findings.warn(Check.SPACE, f"{size(free)} free, and the run may need {size(likely)}")
     else:
-        draft.findings.ok("space", f"{size(free)} free, about {size(likely)} needed")
+        draft.findings.ok(Check.SPACE, f"{size(free)} free, about {size(likely)} needed")
 
 
 def _ratio(draft: Draft) -> float:

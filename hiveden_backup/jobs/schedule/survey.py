@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hiveden_backup.core.config.keys import join
 from hiveden_backup.core.errors import BackupError, ConfigError, Problem
-from hiveden_backup.core.model import Config, Finding, Job, Status
+from hiveden_backup.core.model import Check, Config, Finding, Job, Status
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.schedule import units
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
@@ -249,13 +249,13 @@ def _has_timers(installation: Installation) -> bool:
 
 def _timer_finding(found: Survey, job: Job, drift: Drift | None) -> Finding:
     if drift is None:
-        return Finding(job.name, "timer", Status.OK, f"{units.timer(job.name)} is as configured")
+        return Finding(job.name, Check.TIMER, Status.OK, f"{units.timer(job.name)} is as configured")
     message = _SAID[drift]
     hint = "Install them: hiveden-backup schedule apply"
     if added := found.added_to(job.name):
         message = f"settings in {', '.join(added)} are added to its timer"
         hint = "They stay; remove them if only the configuration is to say when the job runs"
-    return Finding(job.name, "timer", Status.WARN, message, hint)
+    return Finding(job.name, Check.TIMER, Status.WARN, message, hint)
 
 
 # ---- what `show` prints ----------------------------------------------------------------------------------------------
