@@ -1,5 +1,6 @@
 """Records on disk: those that version 0.1.0 wrote are read, and written again they are the same bytes."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -260,3 +261,18 @@ def test_units(tmp_path: Path) -> None:
     assert UnitFiles(tmp_path).written() == UNITS
     UnitFiles(tmp_path).put_written(UNITS)
     assert path.read_bytes() == written
+
+
+@pytest.mark.parametrize(
+    ("written", "homes"),
+    [
+        (r'"zstd", "-', {"host/disk/stream.py"}),
+        (r"\.(tar|dump|sql)\.zst[\"']", {"core/backup/layout.py"}),
+        (r"\bsplit_records\(", {"core/backup/index.py", "host/disk/index_files.py"}),
+        (r"\basdict\(", {"api/targets.py"}),  # the arguments of an errand
+    ],
+)
+def test_one_place_knows_each_format(written: str, homes: set[str]) -> None:
+    package = Path(__file__).parents[2] / "hiveden_backup"
+    texts = {path.relative_to(package).as_posix(): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert {path for path, text in texts.items() if re.search(written, text)} == homes

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import pq
 
+from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.names import server_names
 from hiveden_backup.core.postgres import conninfo
 
 PARSED: list[tuple[str, dict[str, str]]] = [
@@ -162,3 +164,21 @@ def test_a_server_is_called_by_its_host(text: str, name: str) -> None:
 def test_a_configured_server_is_called_by_its_container_or_host() -> None:
     assert PostgresSource(container="immich_postgres").server == "immich_postgres"
     assert PostgresSource(dsn="host=127.0.0.1").server == "127.0.0.1"
+
+
+def test_a_dsn_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    really = conninfo.parse
+
+    def watched(text: str) -> dict[str, str]:
+        read.append(text)
+        return really(text)
+
+    monkeypatch.setattr(conninfo, "parse", watched)
+    dsn = "host=/run/postgresql port=5433"
+    sources = [{"dsn": dsn, "databases": ["a"], "user": "backup"}]
+    table = {"directory": "/srv/backups", "jobs": {"app": {"postgres": sources}}}
+    (source,) = parse(table, lambda _: "config.toml").jobs["app"].postgres
+    assert source.parameters == {"host": "/run/postgresql", "port": "5433"}
+    assert server_names([source]) == ("/run/postgresql",)
+    assert read == [dsn]
