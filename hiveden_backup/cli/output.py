@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import typer
@@ -15,7 +16,6 @@ _TEN = 10
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
-_COLOURS = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
 
 size = sizes.text
 
@@ -61,11 +61,20 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
-def coloured(text: str, colour: str) -> str:
+class Colour(StrEnum):
+    """How a terminal shows a text, by the number that tells it."""
+
+    BOLD = "1"
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
+
+
+def coloured(text: str, colour: Colour) -> str:
     """`text` in a colour when stdout is a terminal that wants it."""
     if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+    return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 def print_json(value: Any) -> None:
@@ -77,7 +86,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
     """Columns that line up; those numbered in `right` are numbers."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[column]) for row in cells)]) for column, name in enumerate(head)]
-    typer.echo(coloured(_line(head, widths, right), "bold"))
+    typer.echo(coloured(_line(head, widths, right), Colour.BOLD))
     for row in cells:
         typer.echo(_line(row, widths, right))
 

@@ -6,6 +6,7 @@ import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
+from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JOBS, JSON
 from hiveden_backup.cli.surroundings import chosen, watched
 from hiveden_backup.core.model import Status
@@ -37,7 +38,7 @@ def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # no
             ]
         )
     else:
-        colours = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
+        colours = {Status.OK: Colour.GREEN, Status.WARN: Colour.YELLOW, Status.FAIL: Colour.RED}
         for each in findings:
             typer.echo(
                 f"{output.coloured(f'{each.status.value:4}', colours[each.status])}  {each.job}: {each.name}: "

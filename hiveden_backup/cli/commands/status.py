@@ -4,6 +4,7 @@ import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
+from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import watched
 from hiveden_backup.jobs.backups.status import JobState, job_status
@@ -20,7 +21,7 @@ def status(as_json: bool = JSON) -> None:
     if as_json:
         output.print_json([row.table() for row in rows])
     else:
-        colours = {JobState.OK: "green", JobState.RUNNING: "green", JobState.NEVER: "yellow"}
+        colours = {JobState.OK: Colour.GREEN, JobState.RUNNING: Colour.GREEN, JobState.NEVER: Colour.YELLOW}
         head = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "SIZE", "DOWNTIME", "NEXT RUN", "VERIFIED")
         cells = [
             (
@@ -38,7 +39,6 @@ def status(as_json: bool = JSON) -> None:
         output.print_table(head, cells)
         for row in rows:
             if row.error:
-                typer.echo(
-                    output.coloured(output.printable_lines(f"{row.job}: {row.error}"), colours.get(row.state, "red"))
-                )
+                said = output.printable_lines(f"{row.job}: {row.error}")
+                typer.echo(output.coloured(said, colours.get(row.state, Colour.RED)))
     raise typer.Exit(1 if any(row.needs_attention for row in rows) else 0)
