@@ -75,6 +75,7 @@ def test_every_word_is_in_use() -> None:
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", chapter("Words"), re.MULTILINE)
     words = [word for row in rows for word in row.split(", ") if word not in ("word", "---")]
     assert len(words) > 20
+    assert len(words) == len(set(words)), "a word has one meaning"
     code = sources()
     assert not [word for word in words if not re.search(rf"\b{word.replace(' ', '[ _-]')}s?\b", code, re.IGNORECASE)]
 
