@@ -14,14 +14,9 @@ import typer
 
 from hiveden_backup import __version__
 from hiveden_backup.cli import completion
-from hiveden_backup.cli.log import put
-from hiveden_backup.cli.output import printable_lines
 from hiveden_backup.cli.registry import Commands, register
 from hiveden_backup.core.errors import BackupError, Interrupted
-from hiveden_backup.core.events import Failed
 from hiveden_backup.host.signals import raise_on_signals
-from hiveden_backup.host.systemd import last_words
-from hiveden_backup.host.systemd.journal import is_stderr
 
 _P = ParamSpec("_P")
 _DEFAULT_CONFIG = "/etc/hiveden-backup/config.toml"
@@ -110,8 +105,9 @@ def report(error: BackupError) -> None:
 
 
 def _complain(text: str, exit_code: int) -> None:
-    last_words.leave(printable_lines(text))
-    put(Failed(text, exit_code).entry)
+    from hiveden_backup.cli.failures import complain  # noqa: PLC0415 - most commands end well, and it brings the log
+
+    complain(text, exit_code)
 
 
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -134,8 +130,7 @@ def run() -> None:
     try:
         typer.main.get_command(app)(prog_name="hiveden-backup")  # not app(): it replaces the excepthook
     except Interrupted as interrupted:
-        said = f"Interrupted by signal {interrupted.signal_number}."
-        last_words.leave(said)
-        if not is_stderr():  # the journal knows: systemd told it, and so did the run
-            print(said, file=sys.stderr)
+        from hiveden_backup.cli.failures import tell_interrupted  # noqa: PLC0415 - as above
+
+        tell_interrupted(interrupted)
         sys.exit(interrupted.exit_code)

@@ -1,13 +1,10 @@
 """What commands hand on to the jobs: the installation, and which of its jobs are chosen."""
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
-from hiveden_backup.cli import log
 from hiveden_backup.cli.app import options, state_directory
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import Job, Trigger
@@ -23,17 +20,6 @@ def installation() -> Installation:
         trigger=_trigger(),
         invocation=os.environ.get("INVOCATION_ID", ""),
     )
-
-
-@contextmanager
-def watched() -> Iterator[Installation]:
-    """The installation; while the block lasts, stderr has the log and, on a terminal, the progress line."""
-    progress = log.ProgressLine() if sys.stderr.isatty() and not options.quiet else log.Unwatched()
-    log.configure(verbose=options.verbose, quiet=options.quiet, progress=progress)
-    try:
-        yield replace(installation(), progress=progress)
-    finally:
-        progress.clear()
 
 
 def chosen(surroundings: Installation, names: Sequence[str]) -> list[Job]:

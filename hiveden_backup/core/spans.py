@@ -6,6 +6,7 @@ since no library reads it, and a configuration must be readable where systemd is
 
 import math
 import re
+from functools import cache
 
 _MICROSECONDS = 1_000_000
 _SECOND = _MICROSECONDS
@@ -30,12 +31,17 @@ _WRITTEN = (("d", _DAY), ("h", _HOUR), ("min", _MINUTE), ("s", _SECOND), ("ms", 
 _NOT_A_SPAN = "it is no span of time"
 _BLANKS = " \t\n\r"
 _SPACE = f"[{_BLANKS}]*"
-_TOKEN = re.compile(
-    rf"{_SPACE}(?P<whole>\+?[0-9]+|(?=\.))(?:\.(?P<fraction>[0-9]+))?(?P<gap>{_SPACE})"
-    rf"(?P<unit>{'|'.join(sorted(_UNITS, key=len, reverse=True))})?"
-)
 _MOST = 2**63 - 1
 _MOST_DIGITS = len(str(_MOST))  # looked at first: Python refuses to convert thousands of digits
+
+
+@cache
+def _token() -> re.Pattern[str]:
+    """A number and its unit. It takes long to compile, and few configurations have one."""
+    return re.compile(
+        rf"{_SPACE}(?P<whole>\+?[0-9]+|(?=\.))(?:\.(?P<fraction>[0-9]+))?(?P<gap>{_SPACE})"
+        rf"(?P<unit>{'|'.join(sorted(_UNITS, key=len, reverse=True))})?"
+    )
 
 
 def parse(text: str) -> float:
@@ -47,7 +53,7 @@ def parse(text: str) -> float:
         raise ValueError("it is empty")
     total = at = 0
     while at < len(stripped):
-        token = _TOKEN.match(stripped, at)
+        token = _token().match(stripped, at)
         if token is None:
             raise ValueError("it is negative" if stripped[at:].lstrip(_BLANKS).startswith("-") else _NOT_A_SPAN)
         at = token.end()

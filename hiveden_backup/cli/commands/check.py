@@ -8,7 +8,8 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JOBS, JSON
-from hiveden_backup.cli.surroundings import chosen, watched
+from hiveden_backup.cli.surroundings import chosen
+from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.model import Status
 from hiveden_backup.jobs.run.validate import validate
 from hiveden_backup.jobs.schedule.survey import timer_findings

@@ -7,7 +7,8 @@ import typer
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import JOBS, JSON
-from hiveden_backup.cli.surroundings import chosen, watched
+from hiveden_backup.cli.surroundings import chosen
+from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import BackupError, common_exit_code
 from hiveden_backup.jobs.backups import prune as pruning
 from hiveden_backup.jobs.recovery.mover import expire

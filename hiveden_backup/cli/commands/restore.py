@@ -9,7 +9,8 @@ from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
 from hiveden_backup.cli.parameters import BACKUP, JSON
-from hiveden_backup.cli.surroundings import installation, watched
+from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import UsageError
 from hiveden_backup.jobs.backups import catalog
 from hiveden_backup.jobs.backups.catalog import Backup

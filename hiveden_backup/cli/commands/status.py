@@ -6,7 +6,7 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JSON
-from hiveden_backup.cli.surroundings import watched
+from hiveden_backup.cli.watched import watched
 from hiveden_backup.jobs.backups.status import JobState, job_status
 from hiveden_backup.jobs.schedule.survey import idle_jobs
 

@@ -8,7 +8,7 @@ from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
 from hiveden_backup.cli.parameters import JSON
-from hiveden_backup.cli.surroundings import watched
+from hiveden_backup.cli.watched import watched
 from hiveden_backup.jobs.restore import undo as undoing
 
 

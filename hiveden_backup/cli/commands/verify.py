@@ -7,7 +7,8 @@ import typer
 from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
-from hiveden_backup.cli.surroundings import installation, watched
+from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import BackupError, CorruptError, UsageError, common_exit_code
 from hiveden_backup.core.model import Verdict
 from hiveden_backup.core.progress import Step

@@ -2,13 +2,19 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hiveden_backup.core.errors import BackupError, DeniedError, DirectoryError, StorageError
+from hiveden_backup.host.later import Later
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = Later("hashlib")
 
 
 def fsync_directory(path: Path) -> None:

@@ -8,9 +8,16 @@ import contextlib
 import errno
 import fcntl
 import os
-import socket
 import struct
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hiveden_backup.host.later import Later
+
+if TYPE_CHECKING:
+    import socket
+else:
+    socket = Later("socket")
 
 _SOCKET = "/run/systemd/journal/socket"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
@@ -55,7 +62,7 @@ def encoded(fields: Mapping[str, str]) -> bytes:
     return b"".join(parts)
 
 
-def _send_file(door: socket.socket, data: bytes) -> None:
+def _send_file(door: "socket.socket", data: bytes) -> None:
     """What is too large for a datagram goes as a file in memory that nobody can change any more."""
     descriptor = os.memfd_create("hiveden-backup", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as file:

@@ -4,7 +4,6 @@ Ours are changed in two steps, so that a disk that is full is noticed before any
 under names that systemd does not see, then each takes its place by a rename.
 """
 
-import hashlib
 import os
 import shutil
 import sys
@@ -13,12 +12,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import StorageError, UnreachableError
 from hiveden_backup.core.schedule import units
 from hiveden_backup.host.disk.durable import fsync_directory, make_directory, translated, write_durably
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.later import Later
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = Later("hashlib")
 
 _PACKAGED = (Path("/usr/lib/systemd/system"), Path("/usr/local/lib/systemd/system"))
 _OWN = Path("/etc/systemd/system")
