@@ -165,10 +165,9 @@ def test_every_command_has_a_help_text(program: Program) -> None:
 
 def test_a_defect_is_told_without_a_traceback(program: Program) -> None:
     script = (
-        "import sys; import hiveden_backup.cli.app as app; import hiveden_backup.cli.main as main\n"
-        "from hiveden_backup.core.errors import BackupError\n"
+        "import sys; import hiveden_backup.cli.surroundings as surroundings; import hiveden_backup.cli.main as main\n"
         "def broken(): raise ZeroDivisionError('broken')\n"
-        "app.Options.load = lambda self: broken()\n"
+        "surroundings.installation = broken\n"
         "sys.argv = ['hiveden-backup', 'list']; main.main()\n"
     )
     done = subprocess.run(
