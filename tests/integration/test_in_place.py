@@ -269,6 +269,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path)
         assert holes(program.tree / "large")
 
 
+def test_what_fits_path_by_path_may_not_fit_together(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with small_disk(disk, "60m"):
+        program = on_disk(tmp_path, disk)
+        other = disk / "other"
+        other.mkdir()
+        text = program.config.read_text()
+        program.config.write_text(text.replace(f'"{program.tree}"', f'"{program.tree}", "{other}"'))
+        for tree in (program.tree, other):
+            (tree / "large").write_bytes(os.urandom(12 << 20))
+        backup = program.run()
+        done = program.call("restore", f"files/{backup}", "--in-place")
+        assert (done.returncode, "does not fit" in done.stderr) == (74, True)
+        (other / "large").unlink()
+        restore(program, backup)
+
+
 def test_a_disk_that_gets_full_leaves_everything_as_it_was(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -1,5 +1,6 @@
 """Runs of every kind of job: files, volumes, databases, with containers and without."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +186,23 @@ def test_the_hot_pass_of_a_failed_run_is_built_upon(bed: Site) -> None:
     assert {path.name for path in (bed.job() / "archives").iterdir()} == made
     assert [each["added"] for each in bed.manifest()["archives"]] == [False, True]
     check_invariants(bed)
+
+
+def test_a_checkpoint_older_than_a_backup_is_not_built_upon(bed: Site) -> None:
+    """It is still there when it could not be removed; what it does not know would be archived again."""
+    bed.configure({"app": {"paths": [str(bed.data)]}})
+    (bed.data / "old").write_text("old")
+    time.sleep(2.1)
+    bed.run("run", "app", failpoint="manifest:error").failed(1)
+    (bed.data / "new").write_text("new")
+    time.sleep(2.1)
+    shutil.copytree(bed.job() / ".checkpoint", bed.path / "kept")
+    bed.run("run", "app").succeeded()
+    archives = {path.name for path in (bed.job() / "archives").iterdir()}
+    shutil.copytree(bed.path / "kept", bed.job() / ".checkpoint")
+    bed.run("run", "app").succeeded()
+    assert {path.name for path in (bed.job() / "archives").iterdir()} == archives
+    assert bed.restored("x").joinpath(str(bed.data / "new").lstrip("/")).read_text() == "new"
 
 
 def test_a_damaged_checkpoint_is_not_built_upon(bed: Site) -> None:
