@@ -4,6 +4,7 @@
     python -m tests.bench.bench downtime   stop to start against a bare docker stop + start, with 1x and 4x data
     python -m tests.bench.bench databases  counting rows against a dump, restores with one and more connections
     python -m tests.bench.bench list       `list` with 1 000 backups
+    python -m tests.bench.bench start      the processor's seconds of --version, list, status and an unchanged small run
     python -m tests.bench.bench memory     peak memory and scan time with many files
 
 Needs root. restic and borg take part where they are installed. `--directory` is where the data goes (several GB).
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.bed import ROOT, Bed, timed
+from tests.bench.start import bench_start
 
 
 def make_files(place: Path, count: int, total: int, seed: int = 1) -> None:
@@ -174,7 +176,7 @@ def _measured(bed: Bed) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("files", "downtime", "databases", "list", "memory"))
+    parser.add_argument("what", choices=("files", "downtime", "databases", "list", "start", "memory"))
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp/hiveden-backup-bench"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--files", type=int, default=30_200)
@@ -191,6 +193,8 @@ def main() -> None:
             bench_databases(chosen.directory, chosen.rounds)
         case "list":
             bench_list(chosen.directory, 1000)
+        case "start":
+            bench_start(chosen.directory / "start", 15)
         case "memory":
             bench_memory(chosen.directory, 300_000)
         case _:

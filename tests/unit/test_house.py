@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup import __version__
+from hiveden_backup.cli.registry import COMMANDS
+
 PACKAGE = "hiveden_backup"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +43,23 @@ TOP_LEVEL = frozenset(
 )
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-SLOW_TO_IMPORT = ("docker", "fastapi", "psycopg", "tomli_w", "uvicorn")
+SLOW_TO_IMPORT = frozenset(
+    {
+        "asyncio",
+        "docker",
+        "fastapi",
+        "hashlib",
+        "psycopg",
+        "pydantic",
+        "pygments",
+        "requests",
+        "rich.console",  # `rich` is looked for, and kept out
+        "structlog",
+        "tomli_w",
+        "typer.rich_utils",
+        "uvicorn",
+    }
+)
 
 Imports = Mapping[str, frozenset[str]]
 
@@ -189,12 +208,40 @@ def test_top_level_holds_what_belongs_there() -> None:
     assert not {entry for entry in entries - TOP_LEVEL if not entry.startswith(".")}
 
 
-@pytest.mark.parametrize("library", SLOW_TO_IMPORT)
-def test_command_line_starts_without(library: str) -> None:
-    """`list` must start fast: what only some commands need is imported where it is used."""
-    program = f"import sys, {PACKAGE}.cli.main; sys.exit(sys.argv[1] in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program, library], cwd=CHECKOUT, check=False)
-    assert done.returncode == 0
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a small site."""
+    place = tmp_path_factory.mktemp("site")
+    (place / "config.toml").write_text(f'directory = "{place}/backups"\n[jobs.files]\npaths = ["{place}/files"]\n')
+    call(place / "config.toml", "init", "--directory", str(place / "backups"))
+    return place / "config.toml"
+
+
+def call(config: Path, *arguments: str) -> str:
+    """What a command line says on stderr, with every import."""
+    command = [sys.executable, "-X", "importtime", "-m", PACKAGE, "--config", str(config), *arguments]
+    environment = {**os.environ, "STATE_DIRECTORY": str(config.parent / "state"), "PYTHONPATH": str(CHECKOUT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr
+
+
+@pytest.mark.parametrize("command", ["--version", "list", "status"])
+def test_command_line_starts_without(site: Path, command: str) -> None:
+    """Most commands must start fast: what only some of them need is imported where it is used."""
+    imported = {line.rpartition("|")[2].strip() for line in call(site, command).splitlines()}
+    assert "hiveden_backup.cli.app" in imported
+    assert not imported & SLOW_TO_IMPORT
+
+
+def test_version_starts_without_a_command_line() -> None:
+    program = f"import sys; from {PACKAGE}.cli.main import main; main(); sys.exit('typer' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"hiveden-backup {__version__}\n")
+
+
+def test_each_command_has_its_file() -> None:
+    assert {path.stem for path in python_files(f"{PACKAGE}/cli/commands")} - {"__init__"} == set(COMMANDS)
 
 
 # ---- the rules see what they are for -------------------------------------------------------------------------------
