@@ -119,6 +119,10 @@ class ConfigError(BackupError):
         return f"{self.what}:{self.why}"
 
 
+class ContainerError(BackupError):
+    """Docker answered, but a container did not do what was asked of it."""
+
+
 class Interrupted(BaseException):
     """A signal asked the program to stop. Not an Exception, so that no `except Exception` swallows it."""
 

@@ -13,8 +13,8 @@ import pytest
 
 from hiveden_backup.core.docker.containers import ContainerMount
 from hiveden_backup.core.docker.stop_order import stop_order
-from hiveden_backup.core.errors import Interrupted, NotFoundError, UnreachableError
-from hiveden_backup.host.docker.engine import ContainerError, Docker, connect
+from hiveden_backup.core.errors import ContainerError, Interrupted, NotFoundError, UnreachableError
+from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.signals import raise_on_signals
 from tests.support.dockerd import IGNORE_TERM, KEEP_RUNNING, Engine, unique_name
 

@@ -14,7 +14,7 @@ import pytest
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, UnreachableError
-from hiveden_backup.host.docker import engine as containers
+from hiveden_backup.host.docker import exec_stream
 from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.process import ProcessError
 from tests.support.dockerd import Engine
@@ -218,7 +218,7 @@ def test_the_engine_ended_in_mid_stream(private_dockerd: Engine, how: str) -> No
 
 def test_the_engine_hung_in_mid_stream(private_dockerd: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent program is waited for; a silent Engine is not."""
-    monkeypatch.setattr(containers, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(exec_stream, "_SILENCE_SECONDS", 0.5)
     private_dockerd.run(name="box")
     with connect(private_dockerd.url) as docker:
         monkeypatch.setattr(docker._api, "timeout", 1)
@@ -233,7 +233,7 @@ def test_the_engine_hung_in_mid_stream(private_dockerd: Engine, monkeypatch: pyt
 
 def test_a_child_that_keeps_the_output_open(docker: Docker, box: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program's end counts, not that of a stranger that inherited its output."""
-    monkeypatch.setattr(containers, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(exec_stream, "_SILENCE_SECONDS", 0.5)
     begun = time.monotonic()
     assert output(docker, box, ["sh", "-c", "echo out; sleep 30 & exit 0"]) == b"out\n"
     assert time.monotonic() - begun < 10

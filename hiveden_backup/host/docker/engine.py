@@ -9,7 +9,6 @@ import errno
 import math
 import os
 import re
-import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,9 +18,10 @@ from urllib.parse import urlsplit
 
 from hiveden_backup.core.docker import containers as values
 from hiveden_backup.core.docker.containers import Container, ContainerMount, Volume
-from hiveden_backup.core.docker.exec_frames import STDERR, STDOUT, Frames, opened, opening
-from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
+from hiveden_backup.core.docker.exec_frames import opened, opening
+from hiveden_backup.core.errors import ContainerError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.names import did_you_mean
+from hiveden_backup.host.docker.exec_stream import CHUNK, ExecStream
 from hiveden_backup.host.later import Later
 from hiveden_backup.host.process import Completed, ProcessError
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 else:
     docker, errors = Later("docker"), Later("docker.errors")
 
-__all__ = ["Container", "ContainerError", "ContainerMount", "Docker", "ExecStream", "Volume", "connect"]
+__all__ = ["Container", "ContainerMount", "Docker", "Volume", "connect"]
 
 _DEFAULT_URL = "unix:///var/run/docker.sock"
 _ANSWER_SECONDS = 10
@@ -40,16 +40,9 @@ _POLL_SECONDS = 0.1
 _STEADY_SECONDS = 1.0
 _EXIT_SECONDS = 30.0  # from the end of a program's output to its exit code
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_SILENCE_SECONDS = 60  # of a program's output, before the Engine is asked whether both are still there
 _TCP_PORT = 2375
 _FORBIDDEN = 403
 _NOT_STARTED = (126, 127)
-_CHUNK = 1 << 18
-_KEPT_STDERR = 1 << 16
-
-
-class ContainerError(BackupError):
-    """Docker answered, but a container did not do what was asked of it."""
 
 
 @contextlib.contextmanager
@@ -93,7 +86,7 @@ class Docker:
         if found is not None and name in (found.name, found.id):  # to Docker, the beginning of an id is a name too
             return found
         names = [entry.removeprefix("/") for summary in self._summaries() for entry in summary["Names"] or ()]
-        raise NotFoundError(f"There is no container {name}", "", _hint(name, names, "docker ps --all"))
+        raise _absent("container", name, names, "docker ps --all")
 
     def containers(self) -> tuple[Container, ...]:
         """All containers, running or not, sorted by name."""
@@ -108,7 +101,7 @@ class Docker:
             return values.volume(record)
         with _calling(self.address, "listing the volumes"):
             names = [volume["Name"] for volume in self._api.volumes()["Volumes"] or ()]
-        raise NotFoundError(f"There is no volume {name}", "", _hint(name, names, "docker volume ls"))
+        raise _absent("volume", name, names, "docker volume ls")
 
     def create_volume(self, name: str) -> Volume:
         """Make a local volume; one that is there stays as it is."""
@@ -195,7 +188,7 @@ class Docker:
         user: str = "",
         environment: Mapping[str, str] | None = None,
         stdin: IO[bytes] | None = None,
-    ) -> "Iterator[ExecStream]":
+    ) -> Iterator[ExecStream]:
         """Run a program inside, without a terminal; iterating over the stream gives its output as it comes.
 
         `environment` is added to the container's; secrets go there. Leaving the block waits for the end: ProcessError
@@ -211,7 +204,8 @@ class Docker:
             connection, early = self._hijack(exec_id)
         with connection:
             ended = partial(self._exec_ended, container, program, exec_id)
-            stream = ExecStream(connection, early, stdin, self.address, ended)
+            translated = partial(_translated, self.address, "talking to a program in a container")
+            stream = ExecStream(connection, early, stdin, translated, ended)
             yield stream
             for _ in stream:  # what the caller did not want
                 pass
@@ -230,7 +224,7 @@ class Docker:
             connection = undo.enter_context(_dial(self.address))
             connection.sendall(opening(path, b'{"Detach":false,"Tty":false}'))
             while (early := _opened(answer)) is None:
-                data = connection.recv(_CHUNK)
+                data = connection.recv(CHUNK)
                 if not data:
                     raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
                 answer += data
@@ -256,80 +250,6 @@ class Docker:
                 raise _cut_off(container, program)
             time.sleep(_POLL_SECONDS / 10)
         return status
-
-
-class ExecStream:
-    """The output of a program in a container, in pieces of bytes. It can be gone through once."""
-
-    def __init__(
-        self,
-        connection: socket.socket,
-        early: bytes,
-        stdin: IO[bytes] | None,
-        address: str,
-        ended: Callable[[], object],
-    ) -> None:
-        self._connection = connection
-        self._stdin = stdin
-        self._unsent = memoryview(b"")
-        self._address = address
-        self._ended = ended
-        self._stderr = bytearray()
-        self._buffer = memoryview(bytearray(_CHUNK))  # a new one for each piece doubles the cost
-        self._pieces = self._read(early)
-        self.last = b""  # piece of output
-
-    @property
-    def stderr(self) -> bytes:
-        """The end of what it said so far on its error output."""
-        return bytes(self._stderr)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._pieces
-
-    def _read(self, early: bytes) -> Iterator[bytes]:
-        frames = Frames()
-        data: bytes | memoryview = early or self._receive()
-        while data:
-            for kind, piece in frames.feed(data):
-                if kind == STDOUT:
-                    self.last = piece
-                    yield piece
-                elif kind == STDERR:
-                    self._stderr += piece
-                    del self._stderr[:-_KEPT_STDERR]
-            data = self._receive()
-        if not frames.whole:
-            raise ContainerError("The output of a program in a container was cut off", "Its container or Docker ended")
-
-    def _receive(self) -> memoryview:
-        """The next bytes, none at the end, in a buffer that the next call fills anew; feeds the program meanwhile."""
-        doing = "talking to a program in a container"
-        poll = select.poll()
-        while True:
-            poll.register(self._connection, select.POLLIN | (select.POLLOUT if self._stdin is not None else 0))
-            events = poll.poll(_SILENCE_SECONDS * 1000)
-            if not events and self._ended() is not None:  # asks the Engine, which raises when that hangs
-                return self._buffer[:0]
-            if events and events[0][1] & ~select.POLLOUT:
-                with _translated(self._address, doing):
-                    return self._buffer[: self._connection.recv_into(self._buffer)]
-            if events and self._stdin is not None:
-                self._unsent = self._unsent or memoryview(self._stdin.read(_CHUNK))
-                with _translated(self._address, doing):
-                    self._send()
-
-    def _send(self) -> None:
-        try:
-            if self._unsent:
-                self._unsent = self._unsent[self._connection.send(self._unsent, socket.MSG_DONTWAIT) :]
-            else:
-                self._stdin = None
-                self._connection.shutdown(socket.SHUT_WR)
-        except BlockingIOError:
-            pass
-        except BrokenPipeError:  # it does not want more; its exit code tells whether that is right
-            self._stdin = None
 
 
 @contextlib.contextmanager
@@ -374,8 +294,9 @@ def _translated(address: str, doing: str) -> Iterator[None]:
         raise UnreachableError(f"Docker does not answer at {address}", why, hint) from error
 
 
-def _hint(name: str, names: Iterable[str], command: str) -> str:
-    return did_you_mean(name, names, f"`{command}` shows those that there are")
+def _absent(kind: str, name: str, names: Iterable[str], command: str) -> NotFoundError:
+    hint = did_you_mean(name, names, f"`{command}` shows those that there are")
+    return NotFoundError(f"There is no {kind} {name}", "", hint)
 
 
 def _cut_off(container: Container, program: str) -> ContainerError:
