@@ -108,6 +108,14 @@ def test_a_running_container_that_writes_to_the_files(docked: Site, engine: Engi
     assert said(docked, "WARN") == []
 
 
+def test_a_running_container_that_writes_to_files_of_one_file_system(docked: Site, engine: Engine) -> None:
+    """Only what is mounted below is left out then, and nothing is."""
+    app = counting(engine, docked.data / "app")
+    docked.change(one_file_system=True)
+    (message,) = said(docked, "WARN")
+    assert f"The running container {app.name} writes" in message
+
+
 def test_a_running_container_that_reads_the_files(docked: Site, engine: Engine) -> None:
     engine.run(binds=[f"{docked.data}:/data:ro"])
     assert said(docked, "WARN") == []
