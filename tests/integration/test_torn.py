@@ -82,3 +82,12 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_no_file_that_ends_in_zeros(c
 
     assert run(chain, cut, 1) == ()
     assert b"\0" * 8 not in ends(chain)
+
+
+def test_what_vanished_before_it_was_read_does_not_count(chain: Chain) -> None:
+    """Else its archive would seem to be half dead, and would be compacted for nothing."""
+    last = chain.tree / "z"
+    last.write_bytes(bytes(MIB))
+    assert run(chain, lambda _: last.unlink(), 1) == ()
+    first = chain.finished.manifest.archives[0]
+    assert SIZE < first.live_bytes <= first.content_bytes < SIZE + MIB
