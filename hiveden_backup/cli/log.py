@@ -6,15 +6,21 @@ And the progress line below them, on a terminal.
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hiveden_backup.cli import output
 from hiveden_backup.core.events import Entry, Level, journal_fields
 from hiveden_backup.core.progress import Step
+from hiveden_backup.host.later import Later
 from hiveden_backup.host.log import log
 from hiveden_backup.host.systemd import journal
+
+if TYPE_CHECKING:
+    import structlog
+else:
+    structlog = Later("structlog")  # it takes longer to import than `list` takes; who says nothing does without
 
 _COLOURS = {Level.WARNING: "\x1b[33m", Level.ERROR: "\x1b[31m"}
 _RESET = "\x1b[0m"
@@ -98,14 +104,26 @@ def configure(*, verbose: bool, quiet: bool, progress: Unwatched | None = None) 
 
 def put(entry: Entry) -> None:
     """Write an entry: to the journal where stderr leads there, else to stderr as a line; never to both."""
+    printer = structlog.PrintLogger(sys.stderr)
+    logger = structlog.wrap_logger(printer, processors=[_to_journal, _as_line], wrapper_class=structlog.BoundLogger)
+    write = {Level.DEBUG: logger.debug, Level.WARNING: logger.warning, Level.ERROR: logger.error}
     text = output.printable_lines(entry.message)  # safe for a terminal
-    if journal.is_stderr() and journal.send(journal_fields(replace(entry, message=text))):
-        return
-    if entry.level in _COLOURS:
-        word = entry.level.name.lower()
-        colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-        text = f"{f'{_COLOURS[entry.level]}{word}{_RESET}' if colour else word}: {text}"
-    print(text, file=sys.stderr)
+    write.get(entry.level, logger.info)(text, entry=replace(entry, message=text))
+
+
+def _to_journal(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """The end of an entry that the journal takes; any other goes on."""
+    if journal.is_stderr() and journal.send(journal_fields(event["entry"])):
+        raise structlog.DropEvent
+    return event
+
+
+def _as_line(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+    level: Level = event["entry"].level
+    if level not in _COLOURS:
+        return str(event["event"])
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    return f"{f'{_COLOURS[level]}{method}{_RESET}' if colour else method}: {event['event']}"
 
 
 def _text(entry: Entry) -> str:
