@@ -202,6 +202,22 @@ def test_a_volume_that_is_a_disk_of_its_own(made: Site, engine: Engine) -> None:
             made.run("restore", "app/latest", "--in-place", "--yes").failed(1, f"{volume}/inner is a mount point")
 
 
+def test_no_container_runs_on_a_mixture_of_old_and_new(made: Site, engine: Engine) -> None:
+    """While a half done restore cannot be finished, since its disk is away, what it stopped stays down."""
+    app = counting(engine, made.data / "app")
+    backed_up(made, app)
+    killed = made.run("restore", "app/latest", "--in-place", "--yes", failpoint="swap@1:kill")
+    assert (killed.code, app.running) == (-signal.SIGKILL, False)
+    (holder,) = made.data.glob(".hiveden-backup-undo-*")
+    away = holder.rename(made.path / "away")
+    for _ in range(2):
+        assert made.run("recover").code == 74
+        assert (app.running, made.owed()) == (False, [f"app/{app.name}"])
+    away.rename(holder)
+    made.run("recover").succeeded()
+    assert (app.running, made.owed(), (app.data / "word").read_text()) == (True, [], "then")
+
+
 def test_a_power_cut_right_after_the_commit(made: Site, engine: Engine) -> None:
     """The record is on another disk, and durable sooner than what was made on the volume's: that must not be lost."""
     name = unique_name("volume")
