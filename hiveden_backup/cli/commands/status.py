@@ -6,7 +6,7 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JSON
-from hiveden_backup.cli.watched import watched
+from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.jobs.backups.status import JobState, job_status
 from hiveden_backup.jobs.schedule.survey import idle_jobs
 
@@ -14,10 +14,9 @@ from hiveden_backup.jobs.schedule.survey import idle_jobs
 @command("status")
 def status(as_json: bool = JSON) -> None:
     """How each job is doing; exit 1 if anything failed or is overdue."""
-    with watched() as installation:
-        idle = idle_jobs(installation)
-        jobs = installation.config.jobs.values()
-        rows = [job_status(installation, job, idle=job.name in idle) for job in jobs]
+    surroundings = installation()
+    idle = idle_jobs(surroundings)
+    rows = [job_status(surroundings, job, idle=job.name in idle) for job in surroundings.config.jobs.values()]
     if as_json:
         output.print_json([row.table() for row in rows])
     else:
