@@ -107,7 +107,7 @@ def _spare(parameter: Any, kind: type) -> Any:
     many = parameter.multiple or parameter.nargs == -1
 
     def processed(ctx: Any, value: Any) -> Any:
-        if value in (None, ()) and not parameter.required:
+        if value in (None, ()) and (ctx.resilient_parsing or not parameter.required):  # resilient: while it is typed
             return () if many else None
         if kind not in (str, Path):
             return process(ctx, value)

@@ -164,4 +164,4 @@ def test_names_are_quick_to_come(scripts: Path) -> None:
         check=True,
     )
     assert "photos/latest" in done.stdout.splitlines()
-    assert not {"docker", "psycopg", "structlog", "tomli_w"} & set(done.stdout.splitlines()[-1].split())
+    assert not {"docker", "psycopg", "pydantic", "tomli_w"} & set(done.stdout.splitlines()[-1].split())
