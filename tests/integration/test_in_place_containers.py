@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.disks import own_disk, small_disk
 from tests.support.dockerd import Engine, unique_name
-from tests.support.job import COUNT, App, Site, counting, site, until
+from tests.support.job import COUNT, App, Site, counting, site, stands_still, until
 from tests.support.postgres import Server
 
 
@@ -216,6 +216,20 @@ def test_no_container_runs_on_a_mixture_of_old_and_new(made: Site, engine: Engin
     away.rename(holder)
     made.run("recover").succeeded()
     assert (app.running, made.owed(), (app.data / "word").read_text()) == (True, [], "then")
+
+
+def test_a_restore_that_can_go_neither_way_keeps_its_containers_down(made: Site, engine: Engine) -> None:
+    app = counting(engine, made.data / "app")
+    backed_up(made, app)
+    process = made.start("restore", "app/latest", "--in-place", "--yes", failpoint="commit:hold")
+    stands_still(process)
+    (holder,) = made.data.glob(".hiveden-backup-undo-*")
+    away = holder.rename(made.path / "away")
+    made.finish(process, signal.SIGCONT).failed(74, "half done", "hiveden-backup recover --job app")
+    assert (app.running, made.owed()) == (False, [f"app/{app.name}"])
+    away.rename(holder)
+    made.run("recover").succeeded()
+    assert (app.running, made.owed(), (app.data / "word").read_text()) == (True, [], "now")
 
 
 def test_a_power_cut_right_after_the_commit(made: Site, engine: Engine) -> None:

@@ -13,7 +13,20 @@ import pytest
 from tests.support.disks import small_disk
 from tests.support.dockerd import Engine
 from tests.support.invariants import check_invariants
-from tests.support.job import FAST, LARGE, LAST_WORDS, SLOW, App, Site, counting, held, large, last_words, site, until
+from tests.support.job import (
+    FAST,
+    LARGE,
+    LAST_WORDS,
+    SLOW,
+    App,
+    Site,
+    counting,
+    held,
+    large,
+    last_words,
+    site,
+    stands_still,
+)
 from tests.support.postgres import Server, running_server
 
 SLOW_APP = ("sh", "-c", LAST_WORDS)
@@ -85,18 +98,13 @@ def test_a_spooled_archive_that_does_not_come_back_as_it_was_written(bed: Site, 
     app = counting(engine, bed.data / "app", command=SLOW_APP)
     kept = prepared(bed, app, spool=True)
     process = bed.start("run", "app", failpoint="start:hold")
-    until(lambda: stopped(process), "the run stands still")
+    stands_still(process)
     (archive,) = bed.state.glob("spool/app/*.cold*.tar.zst")
     with archive.open("r+b") as file:
         file.seek(1000)
         file.write(b"x" * 16)
     bed.finish(process, signal.SIGCONT).failed(74, archive.name, "is not what was written to it")
     check_invariants(bed, kept=kept, up=[app])
-
-
-def stopped(process: "subprocess.Popen[str]") -> bool:
-    """Whether it stands still."""
-    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_container_is_removed(bed: Site, engine: Engine) -> None:

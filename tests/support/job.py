@@ -304,6 +304,12 @@ def reach(installation: Site, process: "subprocess.Popen[str]", what: str, job: 
     until(reached, what)
 
 
+def stands_still(process: "subprocess.Popen[str]") -> None:
+    """Wait until a program has come to the fail point that holds it."""
+    status = Path(f"/proc/{process.pid}/stat")
+    until(lambda: status.read_text().rpartition(")")[2].split()[0] == "T", "it stands still")
+
+
 @contextlib.contextmanager
 def held(installation: Site, process: "subprocess.Popen[str]", what: str, job: str = "app") -> Iterator[None]:
     """As `reach`, and the run stands still there while the block lasts."""
