@@ -5,6 +5,7 @@ import signal
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,21 @@ def test_a_restore_that_can_go_neither_way_keeps_its_containers_down(made: Site,
     away.rename(holder)
     made.run("recover").succeeded()
     assert (app.running, made.owed(), (app.data / "word").read_text()) == (True, [], "now")
+
+
+def test_an_undo_that_cannot_go_on_keeps_its_containers_down(made: Site, engine: Engine) -> None:
+    with own_disk(made.data), ExitStack() as stack:
+        app = counting(engine, made.data / "app")
+        stack.callback(engine.api.remove_container, app.name, force=True)  # it holds the disk
+        backed_up(made, app)
+        restore(made)
+        (old,) = made.data.glob(".hiveden-backup-undo-*/old")
+        subprocess.run(["chattr", "+i", old], check=True)  # nothing leaves it
+        made.run("undo", "app", "--yes").failed(77, "half done", "hiveden-backup recover --job app")
+        assert (app.running, made.owed()) == (False, [f"app/{app.name}"])
+        subprocess.run(["chattr", "-i", old], check=True)
+        made.run("recover").succeeded()
+        assert (app.running, made.owed(), (app.data / "word").read_text()) == (True, [], "now")
 
 
 def test_a_power_cut_right_after_the_commit(made: Site, engine: Engine) -> None:
