@@ -11,7 +11,7 @@ from hiveden_backup.cli.parameters import JOBS, JSON
 from hiveden_backup.cli.surroundings import chosen
 from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.model import Status
-from hiveden_backup.jobs.run.validate import validate
+from hiveden_backup.jobs.run.check import validate
 from hiveden_backup.jobs.schedule.survey import timer_findings
 
 

@@ -4,24 +4,21 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.globs import real_patterns
-from hiveden_backup.core.model import Check, Source, SourceKind, Status
+from hiveden_backup.core.model import Check, Source, SourceKind
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.progress import Step
-from hiveden_backup.core.schedule.expression import to_calendars
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import connect
-from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.jobs.backups.catalog import newest_manifest
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.checkpoint import find_base
@@ -29,7 +26,6 @@ from hiveden_backup.jobs.run.dumps import reach
 from hiveden_backup.jobs.run.passes import Trees, look
 from hiveden_backup.jobs.run.plan import Draft
 from hiveden_backup.jobs.run.space import check_room
-from hiveden_backup.jobs.schedule.survey import skipped
 from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
@@ -283,35 +279,3 @@ def check_space(draft: Draft) -> None:
         return
     with draft.findings.check(Check.SPACE):
         check_room(draft, draft.directory)
-
-
-def check_schedule(draft: Draft, now: datetime) -> None:
-    """Each calendar of the schedule elapses some day. It does not matter to a run, so only `check` asks."""
-    for expression in draft.job.schedule:
-        try:
-            moments = [upcoming([line], 1, now) for line in to_calendars(expression)]
-        except UnreachableError as error:
-            draft.findings.warn(Check.SCHEDULE, str(error))
-        except BackupError as error:
-            draft.findings.fail(Check.SCHEDULE, error)
-        else:
-            if not all(moments):
-                never = BackupError(f'The schedule "{expression}" never elapses', "", "Look at its date")
-                draft.findings.fail(Check.SCHEDULE, never)
-            else:
-                draft.findings.ok(
-                    Check.SCHEDULE, f'"{expression}" elapses next at {min(moments)[0]:%Y-%m-%d %H:%M} UTC'
-                )
-    _check_clock_changes(draft, now)
-
-
-def _check_clock_changes(draft: Draft, now: datetime) -> None:
-    """Warn of a day on which the schedule names an hour that the clocks skip: systemd leaves that time out."""
-    if any(finding.name is Check.SCHEDULE and finding.status is not Status.OK for finding in draft.findings.all):
-        return
-    for line, gap in skipped(draft.job, now):
-        draft.findings.warn(
-            Check.SCHEDULE,
-            f'"{line}" is left out on {gap.start:%Y-%m-%d}, when clocks go from {gap.start:%H:%M} to {gap.end:%H:%M}',
-            f"Choose a time before {gap.start:%H:%M} or from {gap.end:%H:%M} on, or end it with UTC",
-        )

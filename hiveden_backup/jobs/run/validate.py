@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from hiveden_backup.core.model import Finding, Job
+from hiveden_backup.core.model import Job
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run import checks
 from hiveden_backup.jobs.run.plan import Draft, Findings
@@ -30,10 +29,3 @@ def drafted(installation: Installation, job: Job, spool: Path, *, full: bool = F
         checks.check_host_servers(draft)
         checks.check_space(draft)
         yield draft
-
-
-def validate(installation: Installation, job: Job) -> tuple[Finding, ...]:
-    """What `check` prints of one job."""
-    with TemporaryDirectory(prefix="hiveden-backup-") as spool, drafted(installation, job, Path(spool)) as draft:
-        checks.check_schedule(draft, installation.now())
-        return tuple(draft.findings.all)

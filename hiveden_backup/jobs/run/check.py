@@ -1,0 +1,53 @@
+"""`check`: a job's validation without a run, and what does not matter to a run but to whoever waits for it."""
+
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hiveden_backup.core.errors import BackupError, UnreachableError
+from hiveden_backup.core.model import Check, Finding, Job, Status
+from hiveden_backup.core.schedule.expression import to_calendars
+from hiveden_backup.host.systemd.calendar import upcoming
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.run.plan import Draft
+from hiveden_backup.jobs.run.validate import drafted
+from hiveden_backup.jobs.schedule.survey import skipped
+
+
+def validate(installation: Installation, job: Job) -> tuple[Finding, ...]:
+    """What `check` prints of one job."""
+    with TemporaryDirectory(prefix="hiveden-backup-") as spool, drafted(installation, job, Path(spool)) as draft:
+        _check_schedule(draft, installation.now())
+        return tuple(draft.findings.all)
+
+
+def _check_schedule(draft: Draft, now: datetime) -> None:
+    """Each calendar of the schedule elapses some day."""
+    for expression in draft.job.schedule:
+        try:
+            moments = [upcoming([line], 1, now) for line in to_calendars(expression)]
+        except UnreachableError as error:
+            draft.findings.warn(Check.SCHEDULE, str(error))
+        except BackupError as error:
+            draft.findings.fail(Check.SCHEDULE, error)
+        else:
+            if not all(moments):
+                never = BackupError(f'The schedule "{expression}" never elapses', "", "Look at its date")
+                draft.findings.fail(Check.SCHEDULE, never)
+            else:
+                draft.findings.ok(
+                    Check.SCHEDULE, f'"{expression}" elapses next at {min(moments)[0]:%Y-%m-%d %H:%M} UTC'
+                )
+    _check_clock_changes(draft, now)
+
+
+def _check_clock_changes(draft: Draft, now: datetime) -> None:
+    """Warn of a day on which the schedule names an hour that the clocks skip: systemd leaves that time out."""
+    if any(finding.name is Check.SCHEDULE and finding.status is not Status.OK for finding in draft.findings.all):
+        return
+    for line, gap in skipped(draft.job, now):
+        draft.findings.warn(
+            Check.SCHEDULE,
+            f'"{line}" is left out on {gap.start:%Y-%m-%d}, when clocks go from {gap.start:%H:%M} to {gap.end:%H:%M}',
+            f"Choose a time before {gap.start:%H:%M} or from {gap.end:%H:%M} on, or end it with UTC",
+        )
