@@ -140,7 +140,7 @@ class Mover:
 
     # ---- its databases
 
-    def _each_database(self, act: Act, do: Callable[[Endpoint, postgres.Staged], object]) -> None:
+    def _each_database(self, act: Act, do: "Callable[[Endpoint, postgres.Staged], object]") -> None:
         with _servers(self.installation, act) as endpoint:
             for database in act.databases:
                 try:
@@ -340,7 +340,7 @@ def _reach(point: str) -> None:
         failpoint(point)
 
 
-def _staged(database: DatabaseSwap) -> postgres.Staged:
+def _staged(database: DatabaseSwap) -> "postgres.Staged":
     return postgres.Staged(
         server=database.server,
         live=database.live,

@@ -19,12 +19,11 @@ from hiveden_backup.host.disk import stream
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
-from hiveden_backup.host.postgres.connect import connect, end_backends
-from hiveden_backup.host.postgres.dump import Dump, dumping, dumping_globals
-from hiveden_backup.host.postgres.inspect import inspect, privileges
-from hiveden_backup.host.postgres.scratch import sweep_scratch
-from hiveden_backup.host.postgres.snapshot import Snapshot, hold
-from hiveden_backup.host.postgres.tools import dump_tool
+from hiveden_backup.host.postgres import connect as connections
+from hiveden_backup.host.postgres import dump as pg_dump
+from hiveden_backup.host.postgres import inspect as inspection
+from hiveden_backup.host.postgres import scratch, tools
+from hiveden_backup.host.postgres import snapshot as snapshots
 from hiveden_backup.jobs.run.plan import Draft, Plan, Server
 from hiveden_backup.jobs.services.servers import endpoint_of
 
@@ -35,9 +34,9 @@ _BLOCKED_POLL = 5.0
 def reach(draft: Draft, source: PostgresSource, server_name: str) -> Server:
     """Connect to a source's server and see that it can be dumped; findings for what is only worth a look."""
     endpoint = endpoint_of(source, server_name, draft.docker)
-    facts = inspect(endpoint)
+    facts = inspection.inspect(endpoint)
     names = select_databases(facts, source, endpoint.name)
-    tool = dump_tool(endpoint, facts.major)
+    tool = tools.dump_tool(endpoint, facts.major)
     server = Server(source, endpoint, facts, names, tool)
     if not names:
         draft.findings.warn(Check.POSTGRES, f"{endpoint.name} has no database to dump", "Name them in `databases`")
@@ -60,8 +59,8 @@ def reach(draft: Draft, source: PostgresSource, server_name: str) -> Server:
 
 
 def _check_readable(server: Server, name: str) -> None:
-    with closing(connect(server.endpoint, name)) as connection:
-        reasons = privileges(connection)
+    with closing(connections.connect(server.endpoint, name)) as connection:
+        reasons = inspection.privileges(connection)
     if reasons:
         more = f", and {len(reasons) - 3} more" if len(reasons) > 3 else ""  # noqa: PLR2004 - enough to understand
         raise DeniedError(
@@ -74,8 +73,8 @@ def _check_readable(server: Server, name: str) -> None:
 @dataclass(slots=True)
 class _Held:
     server: Server
-    snapshot: Snapshot
-    dump: Dump
+    snapshot: "snapshots.Snapshot"
+    dump: "pg_dump.Dump"
     running: ExitStack = field(default_factory=ExitStack)
 
 
@@ -99,8 +98,8 @@ class Dumps:
             for name in server.names:
                 application = application_name(self.job.name, self.backup, server.endpoint.name, name)
                 timeout = self.job.dump_lock_timeout
-                snapshot = self.stack.enter_context(hold(server.endpoint, name, lock_timeout=timeout))
-                dump = dumping(
+                snapshot = self.stack.enter_context(snapshots.hold(server.endpoint, name, lock_timeout=timeout))
+                dump = pg_dump.dumping(
                     snapshot,
                     server.tool,
                     level=self.job.compression_level,
@@ -162,7 +161,7 @@ class Dumps:
             path = incoming / layout.globals_of(server.endpoint.name)
             with (
                 translated(f"writing {path.name}"),
-                dumping_globals(
+                pg_dump.dumping_globals(
                     server.endpoint,
                     server.facts,
                     server.tool,
@@ -176,7 +175,7 @@ class Dumps:
 class _Watch:
     """Passes progress on, and looks now and then who waits for the dump."""
 
-    def __init__(self, snapshot: Snapshot, progress: Advance) -> None:
+    def __init__(self, snapshot: "snapshots.Snapshot", progress: Advance) -> None:
         self._snapshot = snapshot
         self._progress = progress
         self._next = time.monotonic() + _BLOCKED_POLL
@@ -195,5 +194,5 @@ class _Watch:
 def end_leftovers(plan: Plan) -> None:
     """End what killed runs and restores left on the job's servers: pg_dumps that hold locks, scratch databases."""
     for server in plan.servers:
-        sweep_scratch(server.endpoint)
-        end_backends(server.endpoint, application_prefix(plan.job.name), prefix=True)
+        scratch.sweep_scratch(server.endpoint)
+        connections.end_backends(server.endpoint, application_prefix(plan.job.name), prefix=True)

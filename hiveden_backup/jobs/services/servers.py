@@ -7,16 +7,16 @@ from hiveden_backup.core.errors import UnreachableError
 from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres.values import Endpoint, ServerContainer
 from hiveden_backup.host.docker.engine import Docker
-from hiveden_backup.host.postgres.endpoint import container_endpoint, dsn_endpoint
+from hiveden_backup.host.postgres import endpoint as endpoints
 
 
 def endpoint_of(source: PostgresSource, server_name: str, docker: Docker | None) -> Endpoint:
     """How to reach the server of a source, called as `core.names.server_names` says."""
     if source.container is None:
-        return replace(dsn_endpoint(source), name=server_name)
+        return replace(endpoints.dsn_endpoint(source), name=server_name)
     if docker is None:
         raise UnreachableError(f"The container {source.container} cannot be looked at", "Docker does not answer")
-    return container_endpoint(source, server_container(docker, docker.container(source.container)))
+    return endpoints.container_endpoint(source, server_container(docker, docker.container(source.container)))
 
 
 def server_container(docker: Docker, container: Container) -> ServerContainer:
