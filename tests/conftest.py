@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+from typing import Any, NoReturn
 
 import hypothesis
 import pytest
@@ -23,6 +25,8 @@ hypothesis.settings.load_profile("unhurried")
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ and config.get_verbosity() <= 0:
         config.pluginmanager.register(_Names(config))
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
 
 
 class _Names:
@@ -37,6 +41,20 @@ class _Names:
             self._terminal.write_line(f"\nFAILED {report.nodeid} ({report.when})")
 
 
-def pytest_keyboard_interrupt() -> None:
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
     """A second Ctrl-C does not keep fixtures from taking away what they made."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With --dist=loadgroup: tests of a group, or else of a file, share a worker, and so what their fixtures made."""
+    from xdist.scheduler import LoadGroupScheduling  # noqa: PLC0415 - where it is used, it is there
+
+    class ByFile(LoadGroupScheduling):  # type: ignore[misc] # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            has_group = nodeid.rfind("@") > nodeid.rfind("]")
+            return nodeid.rsplit("@", maxsplit=1)[-1] if has_group else nodeid.split("::", maxsplit=1)[0]
+
+    return ByFile(config, log) if config.getoption("dist") == "loadgroup" else None

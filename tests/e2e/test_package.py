@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from tests.support.checkout import clone
 from tests.support.dockerd import Docker
-from tests.support.fresh import RELEASES, FreshMachine
+from tests.support.fresh import FreshMachine
 from tests.support.readme import section
 
 PACKAGE = "hiveden-backup"
@@ -153,31 +152,30 @@ def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(top.glob("*.deb"))
 
 
-@pytest.fixture(scope="module")
-def systems(package: Path, fresh_bases: dict[str, Path]) -> Iterator[dict[str, System]]:
-    """Both releases, with the package installed."""
-    systems = {release: System(FreshMachine(base)) for release, base in fresh_bases.items()}
-
-    def prepare(system: System) -> None:
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("13", marks=pytest.mark.xdist_group("package on 13")),
+        pytest.param("12", marks=[pytest.mark.xdist_group("package on 12"), pytest.mark.slow]),
+    ],
+)
+def installed(request: pytest.FixtureRequest, package: Path, fresh_bases: Callable[[str], Path]) -> Iterator[System]:
+    """A release with the package installed."""
+    system = System(FreshMachine(fresh_bases(request.param)))
+    try:
         system.machine.boot()
         (system.machine.srv / "packages").mkdir()
         shutil.copy(package, system.machine.srv / "packages")
         system.machine.install(f"/srv/packages/{package.name}", "postgresql-client")
-
-    try:
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(prepare, systems.values()))
-        yield systems
+        yield system
     finally:
-        for system in systems.values():
-            system.machine.close()
+        system.machine.close()
 
 
-@pytest.fixture(params=RELEASES)
-def system(request: pytest.FixtureRequest, systems: dict[str, System], package: Path) -> System:
-    system: System = systems[request.param]
-    system.clear(package)
-    return system
+@pytest.fixture
+def system(installed: System, package: Path) -> System:
+    installed.clear(package)
+    return installed
 
 
 def test_lintian_has_nothing_to_say(package: Path) -> None:

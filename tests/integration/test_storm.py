@@ -1,6 +1,7 @@
 """Backups of a tree in a storm: each one that is kept restores to what the tree was at its moment, to the letter.
 
 `HIVEDEN_STORM_SEEDS=200 pytest tests/integration/test_storm.py` tries more seeds than CI does.
+Most are slow tests.
 """
 
 import mmap
@@ -34,6 +35,7 @@ from tests.support.disks import own_disk
 from tests.support.storm import Blowing, blowing, describe
 
 SEEDS = int(os.environ.get("HIVEDEN_STORM_SEEDS", "20"))
+FEW = 5
 RUNS = 5
 KEPT = 3
 NOBODY = cast("Docker", None)
@@ -115,7 +117,11 @@ def difference(found: dict[str, tuple[object, ...]], wanted: dict[str, tuple[obj
     return lines
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+def seeds(number: int, few: int) -> list[object]:
+    return [seed if seed < few else pytest.param(seed, marks=pytest.mark.slow) for seed in range(number)]
+
+
+@pytest.mark.parametrize("seed", seeds(SEEDS, FEW))
 def test_each_kept_backup_of_a_chain_restores_to_its_moment(tmp_path: Path, seed: int) -> None:
     chain = Chain(tmp_path, compact_ratio=0.7, max_archives=4)
     moments: dict[str, dict[str, tuple[object, ...]]] = {}
@@ -136,7 +142,7 @@ def test_each_kept_backup_of_a_chain_restores_to_its_moment(tmp_path: Path, seed
     assert set(chain.directory.archives("storm")) == named
 
 
-@pytest.mark.parametrize("seed", range(max(SEEDS // 5, 2)))
+@pytest.mark.parametrize("seed", seeds(max(SEEDS // 5, 2), 2))
 def test_without_a_cold_pass_a_storm_fails_no_run_and_what_is_there_verifies(tmp_path: Path, seed: int) -> None:
     chain = Chain(tmp_path, compact_ratio=0.7, max_archives=4)
     with blowing(chain.tree, 1000 + seed):

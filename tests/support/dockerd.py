@@ -21,7 +21,7 @@ import docker.errors
 import pytest
 from docker.api import APIClient
 
-from tests.support import images
+from tests.support import cgroups, images
 
 START_SECONDS = 60.0
 END_SECONDS = 60.0
@@ -164,7 +164,7 @@ class Engine(Docker):
             pytest.fail(f"TMPDIR is too long for unix sockets: {self.socket}")
         super().__init__(f"unix://{self.socket}")
         self.process: subprocess.Popen[bytes] | None = None
-        self._bridge = _make_bridge() if network else None
+        self._bridge = _make_bridge(self.directory) if network else None
 
     # ---- its life ----------------------------------------------------------------------------------------------------
 
@@ -176,6 +176,8 @@ class Engine(Docker):
             "config-file": self.directory / "daemon.json",
             "data-root": self.directory / "data",
             "exec-root": self.directory / "exec",
+            "exec-opt": "native.cgroupdriver=cgroupfs",  # the machine's systemd is not asked
+            "cgroup-parent": f"/{self.directory.name}",
             "pidfile": self.directory / "pid",
             "host": self.url,
             "bridge": self._bridge or "none",
@@ -191,6 +193,7 @@ class Engine(Docker):
                 stdout=log,
                 stderr=log,
                 env={name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")},
+                start_new_session=True,  # a Ctrl-C is not for it
             )
         self._wait_until_it_answers(self.process)
 
@@ -246,6 +249,7 @@ class Engine(Docker):
         finally:
             _end_processes_of(self.directory)
             _unmount_below(self.directory)
+            cgroups.remove(self.directory.name)
             shutil.rmtree(self.directory)
             if self._bridge is not None:
                 subprocess.run(["ip", "link", "delete", self._bridge], check=True)
@@ -263,14 +267,18 @@ def unique_name(prefix: str = "c") -> str:
 # ---- what is left ----------------------------------------------------------------------------------------------------
 
 
-def _make_bridge() -> str | None:
-    """A network bridge of our own; None where the kernel or the tools do not give one (then there is no network)."""
-    pid = os.getpid()
-    name, address = f"hbt{pid}", f"10.{200 + pid % 50}.{pid // 50 % 250}.1/24"
+def _make_bridge(directory: Path) -> str | None:
+    """A network bridge of our own; None where the kernel or the tools do not give one (then there is no network).
+
+    Its name is in the file `bridge`, for who has to clean up after us.
+    """
+    first, second = secrets.token_bytes(2)
+    name, address = f"hbt{secrets.token_hex(4)}", f"10.{200 + first % 50}.{second}.1/24"
     try:
         subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True, capture_output=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
+    (directory / "bridge").write_text(name)
     subprocess.run(["ip", "address", "add", address, "dev", name], check=True)
     subprocess.run(["ip", "link", "set", name, "up"], check=True)
     return name

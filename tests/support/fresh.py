@@ -1,14 +1,10 @@
-"""Fresh Debian systems, made by debootstrap from where this machine's apt gets its packages, and booted.
-
-Both releases are made at the same time, since most of it is waiting.
-"""
+"""Fresh Debian systems, made by debootstrap from where this machine's apt gets its packages, and booted."""
 
 import os
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -106,9 +102,15 @@ def make_base(top: Path, release: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def fresh_bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """The layers for machines, by release."""
-    with in_memory(tmp_path_factory.mktemp("fresh") / "bases") as top, ThreadPoolExecutor() as pool:
-        bases = {release: top / release for release in RELEASES}
-        list(pool.map(make_base, bases.values(), bases))
-        yield bases
+def fresh_bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """The layer for machines of a release, made when it is first asked for."""
+    made: dict[str, Path] = {}
+    with in_memory(tmp_path_factory.mktemp("fresh") / "bases") as top:
+
+        def base(release: str) -> Path:
+            if release not in made:
+                make_base(top / release, release)
+                made[release] = top / release
+            return made[release]
+
+        yield base

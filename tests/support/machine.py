@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import cgroups
 from tests.support.dockerd import Docker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -105,6 +106,7 @@ class Machine:
                 stdout=console,
                 stderr=console,
                 env={"PATH": os.environ["PATH"]},
+                start_new_session=True,  # a Ctrl-C is not for it
             )
         self._await_boot(self._nspawn)
         if self.docker is not None:
@@ -148,7 +150,7 @@ class Machine:
 
     def _make_groups(self) -> Iterator[Path]:
         """Control groups of its own, so that machines do not meet there."""
-        for hierarchy in _hierarchies():
+        for hierarchy in cgroups.hierarchies():
             if hierarchy.name not in ("cgroup", "unified", "systemd"):
                 continue
             (hierarchy / self.name).mkdir(exist_ok=True)
@@ -184,8 +186,7 @@ class Machine:
         try:
             self.power_cut()
         finally:
-            for hierarchy in _hierarchies():
-                _remove_group(hierarchy / self.name)
+            cgroups.remove(self.name)
             if os.path.ismount(self.root):
                 subprocess.run(["umount", self.root], check=True)
             shutil.rmtree(self.top)
@@ -243,30 +244,6 @@ class Machine:
         while (done := self.run(*condition)).returncode:
             assert time.monotonic() < deadline, f"Still not: {' '.join(condition)}\n{done.stdout}{done.stderr}"
             time.sleep(0.1)
-
-
-def _hierarchies() -> list[Path]:
-    done = subprocess.run(
-        ["findmnt", "--raw", "--noheadings", "--output=TARGET", "--types=cgroup,cgroup2"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [Path(line) for line in done.stdout.splitlines()]
-
-
-def _remove_group(group: Path) -> None:
-    """Remove a control group with those below it, as soon as the kernel has buried its processes."""
-    for folder, _, _ in os.walk(group, topdown=False):
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                os.rmdir(folder)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
 
 
 @contextlib.contextmanager
