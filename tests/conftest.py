@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped] # it has no types
 
 pytest_plugins = [  # one that another imports stands before it
     "tests.support.dockerd",
@@ -47,14 +48,14 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+class _ByFile(LoadGroupScheduling):  # type: ignore[misc] # it has no types
+    """Tests of a group, or else of a file, share a worker, and so what their fixtures made."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        has_group = nodeid.rfind("@") > nodeid.rfind("]")
+        return nodeid.rsplit("@", maxsplit=1)[-1] if has_group else nodeid.split("::", maxsplit=1)[0]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """With --dist=loadgroup: tests of a group, or else of a file, share a worker, and so what their fixtures made."""
-    from xdist.scheduler import LoadGroupScheduling  # noqa: PLC0415 - where it is used, it is there
-
-    class ByFile(LoadGroupScheduling):  # type: ignore[misc] # it has no types
-        def _split_scope(self, nodeid: str) -> str:
-            has_group = nodeid.rfind("@") > nodeid.rfind("]")
-            return nodeid.rsplit("@", maxsplit=1)[-1] if has_group else nodeid.split("::", maxsplit=1)[0]
-
-    return ByFile(config, log) if config.getoption("dist") == "loadgroup" else None
+    return _ByFile(config, log) if config.getoption("dist") == "loadgroup" else None

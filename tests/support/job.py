@@ -17,6 +17,7 @@ import tomli_w
 
 from hiveden_backup.core.names import is_backup_id
 from hiveden_backup.host.failpoints import VARIABLE
+from tests.support import forked
 from tests.support.dockerd import Engine, unique_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ count=$(cat /data/counter 2>/dev/null)
 while :; do
     count=$((${count:-0} + 1))
     echo $count >/data/counter.new && mv /data/counter.new /data/counter
-    sleep 0.02
+    sleep 0.1
 done
 """
 """What a counting application does. It ends as soon as it is asked to."""
@@ -163,7 +164,12 @@ class Site:
 
     def run(self, *arguments: str, failpoint: str = "") -> Done:
         """Run the program to its end."""
-        return self.finish(self.start(*arguments, failpoint=failpoint))
+        environment = self.environment | ({VARIABLE: failpoint} if failpoint else {})
+        try:
+            done = forked.call(["--config", str(self.config), *arguments], environment, self.path, PATIENCE)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"The program does not end: {arguments}")
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def close(self) -> None:
         """End what a failed test left running."""

@@ -60,6 +60,7 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "listen_addresses": "'127.0.0.1'",
     "log_min_messages": "fatal",
+    "jit": "off",
     "max_prepared_transactions": "2",
 }
 

@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from hiveden_backup.host.failpoints import VARIABLE
+from tests.support import forked
+from tests.support.job import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,11 +29,10 @@ class Program:
 
     def call(self, *arguments: str, failpoint: str = "") -> "subprocess.CompletedProcess[str]":
         """Run a command line."""
-        command = [sys.executable, "-m", "hiveden_backup", "--config", str(self.config), *arguments]
         environment = {**os.environ, "STATE_DIRECTORY": str(self.place / "state"), "PYTHONPATH": str(ROOT)}
         if failpoint:
             environment[VARIABLE] = failpoint
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return forked.call(["--config", str(self.config), *arguments], environment, self.place, PATIENCE)
 
     def ok(self, *arguments: str) -> str:
         """What a command line that succeeds prints."""
