@@ -266,7 +266,7 @@ def booted() -> Iterator[Machine]:
 
 @pytest.fixture
 def machine(booted: Machine) -> Machine:
-    """The shared machine; our units, configuration and state, its /srv and its containers are cleared before."""
+    """The shared machine; our units, configuration and state, its /srv, containers and journal are cleared before."""
     clear(booted)
     return booted
 
@@ -283,5 +283,6 @@ def clear(machine: Machine) -> None:
         "find /etc/systemd/system /run/systemd/system -name 'hiveden-backup*' -prune -exec rm -rf {} +\n"
         "rm -rf /etc/hiveden-backup /var/lib/hiveden-backup /var/lib/systemd/timers/stamp-hiveden-backup*\n"
         "find /srv -mindepth 1 -delete\n"
+        "journalctl --quiet --rotate --vacuum-size=1\n"
         "systemctl daemon-reload; systemctl reset-failed",
     )
