@@ -142,7 +142,7 @@ def health(app: App) -> str:
 def test_a_run_ends_when_its_containers_are_healthy(bed: Site, engine: Engine) -> None:
     bed.docker = engine.url
     app = checked(engine, bed.data, "rm -f /ready; (sleep 3; touch /ready) &", "test -e /ready")
-    ran(bed, app, paths=[str(bed.data)], containers=[app.name])
+    ran(bed, app, paths=[str(bed.data)], containers=[app.name], start_timeout="1m")
     assert health(app) == "healthy"
 
 
