@@ -19,7 +19,7 @@ from hiveden_backup.core.model import Source, SourceKind
         ("a/**/b", ["a/b", "a/x/b", "a/x/y/b"], ["a/xb", "b"]),
         ("/srv/data", ["srv/data"], ["a/srv/data", "srv/data/b", "srv"]),
         ("/srv/*/tmp", ["srv/a/tmp"], ["srv/tmp", "srv/a/b/tmp"]),
-        ("f?o", ["foo", "a/f.o"], ["fo", "f/o", "fooo"]),
+        ("f?x", ["fox", "a/f.x"], ["fx", "f/x", "foox"]),
         ("[a-c]x", ["ax", "cx"], ["dx", "-x", "x"]),
         ("[!a-c]x", ["dx", "-x"], ["ax", "/x", "x"]),
         ("[]a]", ["]", "a"], ["b"]),
