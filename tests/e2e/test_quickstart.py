@@ -144,6 +144,7 @@ def test_says_what_is_missing(system: System, tmp_path: Path) -> None:
     assert not (system.top / "upper" / CONFIG).exists()
 
 
+@pytest.mark.slow
 def test_elsewhere_it_makes_an_environment(system: System) -> None:
     """And on Debian it takes the place of one; either goes by `uninstall`, and backups stay."""
     os_release = Path("/etc/os-release").read_text()

@@ -4,12 +4,15 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import hiveden_backup
 from tests.support.checkout import clone
 
 GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "init.defaultBranch=main"]
 
 
+@pytest.mark.slow
 def test_release_is_complete_and_the_same_each_time(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     clone(checkout)
