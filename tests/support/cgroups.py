@@ -1,8 +1,10 @@
 """Control groups, whose folders stay when their processes are gone."""
 
 import os
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PATIENCE = 120.0
@@ -20,14 +22,17 @@ def hierarchies() -> list[Path]:
 
 
 def remove(name: str) -> None:
-    """Remove the groups of this name with those below them, as soon as the kernel has buried their processes."""
+    """End what is in the groups of this name or below them (containers of an Engine that is gone), and remove them."""
     for folder in (folder for hierarchy in hierarchies() for folder, _, _ in os.walk(hierarchy / name, topdown=False)):
         deadline = time.monotonic() + PATIENCE
         while True:
+            for process in Path(folder, "cgroup.procs").read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(process), signal.SIGKILL)
             try:
                 os.rmdir(folder)
                 break
-            except OSError:
+            except OSError:  # the kernel has not buried them all
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
