@@ -26,9 +26,10 @@ def remove(name: str) -> None:
     for folder in (folder for hierarchy in hierarchies() for folder, _, _ in os.walk(hierarchy / name, topdown=False)):
         deadline = time.monotonic() + PATIENCE
         while True:
-            for process in Path(folder, "cgroup.procs").read_text().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(process), signal.SIGKILL)
+            for process in map(int, Path(folder, "cgroup.procs").read_text().split()):
+                if process:  # 0 is one that this namespace does not see, and to kill(2) our own group
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
             try:
                 os.rmdir(folder)
                 break
