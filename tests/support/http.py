@@ -130,7 +130,8 @@ def serving(site: Site, tcp: Sequence[str] = (), environment: Mapping[str, str] 
     listen = [f"--listen={path}", *(f"--listen={_joined(host, port)}" for host, port in zip(tcp, ports, strict=True))]
     inherited = {**site.environment, "HIVEDEN_BACKUP_CONFIG": str(site.config), **(environment or {})}
     names = ("PYTHONPATH", "STATE_DIRECTORY", "TMPDIR", "HIVEDEN_BACKUP_CONFIG")
-    program = [sys.executable, "-W", "error", "-m", "hiveden_backup", "serve"]
+    renamed = "ignore:'autocompletion' is renamed:DeprecationWarning"  # typer 0.7 wants the name that later ones refuse
+    program = [sys.executable, "-W", "error", "-W", renamed, "-m", "hiveden_backup", "serve"]
     process = subprocess.Popen(
         ["systemd-socket-activate", *listen, *(f"--setenv={name}" for name in names), *program],
         env=inherited,
