@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import hiveden_backup.cli.failures  # noqa: F401 - an upgrade may have replaced it by the time that it is needed
 from hiveden_backup.cli import log
 from hiveden_backup.cli.app import options
 from hiveden_backup.cli.surroundings import installation

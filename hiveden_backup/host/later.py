@@ -1,13 +1,14 @@
-"""Libraries that are slow to import, and that most commands do without. They are imported through this alone."""
+"""What is slow to import, and what most commands do without. It is imported through this alone."""
 
 from importlib import import_module
 
 
 class Later:
-    """A module in name. It is imported when something of it is first asked for."""
+    """A module in name. It is imported when something of it is first asked for, and with it the `others`."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, *others: str) -> None:
+        self._names = name, *others
 
     def __getattr__(self, attribute: str) -> object:
-        return getattr(import_module(self._name), attribute)
+        module, *_ = [import_module(name) for name in self._names]
+        return getattr(module, attribute)
