@@ -1,6 +1,9 @@
 """What is slow to import, and what most commands do without. It is imported through this alone."""
 
+import sys
 from importlib import import_module
+
+from hiveden_backup.host.signals import deferred
 
 
 class Later:
@@ -10,5 +13,8 @@ class Later:
         self._names = name, *others
 
     def __getattr__(self, attribute: str) -> object:
-        module, *_ = [import_module(name) for name in self._names]
-        return getattr(module, attribute)
+        if not sys.modules.keys() >= set(self._names):
+            with deferred():  # what a signal breaks off in the middle of an import cannot be imported any more
+                for name in self._names:
+                    import_module(name)
+        return getattr(sys.modules[self._names[0]], attribute)

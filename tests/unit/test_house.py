@@ -37,7 +37,7 @@ WINGS = (
 )
 """The wings of `jobs` from the ground up: each may import itself and what stands before it."""
 
-SHARED_IN_HOST = frozenset({"process", "failpoints", "later", "disk.durable", "disk.stream"})
+SHARED_IN_HOST = frozenset({"process", "failpoints", "later", "signals", "disk.durable", "disk.stream"})
 TOP_LEVEL = frozenset(
     {"pyproject.toml", PACKAGE, "systemd", "tests", "packaging", "README.md", "LICENSE", "CHANGELOG.md"}
 )
@@ -274,7 +274,7 @@ def test_each_command_has_its_file() -> None:
         ("host.tar", "jobs.run", False),
         ("core.index", "host.tar", False),
         ("core.index", "__main__", False),
-        ("host.clock", "host.signals", False),
+        ("host.clock", "host.config_files", False),
         ("host.disk.tree", "host.postgres.dump", False),
         ("host.postgres.dump", "host.docker.engine", False),
         ("attic.box", "core.model", False),

@@ -1,0 +1,35 @@
+"""Libraries that are imported at their first use: whole, whatever arrives meanwhile."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hiveden_backup
+
+LIBRARY = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nvalue = 1\n"
+PROGRAM = """
+import sys
+from hiveden_backup.core.errors import Interrupted
+from hiveden_backup.host.later import Later
+from hiveden_backup.host.signals import raise_on_signals
+raise_on_signals()
+try:
+    Later("library").value
+except Interrupted:
+    print(sys.modules["library"].value)
+"""
+
+
+def test_a_signal_does_not_break_off_an_import(tmp_path: Path) -> None:
+    """A library that was half imported cannot be imported again, and cleanup may need it."""
+    (tmp_path / "library.py").write_text(LIBRARY)
+    paths = os.pathsep.join([str(tmp_path), str(Path(hiveden_backup.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
