@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from hiveden_backup.core.config.values import Api
 from hiveden_backup.core.errors import DeniedError
-from hiveden_backup.core.model import Api
 from hiveden_backup.host.disk.durable import translated
 
 _LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})

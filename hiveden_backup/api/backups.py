@@ -14,8 +14,9 @@ from hiveden_backup.api.targets import job_of, wanted_of
 from hiveden_backup.api.unit_runs import PATIENCE, CommandKind
 from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.config import rules as config_rules
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import NotFoundError, UsageError
-from hiveden_backup.core.model import ArtifactType, Job
+from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.core.names import is_job_name, iso
 from hiveden_backup.core.schedule.units import service
 from hiveden_backup.host.disk.repository import no_such_backup

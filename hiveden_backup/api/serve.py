@@ -13,8 +13,9 @@ import uvicorn
 from hiveden_backup.api.app import application
 from hiveden_backup.api.guard import Guard
 from hiveden_backup.api.launcher import Launcher
+from hiveden_backup.core.config.values import Api
 from hiveden_backup.core.errors import BackupError, UsageError
-from hiveden_backup.core.model import Api, Trigger
+from hiveden_backup.core.model import Trigger
 from hiveden_backup.jobs.installation import Installation
 
 _FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)

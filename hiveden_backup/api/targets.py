@@ -12,8 +12,9 @@ from hiveden_backup.api.errand import Errand
 from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.api.problems import ActError
 from hiveden_backup.core.api_targets import Wanted
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import NotFoundError, UnfitError, UnreachableError, UsageError
-from hiveden_backup.core.model import ArtifactType, Job
+from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.jobs.setup import targets
 
 _ADOPTION_SECONDS = 120.0

@@ -6,8 +6,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from hiveden_backup.cli.app import options, state_directory
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import NotFoundError
-from hiveden_backup.core.model import Job, Trigger
+from hiveden_backup.core.model import Trigger
 from hiveden_backup.jobs.installation import Installation
 
 

@@ -1,6 +1,6 @@
-"""The values that travel between the rooms: configuration, backups, artifacts, findings.
+"""The values that travel between the rooms: backups, artifacts, runs, findings.
 
-Spans of time are seconds as float; moments are aware datetimes in UTC; sizes are bytes.
+Moments are aware datetimes in UTC; sizes are bytes.
 """
 
 from collections.abc import Mapping
@@ -10,114 +10,6 @@ from enum import StrEnum
 
 FORMAT = 1
 """The version of the backup directory's format that this program writes."""
-
-# ---- configuration -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How many backups to keep; None means that the rule is not set. `keep_within` is seconds."""
-
-    keep_last: int | None = None
-    keep_hourly: int | None = None
-    keep_daily: int | None = None
-    keep_weekly: int | None = None
-    keep_monthly: int | None = None
-    keep_yearly: int | None = None
-    keep_within: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PostgresSource:
-    """One server whose databases a job dumps: a container by name, or a libpq dsn. Exactly one of the two is set.
-
-    `databases` empty means all that allow connections, are no templates and are not ours. `parameters` are what the dsn
-    says, read once, here: a ValueError when it is broken. It is no key of the configuration.
-    """
-
-    container: str | None = None
-    dsn: str | None = None
-    databases: tuple[str, ...] = ()
-    user: str | None = None
-    os_user: str | None = None
-    passfile: str | None = None
-    globals: bool = True
-    parameters: Mapping[str, str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        parameters: Mapping[str, str] = {}
-        if self.dsn is not None:
-            from hiveden_backup.core.postgres.conninfo import parse  # noqa: PLC0415 - its patterns take long to compile
-
-            parameters = parse(self.dsn)
-        object.__setattr__(self, "parameters", parameters)
-
-    @property
-    def server(self) -> str:
-        """What the server is called: its container's name, else the host as given, its address, or `local`."""
-        if self.container is not None:
-            return self.container
-        return self.parameters.get("host") or self.parameters.get("hostaddr") or "local"
-
-    @property
-    def port(self) -> str:
-        """Its port; "" for a container's."""
-        return self.parameters.get("port", "5432") if self.dsn is not None else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A named unit of the configuration. Field names are the configuration's keys."""
-
-    name: str
-    schedule: tuple[str, ...] = ()
-    catch_up: bool = True
-    jitter: float = 0.0
-    paths: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    containers: tuple[str, ...] = ()
-    postgres: tuple[PostgresSource, ...] = ()
-    retention: Retention = Retention()
-    stop_timeout: float = 30.0
-    start_timeout: float = 300.0
-    max_downtime: float = 600.0
-    timeout: float = 86400.0
-    compact_ratio: float = 0.5
-    max_archives: int = 50
-    one_file_system: bool = False
-    spool: bool = False
-    max_age: float | None = None
-    lock_wait: float = 3600.0
-    undo_keep: float = 604800.0
-    compression_level: int = 3
-    dump_lock_timeout: float = 60.0
-
-    @property
-    def has_files(self) -> bool:
-        """Whether the job archives anything from the file system."""
-        return bool(self.paths or self.volumes)
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The `[api]` table. `idle` is seconds."""
-
-    token_file: str | None = None
-    idle: float = 60.0
-    allow_loopback: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """The whole effective configuration. `docker` None means DOCKER_HOST, else the default socket."""
-
-    directory: str
-    jobs: Mapping[str, Job]
-    docker: str | None = None
-    retention: Retention = Retention()
-    api: Api = Api()
-
 
 # ---- a backup ------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.config.values import PostgresSource
 
 JOB_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 BACKUP_ID = re.compile(r"([1-9]\d{3})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from hiveden_backup.core.codec import Codec
-from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.config.values import PostgresSource
 
 HOLDER_PREFIX = ".hiveden-backup-undo-"
 """How the directories are called that hold staged and replaced trees. Nothing below such a name is ever backed up."""

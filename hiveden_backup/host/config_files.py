@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from hiveden_backup.core.config.layers import Layer, merge
 from hiveden_backup.core.config.parse import parse
+from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.errors import ConfigError, Problem
-from hiveden_backup.core.model import Config
 from hiveden_backup.host.disk.durable import make_directory, translate, translated, write_durably
 from hiveden_backup.host.later import Later
 

@@ -7,8 +7,9 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Self
 
+from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.errors import BackupError
-from hiveden_backup.core.model import Config, Trigger
+from hiveden_backup.core.model import Trigger
 from hiveden_backup.core.progress import Progress, Silence
 from hiveden_backup.host import config_files
 from hiveden_backup.host.clock import local_zone

@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, ConfigError, DeniedError, NotFoundError, UnreachableError
-from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres.values import Endpoint, select_databases
 from hiveden_backup.host.postgres.connect import connect, end_backends
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint

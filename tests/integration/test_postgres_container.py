@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, DeniedError, Interrupted, UnreachableError
-from hiveden_backup.core.model import PostgresSource, Table
+from hiveden_backup.core.model import Table
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerContainer
 from hiveden_backup.host.docker import engine as containers
 from hiveden_backup.host.postgres.connect import connect

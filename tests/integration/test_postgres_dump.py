@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, DeniedError, Interrupted, UnreachableError
-from hiveden_backup.core.model import PostgresSource, Table
+from hiveden_backup.core.model import Table
 from hiveden_backup.core.postgres.values import Endpoint, PgTools
 from hiveden_backup.host.postgres.dump import Dump, dumping, dumping_globals
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, UnreachableError
-from hiveden_backup.core.model import DatabaseFacts, Extension, Grant, PostgresSource, Setting, Table
+from hiveden_backup.core.model import DatabaseFacts, Extension, Grant, Setting, Table
 from hiveden_backup.core.postgres import values as rules
 from hiveden_backup.core.postgres.values import Endpoint, PgTools
 from hiveden_backup.host.postgres import restore as postgres_restore

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import (
     BackupError,
     CorruptError,
@@ -17,7 +18,7 @@ from hiveden_backup.core.errors import (
     UnreachableError,
     UsageError,
 )
-from hiveden_backup.core.model import DatabaseFacts, Extension, PostgresSource
+from hiveden_backup.core.model import DatabaseFacts, Extension
 from hiveden_backup.core.postgres.values import SCRATCH_PREFIX, Endpoint, PgTools
 from hiveden_backup.host.postgres.connect import connect
 from hiveden_backup.host.postgres.decode import decode

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
-from hiveden_backup.core.model import Extension, PostgresSource, Table
+from hiveden_backup.core.model import Extension, Table
 from hiveden_backup.host.postgres.connect import end_backends
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint
 from hiveden_backup.host.postgres.inspect import inspect

@@ -15,8 +15,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, NotFoundError, UsageError
-from hiveden_backup.core.model import DatabaseFacts, PostgresSource
+from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, select_databases
 from hiveden_backup.host.failpoints import VARIABLE
 from hiveden_backup.host.postgres import swap as postgres_swap

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import NotFoundError
-from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres import values as rules
 from hiveden_backup.core.postgres.values import Endpoint, ServerContainer
 from hiveden_backup.host.docker import engine as containers

@@ -18,7 +18,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from hiveden_backup.core.model import DatabaseFacts, PostgresSource
+from hiveden_backup.core.config.values import PostgresSource
+from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, application_name
 from hiveden_backup.host.postgres.dump import dumping
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.model import (
     Archive,
     Artifact,
@@ -16,7 +17,6 @@ from hiveden_backup.core.model import (
     Extension,
     Grant,
     Manifest,
-    PostgresSource,
     PruneResult,
     Result,
     Root,

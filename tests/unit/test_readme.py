@@ -20,7 +20,7 @@ from hiveden_backup.core import errors, spans
 from hiveden_backup.core.backup import compaction, retention
 from hiveden_backup.core.config.parse import complete_table, parse
 from hiveden_backup.core.config.starter import starter_configuration
-from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
+from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
 from hiveden_backup.core.names import backup_id, backup_time
 
 CHECKOUT = Path(__file__).resolve().parents[2]

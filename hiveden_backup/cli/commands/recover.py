@@ -7,8 +7,8 @@ import typer
 from hiveden_backup.cli import completion, log, output
 from hiveden_backup.cli.app import command, options, report
 from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError
-from hiveden_backup.core.model import Job
 from hiveden_backup.host.systemd import journal
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery import heal, mover

@@ -11,8 +11,8 @@ from hiveden_backup.cli import completion
 from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.surroundings import chosen
 from hiveden_backup.cli.watched import watched
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError, StorageError, UsageError, common_exit_code
-from hiveden_backup.core.model import Job
 from hiveden_backup.host.disk.durable import translate
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.dry_run import describe

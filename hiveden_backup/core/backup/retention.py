@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from hiveden_backup.core import spans
-from hiveden_backup.core.model import Retention
+from hiveden_backup.core.config.values import Retention
 from hiveden_backup.core.names import backup_time
 
 NEWEST = "newest"

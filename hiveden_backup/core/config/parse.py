@@ -10,7 +10,7 @@ from hiveden_backup.core import spans
 from hiveden_backup.core.config import rules
 from hiveden_backup.core.config.keys import Key, quoted
 from hiveden_backup.core.config.reader import Problems, TomlTable
-from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
+from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
 from hiveden_backup.core.names import did_you_mean, is_job_name, server_names
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Protocol
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
-from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.names import backup_id, did_you_mean
 
 NAME_BYTES = 63

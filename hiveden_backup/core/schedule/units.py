@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hiveden_backup.core import spans
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.lines import split_lines
-from hiveden_backup.core.model import Job
 from hiveden_backup.core.paths import inside
 
 TEMPLATE = "hiveden-backup@.service"

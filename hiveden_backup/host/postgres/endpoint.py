@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import (
     ConfigError,
     DeniedError,
@@ -18,7 +19,6 @@ from hiveden_backup.core.errors import (
     Problem,
     UnreachableError,
 )
-from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres.values import Endpoint, ServerContainer, passfile_passwords
 from hiveden_backup.host.disk.durable import translated
 

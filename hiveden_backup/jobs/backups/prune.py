@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hiveden_backup.core.backup.retention import Decision, decide
+from hiveden_backup.core.config.values import Job, Retention
 from hiveden_backup.core.errors import CorruptError
-from hiveden_backup.core.model import Job, Retention, Verdict
+from hiveden_backup.core.model import Verdict
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint

@@ -6,8 +6,9 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError, BusyError
-from hiveden_backup.core.model import Job, Result, Verdict
+from hiveden_backup.core.model import Result, Verdict
 from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 from hiveden_backup.host.state.locks import job_lock

@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from hiveden_backup.core import events
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
-from hiveden_backup.core.model import Job
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase

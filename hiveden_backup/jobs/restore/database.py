@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from hiveden_backup.core.config.parse import parse
+from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
-from hiveden_backup.core.model import Artifact, ArtifactType, Job, Manifest, PostgresSource
+from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.postgres.values import Endpoint, major_of
 from hiveden_backup.host.docker.engine import connect

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.globs import real_patterns
-from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Job, Manifest, PostgresSource, SourceKind
+from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Manifest, SourceKind
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, major_of
 from hiveden_backup.host.disk.repository import BackupDirectory

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hiveden_backup.core import events
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
-from hiveden_backup.core.model import Job
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.restore_record import Act, Phase
 from hiveden_backup.host.disk import mounts, swaps

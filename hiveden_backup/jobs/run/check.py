@@ -4,8 +4,9 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError, UnreachableError
-from hiveden_backup.core.model import Check, Finding, Job, Status
+from hiveden_backup.core.model import Check, Finding, Status
 from hiveden_backup.core.schedule.expression import to_calendars
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.jobs.installation import Installation

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hiveden_backup.core.model import Job
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.jobs.backups import prune
 from hiveden_backup.jobs.installation import Installation

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hiveden_backup.core.backup import layout
+from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.errors import DeniedError
-from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Check, Job, PostgresSource
+from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Check
 from hiveden_backup.core.postgres.values import (
     application_name,
     application_prefix,

@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from hiveden_backup.core import events
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, StorageError, common_exit_code
-from hiveden_backup.core.model import Job, PruneResult, Result
+from hiveden_backup.core.model import PruneResult, Result
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log

@@ -25,9 +25,10 @@ from hiveden_backup.core.backup.index import (
 )
 from hiveden_backup.core.backup.layout import archive_path
 from hiveden_backup.core.backup.tar_listing import FinishedIndex, torn
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
-from hiveden_backup.core.model import Archive, Job
+from hiveden_backup.core.model import Archive
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host import process

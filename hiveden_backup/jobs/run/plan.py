@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
-from hiveden_backup.core.model import Check, Finding, Job, PostgresSource, Source, SourceKind, Status
+from hiveden_backup.core.model import Check, Finding, Source, SourceKind, Status
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hiveden_backup.core.model import Job
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run import checks
 from hiveden_backup.jobs.run.plan import Draft, Findings

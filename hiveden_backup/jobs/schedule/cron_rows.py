@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hiveden_backup.core.api_targets import Wanted, matching
+from hiveden_backup.core.config.values import Config, Job
 from hiveden_backup.core.errors import BackupError, UnfitError
-from hiveden_backup.core.model import ArtifactType, Config, Job
+from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.core.schedule import to_cron as cron
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 from hiveden_backup.host.systemd.calendar import normalized

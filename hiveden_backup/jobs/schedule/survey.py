@@ -12,8 +12,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hiveden_backup.core.config.keys import join
+from hiveden_backup.core.config.values import Config, Job
 from hiveden_backup.core.errors import BackupError, ConfigError, Problem
-from hiveden_backup.core.model import Check, Config, Finding, Job, Status
+from hiveden_backup.core.model import Check, Finding, Status
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.schedule import units
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars

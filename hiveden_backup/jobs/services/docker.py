@@ -2,9 +2,9 @@
 
 import os
 
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError
-from hiveden_backup.core.model import Job
 
 _DEFAULT_DOCKER = "unix:///var/run/docker.sock"
 

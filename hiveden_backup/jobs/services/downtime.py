@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from hiveden_backup.core import events
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError
-from hiveden_backup.core.model import Job, StoppedContainer
+from hiveden_backup.core.model import StoppedContainer
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.host.failpoints import failpoint

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import UnreachableError
-from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres.values import Endpoint, ServerContainer
 from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.host.postgres import endpoint as endpoints

@@ -10,8 +10,8 @@ from hiveden_backup.core.backup.layout import MARKER
 from hiveden_backup.core.config.keys import Key, join, quoted, split
 from hiveden_backup.core.config.layers import overlay, replace
 from hiveden_backup.core.config.parse import complete_table, effective_table
+from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.errors import DirectoryError, NotFoundError, UsageError
-from hiveden_backup.core.model import Config
 from hiveden_backup.core.names import did_you_mean
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk.repository import initialise

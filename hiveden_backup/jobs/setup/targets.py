@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hiveden_backup.core.api_targets import Wanted, contradiction, job_name, matching
 from hiveden_backup.core.config.layers import overlay
+from hiveden_backup.core.config.values import Config, Job, PostgresSource
 from hiveden_backup.core.errors import (
     AmbiguousError,
     BackupError,
@@ -15,7 +16,7 @@ from hiveden_backup.core.errors import (
     UnfitError,
     UsageError,
 )
-from hiveden_backup.core.model import ArtifactType, Config, Job, PostgresSource
+from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.postgres.values import select_databases
 from hiveden_backup.host import config_files

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.api.access import Visitor, judge, read_token
+from hiveden_backup.core.config.values import Api
 from hiveden_backup.core.errors import BackupError, DeniedError
-from hiveden_backup.core.model import Api
 
 TOKEN = b"s3cret"
 OPEN = Api(allow_loopback=True)

@@ -3,8 +3,9 @@
 import pytest
 
 from hiveden_backup.core.api_targets import Wanted, contradiction, job_name, matching
+from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.errors import UsageError
-from hiveden_backup.core.model import ArtifactType, Job, PostgresSource
+from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.core.names import is_job_name
 
 APPLICATION, DATABASE = ArtifactType.APPLICATION, ArtifactType.DATABASE

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hiveden_backup.core.codec import Codec, RecordError, parsed
-from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.config.values import PostgresSource
 
 
 class Colour(StrEnum):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.config.values import Config, Retention
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
-from hiveden_backup.core.model import Config, Retention
 from hiveden_backup.host import config_files
 from hiveden_backup.jobs.setup import managed as configure
 

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hiveden_backup.core.backup.retention import ALL_ZERO, FUTURE, NEWEST, NO_RULE, NOTHING_KEEPS_IT, Decision, decide
-from hiveden_backup.core.model import Retention
+from hiveden_backup.core.config.values import Retention
 from hiveden_backup.core.names import backup_id, backup_time
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -6,7 +6,7 @@ import pytest
 import tomli_w
 
 from hiveden_backup.core.config.parse import complete_table, effective_table, job_table, parse
-from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
+from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
 
 SAMPLE = """
 directory = "/shares/backups"

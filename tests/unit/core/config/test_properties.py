@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hiveden_backup.core.config.parse import effective_table, job_table, parse
 from hiveden_backup.core.config.rules import plain
+from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
 from hiveden_backup.core.errors import ConfigError, Problem
-from hiveden_backup.core.model import Api, Config, Job, PostgresSource, Retention
 
 Table = Mapping[str, object]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from psycopg import pq
 
 from hiveden_backup.core.config.parse import parse
-from hiveden_backup.core.model import PostgresSource
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.postgres import conninfo
 

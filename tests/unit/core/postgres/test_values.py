@@ -6,8 +6,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
-from hiveden_backup.core.model import PostgresSource
 from hiveden_backup.core.postgres import conninfo
 from hiveden_backup.core.postgres.values import (
     PARALLEL_BYTES,

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hiveden_backup.core.model import Job
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.schedule.skipped_hours import gaps
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.jobs.schedule.survey import skipped

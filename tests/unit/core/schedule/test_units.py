@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hiveden_backup.core.model import Job, PostgresSource
+from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.schedule import units
 from hiveden_backup.host.systemd.unit_files import _SHIPPED
 

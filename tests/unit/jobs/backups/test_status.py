@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.model import Job, Manifest
+from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.names import backup_id
 from hiveden_backup.host.disk.repository import initialise
 from hiveden_backup.jobs.backups.status import JobState, job_status

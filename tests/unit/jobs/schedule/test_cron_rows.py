@@ -1,7 +1,8 @@
 """Rows of schedules: whoever makes one anew from what it says gets the same job."""
 
 from hiveden_backup.core.api_targets import Wanted, contradiction, matching
-from hiveden_backup.core.model import ArtifactType, Config, Job, PostgresSource
+from hiveden_backup.core.config.values import Config, Job, PostgresSource
+from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.jobs.schedule.cron_rows import rows
 
 
