@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from hiveden_backup.core.model import ArtifactType, PruneResult, Result, Trigger, Verdict
-from hiveden_backup.jobs.backups.status import JobState
+from hiveden_backup.jobs.schedule.status import JobState
 
 _LONGEST = 4096
 
@@ -121,6 +121,7 @@ class Status(BaseModel):
     downtime_seconds: float | None
     next_run: str | None
     verified: Verified | None
+    attention: list[str]
 
 
 class Run(BaseModel):

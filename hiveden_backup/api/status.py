@@ -17,10 +17,9 @@ from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import Result, Trigger
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso
 from hiveden_backup.host.state.records import RunRecord
-from hiveden_backup.jobs.backups.status import job_status
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule import cron_rows as timetable
-from hiveden_backup.jobs.schedule.survey import idle_jobs
+from hiveden_backup.jobs.schedule.status import statuses
 
 router = APIRouter()
 _MOST_RUNS = 500
@@ -35,10 +34,7 @@ def health() -> models.Health:
 @router.get("/status", response_model=list[models.Status])
 def status(installation: Installation = Depends(installation_of)) -> list[models.Status]:
     """How each job is doing."""
-    config = installation.config
-    idle = idle_jobs(installation)
-    rows = [job_status(installation, job, idle=job.name in idle) for job in config.jobs.values()]
-    return [models.Status(**row.table()) for row in rows]
+    return [models.Status(**row.table()) for row in statuses(installation)]
 
 
 @router.get("/jobs", response_model=list[models.Job])

@@ -18,7 +18,7 @@ from tests.support.postgres import Server
 ROW = {"id", "job", "type", "target", "server", "path", "size", "created", "downtime_seconds", "verified"}
 STATUS = {
     *("job", "state", "result", "last_run", "last_success", "age_seconds"),
-    *("size", "downtime_seconds", "next_run", "verified"),
+    *("size", "downtime_seconds", "next_run", "verified", "attention"),
 }
 
 
@@ -139,7 +139,7 @@ def status(bed: Site, code: int = 0) -> dict[str, object]:
 
 def test_never(bed: Site) -> None:
     row = status(bed)
-    assert row == dict.fromkeys(STATUS) | {"job": "app", "state": "never"}
+    assert row == dict.fromkeys(STATUS) | {"job": "app", "state": "never", "attention": []}
 
 
 def test_ok(bed: Site) -> None:

@@ -7,16 +7,13 @@ from hiveden_backup.cli.app import command
 from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import installation
-from hiveden_backup.jobs.backups.status import JobState, job_status
-from hiveden_backup.jobs.schedule.survey import idle_jobs
+from hiveden_backup.jobs.schedule.status import JobState, statuses
 
 
 @command("status")
 def status(as_json: bool = JSON) -> None:
-    """How each job is doing; exit 1 if anything failed or is overdue."""
-    surroundings = installation()
-    idle = idle_jobs(surroundings)
-    rows = [job_status(surroundings, job, idle=job.name in idle) for job in surroundings.config.jobs.values()]
+    """How each job is doing; exit 1 if anything failed, is overdue or needs attention."""
+    rows = statuses(installation())
     if as_json:
         output.print_json([row.table() for row in rows])
     else:
@@ -37,7 +34,8 @@ def status(as_json: bool = JSON) -> None:
         ]
         output.print_table(head, cells)
         for row in rows:
-            if row.error:
-                said = output.printable_lines(f"{row.job}: {row.error}")
-                typer.echo(output.coloured(said, colours.get(row.state, Colour.RED)))
+            for line in (row.error, *row.attention):
+                if line:
+                    said = output.printable_lines(f"{row.job}: {line}")
+                    typer.echo(output.coloured(said, colours.get(row.state, Colour.RED)))
     raise typer.Exit(1 if any(row.needs_attention for row in rows) else 0)

@@ -1,5 +1,6 @@
 """How each job is doing: the last run, the last success, what comes next, and whether somebody must look."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,15 +18,22 @@ from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.host.systemd.unit_files import timer_since
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.schedule.survey import idle_jobs
 
 _ELAPSES = 8
+_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = ()
+"""What may need a person's attention, each in one sentence; a line of `status` for each, and exit 1."""
 _NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
 
 
 class JobState(StrEnum):
-    """How a job is doing. `never` is one without a backup that is not overdue yet."""
+    """How a job is doing. `never` is one without a backup that is not overdue yet.
+
+    `attention` is one whose backups are made, while something about them waits for a person.
+    """
 
     OK = "ok"
+    ATTENTION = "attention"
     RUNNING = "running"
     FAILED = "failed"
     OVERDUE = "overdue"
@@ -47,11 +55,12 @@ class JobStatus:
     next_run: datetime | None
     verified: Verification | None
     error: str = ""
+    attention: tuple[str, ...] = ()
 
     @property
     def needs_attention(self) -> bool:
         """Whether `status` ends with 1 for it."""
-        return self.state in (JobState.FAILED, JobState.OVERDUE)
+        return bool(self.attention) or self.state in (JobState.FAILED, JobState.OVERDUE)
 
     def table(self) -> dict[str, Any]:
         """The row as `status --json` prints it."""
@@ -66,7 +75,14 @@ class JobStatus:
             "downtime_seconds": self.downtime_seconds,
             "next_run": iso(self.next_run) if self.next_run else None,
             "verified": verified_table(self.verified),
+            "attention": list(self.attention),
         }
+
+
+def statuses(installation: Installation) -> Sequence[JobStatus]:
+    """How each job of the configuration is doing, in its order."""
+    idle = idle_jobs(installation)
+    return [job_status(installation, job, idle=job.name in idle) for job in installation.config.jobs.values()]
 
 
 def job_status(installation: Installation, job: Job, *, idle: bool = False) -> JobStatus:
@@ -101,7 +117,21 @@ def job_status(installation: Installation, job: Job, *, idle: bool = False) -> J
         verified=installation.records.verification(job.name, newest.id) if newest is not None else None,
         error=trouble or (last.error if last is not None else "") or (_NO_TIMER if idle else ""),
     )
-    return replace(status, state=_state(installation, job, status, last, interval, trouble=bool(trouble)))
+    state = _state(installation, job, status, last, interval, trouble=bool(trouble))
+    attention = tuple(_attention(installation, job, trouble))
+    if attention and state is JobState.OK:
+        state = JobState.ATTENTION
+    return replace(status, state=state, attention=attention)
+
+
+def _attention(installation: Installation, job: Job, told: str) -> Iterator[str]:
+    """All that needs a person's attention; also why something could not be looked at, unless that is `told` already."""
+    for reasons in _REASONS:
+        try:
+            yield from reasons(installation, job)
+        except BackupError as error:
+            if str(error) != told:
+                yield str(error)
 
 
 def _state(

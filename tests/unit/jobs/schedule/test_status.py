@@ -10,9 +10,9 @@ from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.names import backup_id
 from hiveden_backup.host.disk.repository import initialise
-from hiveden_backup.jobs.backups.status import JobState, job_status
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.publish import publish
+from hiveden_backup.jobs.schedule.status import JobState, job_status
 
 FINISHED = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 HOUR = 3600.0
