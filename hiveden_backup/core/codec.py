@@ -8,7 +8,7 @@ thousand manifests.
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from types import NoneType
@@ -29,16 +29,24 @@ class Codec(Generic[_T]):
     """How records of one kind are written and read.
 
     `lacking` are names of fields, of nested records too, that older versions did not write, `unwritten` of those that
-    are not kept at all: they have their defaults then. Moments are written in whole seconds, or with `exact` as they
-    are.
+    are not kept at all: they have their defaults then. `sparse` ones are lacking too, and written only where they say
+    something else than their default: a record that needs them not is what older versions wrote. Moments are written
+    in whole seconds, or with `exact` as they are.
     """
 
     def __init__(
-        self, kind: type[_T], *, lacking: Collection[str] = (), unwritten: Collection[str] = (), exact: bool = False
+        self,
+        kind: type[_T],
+        *,
+        lacking: Collection[str] = (),
+        unwritten: Collection[str] = (),
+        sparse: Collection[str] = (),
+        exact: bool = False,
     ) -> None:
         self._kind = kind
-        self._lacking = frozenset((*lacking, *unwritten))
+        self._lacking = frozenset((*lacking, *unwritten, *sparse))
         self._unwritten = frozenset(unwritten)
+        self._sparse = frozenset(sparse)
         self._write_moment, self._read_moment = (_exact, _from_exact) if exact else (iso, from_iso)
         self._readers: dict[Any, _Reader] = {}
 
@@ -75,8 +83,14 @@ class Codec(Generic[_T]):
             case tuple() | list():
                 return [self._plain(each) for each in value]
             case _:
-                written = (each.name for each in fields(value) if each.init and each.name not in self._unwritten)
-                return {name: self._plain(getattr(value, name)) for name in written}
+                return {
+                    each.name: self._plain(getattr(value, each.name))
+                    for each in fields(value)
+                    if each.init and each.name not in self._unwritten and not self._unsaid(each, value)
+                }
+
+    def _unsaid(self, field: "Field[Any]", value: Any) -> bool:
+        return field.name in self._sparse and getattr(value, field.name) == field.default
 
     # ---- reading
 

@@ -49,6 +49,15 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedVolume:
+    """A Docker volume of the job, as it was made: its labels, and its driver's options without what may be secret."""
+
+    name: str
+    labels: Mapping[str, str]
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class StoppedContainer:
     """A container that was stopped for the cold pass. `digest` is the image's id."""
 
@@ -165,7 +174,10 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that is known of a finished backup. `taken_ns` is the index's T (Unix time), 0 without files."""
+    """All that is known of a finished backup. `taken_ns` is the index's T (Unix time), 0 without files.
+
+    `volumes` is empty in backups of version 0.1.0, which did not record them.
+    """
 
     id: str
     job: str
@@ -176,6 +188,7 @@ class Manifest:
     taken_ns: int = 0
     archives: tuple[Archive, ...] = ()
     roots: tuple[Root, ...] = ()
+    volumes: tuple[NamedVolume, ...] = ()
     containers: tuple[StoppedContainer, ...] = ()
     job_config: Mapping[str, object] = field(default_factory=dict)
     artifacts: tuple[Artifact, ...] = ()

@@ -27,7 +27,8 @@ class Volume:
     name: str
     mountpoint: str
     driver: str
-    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    options: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,13 @@ def container(record: Mapping[str, Any]) -> Container:
 
 def volume(record: Mapping[str, Any]) -> Volume:
     """From what `docker volume inspect` says of a volume."""
-    return Volume(record["Name"], record["Mountpoint"], record["Driver"], dict(record.get("Options") or {}))
+    return Volume(
+        record["Name"],
+        record["Mountpoint"],
+        record["Driver"],
+        dict(record.get("Options") or {}),
+        dict(record.get("Labels") or {}),
+    )
 
 
 def _addresses(record: Mapping[str, Any]) -> Iterator[str]:

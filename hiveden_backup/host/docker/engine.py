@@ -103,10 +103,10 @@ class Docker:
             names = [volume["Name"] for volume in self._api.volumes()["Volumes"] or ()]
         raise _absent("volume", name, names, "docker volume ls")
 
-    def create_volume(self, name: str) -> Volume:
+    def create_volume(self, name: str, labels: Mapping[str, str], options: Mapping[str, str]) -> Volume:
         """Make a local volume; one that is there stays as it is."""
         with _calling(self.address, f"creating the volume {name}"):
-            return values.volume(self._api.create_volume(name))
+            return values.volume(self._api.create_volume(name, "local", dict(options), dict(labels)))
 
     def _inspect(self, ask: Callable[[str], Any], kind: str, name: str) -> Mapping[str, Any] | None:
         """What Docker knows; None when there is nothing of that name."""

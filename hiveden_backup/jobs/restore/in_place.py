@@ -87,8 +87,8 @@ class _Restore:
         check_sums(plan.directory, plan.backup)
         for name in plan.absent:
             self._warn(f"There is no container {name} on this machine: it is passed over")
-        for name in create_volumes(plan):
-            log.info(f"Created the volume {name}", job=plan.job.name)
+        for warning in create_volumes(plan):
+            self._warn(warning)
         try:
             self._stage()
             self._swap()

@@ -8,6 +8,7 @@ from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.config.rules import absolute_path
 from hiveden_backup.core.docker.containers import Container, Volume
+from hiveden_backup.core.docker.volumes import DEVICE_OPTION, recorded
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import ArtifactType, Manifest, Source, SourceKind
@@ -22,7 +23,6 @@ from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.restore.unpack import trusted
 
-_DEVICE_OPTION = "device"
 _SPARE = 16 << 20
 _BLOCK = 512
 _LARGE = 1 << 20
@@ -151,18 +151,29 @@ def find_places(
         try:
             volume = docker.volume(name)
         except NotFoundError:
+            _refuse_device(manifest, name)
             files.absent[name] = root.path
         else:
             files.places.append(volume_place(root.path, volume, kept_out))
     return files
 
 
+def _refuse_device(manifest: Manifest, name: str) -> None:
+    """CorruptError for a volume that would stand for some other place of this machine: no run backs up such a one."""
+    if any(DEVICE_OPTION in each.options for each in manifest.volumes if each.name == name):
+        raise CorruptError(
+            f"The volume {name} is not made as {manifest.job}/{manifest.id} says",
+            "It would stand for some other place of this machine, and a run backs up no such volume",
+            "Make the volume yourself, then restore again",
+        )
+
+
 def volume_place(source: str, volume: Volume, kept_out: Sequence[str]) -> Place:
     """The place of a volume on this machine. Its root stays, since its file system or Docker may depend on it."""
-    if volume.driver != "local" or _DEVICE_OPTION in volume.options:
+    if volume.driver != "local" or DEVICE_OPTION in volume.options:
         raise BackupError(
             f"The volume {volume.name} is not a plain one of this machine",
-            f"Its driver is {volume.driver}, its options are {dict(volume.options)}",
+            f"Its driver is {volume.driver}, its options are {dict(recorded(volume).options)}",
             "Restore with --to DIR, and copy from there",
         )
     live = volume.mountpoint

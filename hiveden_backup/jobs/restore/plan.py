@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hiveden_backup.core.config.values import Job, PostgresSource
-from hiveden_backup.core.docker.containers import Container
-from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.docker.containers import Container, Volume
+from hiveden_backup.core.docker.volumes import usable
+from hiveden_backup.core.errors import BackupError, ContainerError, NotFoundError
 from hiveden_backup.core.globs import real_patterns
 from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Manifest, SourceKind
 from hiveden_backup.core.names import iso
@@ -18,6 +19,7 @@ from hiveden_backup.core.postgres.values import Endpoint, PgTools, major_of
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Census
 from hiveden_backup.host.docker.engine import Docker, connect
+from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.jobs.backups.catalog import Backup
@@ -206,12 +208,30 @@ def dump_path(plan: Replacement, database: Database) -> Path:
 
 
 def create_volumes(plan: Replacement) -> Sequence[str]:
-    """Make the volumes that are not on this machine; their names."""
+    """Make the volumes that are not on this machine, as the backup says they were made; what is to be told of it."""
     if plan.files is None or plan.docker is None:
         return ()
-    created = list(plan.files.absent)
+    told: list[str] = []
     for name, source in plan.files.absent.items():
-        plan.files.places.append(replacing.volume_place(source, plan.docker.create_volume(name), plan.kept_out))
+        volume, missing = _create_volume(plan.docker, plan.manifest, name)
+        log.info(f"Created the volume {name}", job=plan.job.name)
+        told.extend(missing)
+        plan.files.places.append(replacing.volume_place(source, volume, plan.kept_out))
     plan.files.absent.clear()
     replacing.check_room(plan.backup, plan.files)
-    return created
+    return told
+
+
+def _create_volume(docker: Docker, manifest: Manifest, name: str) -> tuple[Volume, list[str]]:
+    was = next((each for each in manifest.volumes if each.name == name), None)
+    if was is None:
+        why = "the backup, made by an older version, does not say what it had"
+        return docker.create_volume(name, {}, {}), [f"The volume {name} was made without labels and options: {why}"]
+    (labels, no_labels), (options, no_options) = usable(was.labels), usable(was.options)
+    try:
+        volume = docker.create_volume(name, labels, options)
+    except ContainerError as error:
+        hint = f"Make it by hand (docker volume create {name}), then restore again"
+        raise ContainerError(f"The volume {name} cannot be made as it was", error.why, hint) from error
+    why = "a backup holds no secrets, so make the volume anew where it needs them"
+    return volume, [f"The volume {name} was made without {each}: {why}" for each in (*no_labels, *no_options)]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
+from hiveden_backup.core.docker.volumes import DEVICE_OPTION, recorded
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.globs import real_patterns
-from hiveden_backup.core.model import Check, Source, SourceKind
+from hiveden_backup.core.model import Check, NamedVolume, Source, SourceKind
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.progress import Step
@@ -30,7 +31,6 @@ from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_t
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
 _PID_FILE = "postmaster.pid"
-_DEVICE_OPTION = "device"
 
 
 def check_tools(draft: Draft) -> None:
@@ -100,6 +100,7 @@ def check_trees(draft: Draft, installation: Installation) -> None:
     """The paths and volumes exist; resolves them to real directories, none inside another."""
     job = draft.job
     sources: list[Source] = []
+    volumes: list[NamedVolume] = []
     for path in job.paths:
         with draft.findings.check(Check.PATH):
             sources.append(Source(SourceKind.PATH, path, _existing(path)))
@@ -108,16 +109,17 @@ def check_trees(draft: Draft, installation: Installation) -> None:
             volume = draft.docker.volume(name) if draft.docker is not None else None
             if volume is None or volume.driver != "local":
                 raise NotFoundError(f"The volume {name} is not on this machine", "Its driver is not `local`")
-            if _DEVICE_OPTION in volume.options:
+            if DEVICE_OPTION in volume.options:
                 raise NotFoundError(
                     f"The volume {name} is mounted only while a container uses it",
-                    f"It stands for {volume.options[_DEVICE_OPTION]}, so after the stop its directory is empty",
+                    f"It stands for {volume.options[DEVICE_OPTION]}, so after the stop its directory is empty",
                     "Back up what it stands for by `paths` instead",
                 )
             sources.append(Source(SourceKind.VOLUME, name, _existing(volume.mountpoint)))
+            volumes.append(recorded(volume))
     if not sources:
         return
-    draft.sources = tuple(sources)
+    draft.sources, draft.volumes = tuple(sources), tuple(volumes)
     roots = _outermost(source.path for source in sources)
     kept_out = {os.path.realpath(installation.config.directory), os.path.realpath(installation.state)}
     for root in roots:

@@ -265,6 +265,7 @@ class Execution:
             taken_ns=state.taken_ns,
             archives=tuple(replace(each, added=each.path not in known) for each in state.archives),
             roots=_roots(files) if files is not None else (),
+            volumes=files.volumes if files is not None else (),
             containers=downtime.summary() if downtime is not None else (),
             job_config=job_table(self._job),
             artifacts=artifacts,

@@ -8,7 +8,7 @@ from pathlib import Path
 from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
-from hiveden_backup.core.model import Check, Finding, Source, SourceKind, Status
+from hiveden_backup.core.model import Check, Finding, NamedVolume, Source, SourceKind, Status
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker
@@ -96,6 +96,7 @@ class PlannedFiles:
 
     trees: Trees
     sources: tuple[Source, ...]
+    volumes: tuple[NamedVolume, ...]
     look: Look
 
 
@@ -137,6 +138,7 @@ class Draft:
     containers: tuple[Container, ...] = ()
     trees: Trees | None = None
     sources: tuple[Source, ...] = ()
+    volumes: tuple[NamedVolume, ...] = ()
     base: State = field(default_factory=State)
     looked: Look | None = None
     servers: list[Server] = field(default_factory=list)
@@ -147,7 +149,7 @@ class Draft:
             raise ValidationError(self.job.name, tuple(self.findings.all))
         files = stop = None
         if self.trees is not None and self.looked is not None:
-            files = PlannedFiles(self.trees, self.sources, self.looked)
+            files = PlannedFiles(self.trees, self.sources, self.volumes, self.looked)
         if self.docker is not None and self.containers:
             stop = PlannedStop(self.docker, self.containers)
         return Plan(self.job, self.spool, self.directory, files, stop, tuple(self.servers), self.findings.warnings)
