@@ -25,13 +25,31 @@ READABLE_MESSAGES = "-c lc_messages=C"
 """An option to have the server's messages in English, which tell why a program failed. Only for superusers."""
 
 _MAX_MILLISECONDS = 2**31 - 1
-_NO_TIMEOUTS = (
-    (0, "statement_timeout"),
-    (0, "lock_timeout"),
-    (0, "idle_in_transaction_session_timeout"),
-    (140000, "idle_session_timeout"),
-    (170000, "transaction_timeout"),
+
+# Each with the version that knows it. What a database, a role or the server itself sets instead is for applications.
+_OWN_SETTINGS = (
+    (0, "role", "none"),
+    (0, "search_path", "pg_catalog"),
+    (0, "row_security", "off"),  # to fail rather than to see too little
+    (0, "default_transaction_read_only", "off"),
+    (0, "default_transaction_isolation", "read committed"),
+    (0, "statement_timeout", "0"),
+    (0, "lock_timeout", "0"),
+    (0, "idle_in_transaction_session_timeout", "0"),
+    (140000, "idle_session_timeout", "0"),
+    (170000, "transaction_timeout", "0"),
 )
+
+# In one question, so that nothing is set unless the backend is the one that the connection was made to.
+_PREPARE = """
+    SELECT pg_catalog.count(pg_catalog.set_config(own.name, own.setting, false))
+    FROM (VALUES {settings}) AS own (name, setting)
+    WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {pid}
+"""
+_BEHIND = """
+    SELECT pg_catalog.concat('port=', pg_catalog.current_setting('port'),
+                             ' host=' OPERATOR(pg_catalog.||) pg_catalog.host(pg_catalog.inet_server_addr()))
+"""
 
 # A failed connection has no SQLSTATE, only the server's words.
 _DENIED_WORDS = (
@@ -44,15 +62,17 @@ _DENIED_WORDS = (
     "not currently accepting connections",
 )
 _MISSING_ROLE_WORDS = ('role "', "does not exist")
+_POOLER_WORDS = ("unsupported startup parameter", "bouncer config error")
 _PASSFILE_HINT = "Name a `user` that may connect, and its password in a `passfile`; peer authentication needs `os_user`"
 
 
 def connect(endpoint: Endpoint, dbname: str | None = None, *, application: str = APPLICATION) -> Connection:
     """An autocommit connection to `dbname`, None for the database to talk to the server through.
 
-    No setting of the server, the role or the database ends it while it waits: its timeouts are off. UnreachableError,
-    DeniedError, or NotFoundError when the database is missing. With `os_user` the whole process has that effective
-    user for the moment: no other thread may open files meanwhile.
+    Its settings are ours, whatever the server, the role or the database sets: nothing ends it while it waits, and it
+    is the user that it logged in as. UnreachableError (a pooler stands between us, say), DeniedError, or NotFoundError
+    when the database is missing. With `os_user` the whole process has that effective user for the moment: no other
+    thread may open files meanwhile.
     """
     if dbname is not None:
         return _connect(endpoint, dbname, application)
@@ -63,6 +83,20 @@ def connect(endpoint: Endpoint, dbname: str | None = None, *, application: str =
         except NotFoundError:
             continue
     return _connect(endpoint, names[-1], application)
+
+
+def own_settings(server_version: int) -> tuple[tuple[str, str], ...]:
+    """The settings, as names and values, that every session of ours has on a server of this version (150014, say)."""
+    return tuple((name, value) for since, name, value in _OWN_SETTINGS if server_version >= since)
+
+
+def session_options(server_version: int, *, superuser: bool) -> str:
+    """The same as libpq's `options`, for client programs; a superuser's also give readable messages.
+
+    From there they have more weight than what a database or a role sets.
+    """
+    options = [f"-c {name}={_escaped(value)}" for name, value in own_settings(server_version)]
+    return " ".join([*options, READABLE_MESSAGES] if superuser else options)
 
 
 def milliseconds(seconds: float) -> int:
@@ -118,19 +152,39 @@ def _connect(endpoint: Endpoint, dbname: str, application: str) -> Connection:
     try:
         _check_peer(connection, endpoint)
         with translated(endpoint, "preparing a connection"):
-            _prepare(connection)
+            _prepare(connection, endpoint)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _prepare(connection: Connection) -> None:
-    """No names but the catalog's own are found by chance, and no timeout strikes while we wait."""
-    version = connection.info.server_version
-    settings = [sql.SQL("SET search_path = pg_catalog")]
-    settings += [sql.SQL(f"SET {name} = 0") for since, name in _NO_TIMEOUTS if version >= since]
-    connection.execute(sql.SQL("; ").join(settings))
+def _prepare(connection: Connection, endpoint: Endpoint) -> None:
+    """Give it our settings, or find out that it leads to a pooler, whose sessions belong to others too.
+
+    A pooler has a key of its own for what is to cancel our queries, so the backend is not the one that it names.
+    """
+    info = connection.info
+    settings = sql.SQL(", ").join(
+        sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value))
+        for name, value in own_settings(info.server_version)
+    )
+    query = sql.SQL(_PREPARE).format(settings=settings, pid=sql.Literal(info.backend_pid))
+    if connection.execute(query).fetchone() == (0,):
+        row = connection.execute(_BEHIND).fetchone()
+        raise _pooled(endpoint, str(row[0]) if row else "")
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+def _pooled(endpoint: Endpoint, behind: str) -> UnreachableError:
+    return UnreachableError(
+        f"{endpoint.name} ({endpoint.place}) is a pooler such as pgbouncer, and not PostgreSQL itself",
+        "Applications share its sessions: a backup would change their settings, and could not hold a moment",
+        f"Name the server itself in the configuration{behind and f'; behind the pooler, it is {behind}'}",
+    )
 
 
 def _check_peer(connection: Connection, endpoint: Endpoint) -> None:
@@ -201,6 +255,8 @@ def _connect_error(error: "psycopg.Error", endpoint: Endpoint, dbname: str) -> B
     refused = any(word in text.lower() for word in _DENIED_WORDS) or all(word in text for word in _MISSING_ROLE_WORDS)
     if refused or (error.sqlstate or "").startswith(("28", "42501")):
         return DeniedError(f"{where} does not let us in", text, _PASSFILE_HINT)
+    if any(word in text.lower() for word in _POOLER_WORDS):
+        return _pooled(endpoint, "")
     return UnreachableError(f"{where} cannot be reached", text, "Look whether it runs and listens there")
 
 

@@ -15,7 +15,7 @@ from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.postgres.values import Endpoint, ExecStream, PgTools, ServerFacts
 from hiveden_backup.host.disk.durable import translate
 from hiveden_backup.host.disk.stream import compressor
-from hiveden_backup.host.postgres.connect import READABLE_MESSAGES, end_backends, milliseconds
+from hiveden_backup.host.postgres.connect import end_backends, milliseconds, session_options
 from hiveden_backup.host.postgres.snapshot import Snapshot
 from hiveden_backup.host.postgres.tools import command
 from hiveden_backup.host.process import Command, Pipeline, ProcessError
@@ -35,6 +35,7 @@ def dump_command(snapshot: Snapshot, tool: PgTools, *, lock_timeout: float, appl
         "--format=custom",
         "--compress=0",
         f"--snapshot={snapshot.id}",
+        f"--encoding={snapshot.encoding}",  # whatever a setting says of clients
         f"--lock-wait-timeout={milliseconds(lock_timeout)}",
     ]
     return command(
@@ -44,7 +45,7 @@ def dump_command(snapshot: Snapshot, tool: PgTools, *, lock_timeout: float, appl
         arguments,
         dbname=snapshot.dbname,
         application=application,
-        options=READABLE_MESSAGES if snapshot.superuser else "",
+        options=session_options(snapshot.server_version, superuser=snapshot.superuser),
     )
 
 
@@ -55,7 +56,7 @@ def globals_command(endpoint: Endpoint, facts: ServerFacts, tool: PgTools, *, ap
         arguments.append("--no-role-passwords")
     if endpoint.database is not None:
         arguments.append(f"--database={endpoint.database}")
-    options = READABLE_MESSAGES if facts.superuser else ""
+    options = session_options(facts.version_num, superuser=facts.superuser)
     return command(endpoint, tool, "pg_dumpall", arguments, dbname=None, application=application, options=options)
 
 

@@ -65,7 +65,7 @@ class _Lockable:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A held moment of the database `dbname`. `id` is what `pg_dump --snapshot` takes.
+    """A held moment of the database `dbname`. `id` is what `pg_dump --snapshot` takes, `encoding` the database's own.
 
     `tables` are the oids of the locked tables, without those that belong to an extension.
 
@@ -75,6 +75,8 @@ class Snapshot:
     id: str
     dbname: str
     endpoint: Endpoint
+    encoding: str
+    server_version: int
     superuser: bool
     tables: tuple[int, ...]
     connection: Connection
@@ -137,7 +139,6 @@ def hold(endpoint: Endpoint, dbname: str, *, lock_timeout: float, application: s
 
 
 def _snapshot(connection: Connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> Snapshot:
-    connection.execute("SET row_security = off")  # to fail rather than to count too little
     connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{milliseconds(lock_timeout)}ms")))
     deadline = time.monotonic() + _TRYING_SECONDS
     while time.monotonic() < deadline:
@@ -157,6 +158,8 @@ def _snapshot(connection: Connection, endpoint: Endpoint, dbname: str, lock_time
             id=found,
             dbname=dbname,
             endpoint=endpoint,
+            encoding=str(connection.info.parameter_status("server_encoding")),
+            server_version=connection.info.server_version,
             superuser=connection.info.parameter_status("is_superuser") == "on",
             tables=tuple(table.oid for table in tables if table.own),
             connection=connection,

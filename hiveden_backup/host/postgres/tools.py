@@ -94,7 +94,8 @@ def command(
 ) -> Command:
     """A client program with its connection, to run on this host or inside the container as the tools say.
 
-    The name of the database is safe whatever it is; the password is in the environment. `options` is PGOPTIONS.
+    The name of the database is safe whatever it is; the password is in the environment. `options` are as
+    libpq takes them, and have more weight than the configured ones.
     """
     parameters = {
         **CONNECTION_PARAMETERS,
@@ -104,11 +105,13 @@ def command(
     if dbname is not None:
         parameters["dbname"] = dbname
     environment = {}
+    if options and "options" in parameters:  # which would take the place of PGOPTIONS
+        parameters["options"] += f" {options}"  # of two values the last one counts
+    elif options:
+        environment["PGOPTIONS"] = options
     password = endpoint.password(dbname or endpoint.database or "")
     if password is not None:
         environment["PGPASSWORD"] = password
-    if options and "options" not in parameters:
-        environment["PGOPTIONS"] = options
     user = None if tool.inside else endpoint.os_user
     if user is not None:  # where libpq looks for certificates
         environment["HOME"] = pwd.getpwnam(user).pw_dir
