@@ -5,6 +5,7 @@ change: contents, renames, swaps, links, types, modes, attributes, holes, writes
 """
 
 import contextlib
+import ctypes
 import hashlib
 import mmap
 import os
@@ -17,6 +18,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def exchange(one: Path, two: Path) -> None:
+    """Let two names change places in one step, by renameat2(2)."""
+    if _LIBC.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(two), _RENAME_EXCHANGE) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def change_places(one: Path, two: Path, aside: Path) -> None:
+    """Let two names change places, in three steps."""
+    one.rename(aside)
+    two.rename(one)
+    aside.rename(two)
+
 
 # ---- the storm -------------------------------------------------------------------------------------------------
 
@@ -32,10 +50,15 @@ class Storm:
         self._mapped: set[int] = set()
         self._busy = tree / "busy"
         self._quiet = tree / "quiet"
+        self._twins = tree / "twins"
         self._make_quiet()
+        self._make_twins()
         self._changes: list[Callable[[], None]] = [
             *([self.swap_quiet] * 6),
             *([self.move_quiet] * 3),
+            *([self.exchange_twins] * 8),
+            *([self.swap_twins] * 4),
+            *([self.touch_twin] * 8),
             *([self.write] * 6),
             *([self.append] * 3),
             *([self.rename] * 4),
@@ -72,13 +95,41 @@ class Storm:
             if number:
                 os.link(self._quiet / f"d{number - 1}" / "x0", directory / "link")
 
+    def _make_twins(self) -> None:
+        """Directories whose files differ in content and inode alone, as `cp -p` leaves them, and releases by rsync."""
+        for number in range(12):
+            directory = self._twins / f"g{number // 4}" / f"p{number // 2 % 2}" / f"d{number % 2}"
+            directory.mkdir(parents=True)
+            for file in range(3):
+                (directory / f"x{file}").write_bytes(self._chooser.randbytes(3_000))
+                os.utime(directory / f"x{file}", (10**9, 10**9))
+
+    def _two_twins(self) -> list[Path]:
+        return self._chooser.sample(sorted(self._twins.glob(self._chooser.choice(["*", "*/*", "*/*/*"]))), 2)
+
+    def exchange_twins(self) -> None:
+        """Two of them, or two that have some below them, change places in one step, and mostly back."""
+        one, two = self._two_twins()
+        for _ in range(self._chooser.choice([1, 2, 2, 2])):
+            exchange(one, two)
+            time.sleep(0.0005)
+
+    def swap_twins(self) -> None:
+        one, two = self._two_twins()
+        for _ in range(self._chooser.choice([1, 2, 2, 2])):
+            change_places(one, two, self._tree / "aside")
+            time.sleep(0.0005)
+
+    def touch_twin(self) -> None:
+        """So that it is archived again, although nothing but its ctime differs."""
+        path = self._chooser.choice(sorted(self._twins.glob("*/*/*/x*")))
+        os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+
     def swap_quiet(self) -> None:
         """Two names change places, and often back: what lies below keeps its inodes and times."""
         one, two = self._chooser.sample(sorted(self._quiet.iterdir()), 2)
         for _ in range(self._chooser.choice([1, 2, 2])):
-            one.rename(self._tree / "aside")
-            two.rename(one)
-            (self._tree / "aside").rename(two)
+            change_places(one, two, self._tree / "aside")
             time.sleep(0.0005)
 
     def move_quiet(self) -> None:
@@ -127,12 +178,10 @@ class Storm:
         source.rename(target)
 
     def swap(self) -> None:
-        one, two, aside = self._directory(), self._directory(), self._tree / "aside"
+        one, two = self._directory(), self._directory()
         if one == two or self._busy in (one, two) or one in two.parents or two in one.parents:
             return
-        one.rename(aside)
-        two.rename(one)
-        aside.rename(two)
+        change_places(one, two, self._tree / "aside")
 
     def link(self) -> None:
         os.link(self._file(), self._new())

@@ -78,6 +78,11 @@ def weight_of(*, regular: bool, nlink: int, size: int) -> int:
     return HEADER_BYTES + (size // max(nlink, 1) if regular else 0)
 
 
+def is_directory(line: bytes) -> bool:
+    """Whether a record or draft line is a directory's."""
+    return line.split(b"\t", 2)[1] == b"d"
+
+
 def line_weight(line: bytes) -> int:
     """The weight of a record or draft line's path."""
     _, kind, _, _, _, nlink, size, _ = line.split(b"\t", 7)
@@ -257,7 +262,7 @@ class Extent:
 def select(
     lines: Iterable[bytes], selection: Selection, live: Counter[bytes], write: Callable[[bytes], object]
 ) -> Extent:
-    """Hand every path to archive to `write`, in order.
+    """Hand the line of every path to archive to `write`, in order.
 
     `lines` are the draft's candidates, or with compaction all of the draft.
     """
@@ -270,7 +275,7 @@ def select(
         result.weight += weight
         if not line.startswith(_TAKEN_PREFIX):
             result.live[line.partition(b"\t")[0]] -= weight
-        write(path_of(line))
+        write(line)
     return result
 
 

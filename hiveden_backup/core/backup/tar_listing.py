@@ -11,7 +11,8 @@ from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
-from hiveden_backup.core.backup.index import line_weight, path_of
+from hiveden_backup.core.backup.index import is_directory, line_weight, path_of
+from hiveden_backup.core.backup.moved import Moved
 from hiveden_backup.core.lines import split_lines
 
 LISTING = ("-vv", "--numeric-owner", "--full-time", "--utc", "--quote-chars= ")
@@ -196,7 +197,9 @@ class FinishedIndex:
     that tar read as something else than the scan saw: another size or mtime. The file changed in between, or a
     directory above it changed places with another one for a moment, which leaves no trace in the file.
     The index says of them what the archive holds, with a ctime of 0, so that the next pass takes them again; so it does
-    of paths with other owners or permissions, and of directories, whose entries are paths of their own.
+    of paths with other owners or permissions, and of directories, whose entries are paths of their own. And so it does
+    of all that tar read in a directory that `moved`, or is struck: what it found there may be another one's, to the
+    letter. `disturbed` are the topmost of these directories.
     """
 
     draft: Iterable[bytes]
@@ -205,14 +208,18 @@ class FinishedIndex:
     numbers: Mapping[bytes, bytes]
     new_number: bytes
     torn: Collection[bytes] = ()
+    moved: Collection[bytes] = ()
     entries: int = 0
     struck: list[bytes] = field(default_factory=list)
     struck_weight: int = 0
     unsure: list[bytes] = field(default_factory=list)
+    disturbed: set[bytes] = field(default_factory=set)
+    _moved: Moved = field(default_factory=Moved)
     _contents: Contents = field(default_factory=Contents)
 
     def records(self) -> Iterator[bytes]:
         """The finished index."""
+        self._moved.directories.update(self.moved)
         shown = members(self.listing)
         member = next(shown, None)
         names = iter(self.names)
@@ -237,6 +244,8 @@ class FinishedIndex:
             else:
                 self.struck.append(name)
                 self.struck_weight += line_weight(line)
+                if is_directory(line):
+                    self._moved.directories.add(name)
             name = next(names, None)
         if name is not None:
             raise ValueError(f"{name!r} was archived and is not in the draft")
@@ -249,9 +258,12 @@ class FinishedIndex:
         if found is None:
             return None
         torn = bool(self.torn) and kind == b"f" and _quoted(path) in self.torn
-        if found == expected and not torn:
+        above = self._moved.above(path)
+        if found == expected and not torn and above is None:
             return record
-        if kind != b"d" and (torn or (found.size, found.mtime) != (size, mtime)):
+        if above is not None:
+            self.disturbed.add(above)
+        elif kind != b"d" and (torn or (found.size, found.mtime) != (size, mtime)):
             self.unsure.append(path)
         return b"\t".join((kind, *found[:3], nlink, *found[3:], b"0", inode, path))
 

@@ -70,10 +70,10 @@ class View:
     identities: Mapping[str, tuple[int, int, str]]
 
     @property
-    def loose_devices(self) -> frozenset[int]:
-        """Device numbers of the network and FUSE file systems among them."""
+    def devices(self) -> dict[int, Mount]:
+        """The file systems among them by their device numbers."""
         points = {self.path: self.mount, **{mount.point: mount for mount in self.below}}
-        return frozenset(self.identities[point][0] for point, mount in points.items() if mount.loose)
+        return {self.identities[point][0]: mount for point, mount in points.items()}
 
     @property
     def mount_points(self) -> tuple[str, ...]:

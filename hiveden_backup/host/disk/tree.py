@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from hiveden_backup.core.backup.index import HEADER_BYTES, Scanned
+from hiveden_backup.core.backup.moved import directory_line
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.restore_record import HOLDER_PREFIX
 from hiveden_backup.host.disk.durable import translate
@@ -39,7 +40,8 @@ class Scan:
     so are directories whose device and inode are in `hidden`, under whatever name: a bind mount gives them another one.
     `excluded` decides further ones; trees kept for undo are left out, too. `loose_devices` are the device numbers of
     network and FUSE file systems. Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects`
-    are files by whose names a database seems to be in use there.
+    are files by whose names a database seems to be in use there. `opened` gets an entry for each directory, and for
+    those above the roots, as `core/backup/moved.py` has it, ended by NUL.
     """
 
     roots: tuple[bytes, ...]
@@ -48,6 +50,7 @@ class Scan:
     excluded: Callable[[bytes], bool] | None = None
     one_file_system: bool = False
     loose_devices: Collection[int] = ()
+    opened: Callable[[bytes], object] | None = None
     sockets: int = 0
     suspects: list[bytes] = field(default_factory=list)
     _heads: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
@@ -65,6 +68,7 @@ class Scan:
 
     def _tree(self, root: bytes) -> Iterator[Scanned]:
         try:
+            self._above(root)
             status = os.lstat(b"/" + root)
             device = status.st_dev
             children = self._children(root, device) if stat.S_ISDIR(status.st_mode) else []
@@ -84,6 +88,17 @@ class Scan:
             else:
                 stack.pop()
 
+    def _above(self, root: bytes) -> None:
+        """Tell of the directories above a root, from the top."""
+        at = root.find(b"/")
+        while at >= 0:
+            self._tell(root[:at], os.lstat(b"/" + root[:at]))
+            at = root.find(b"/", at + 1)
+
+    def _tell(self, directory: bytes, status: os.stat_result) -> None:
+        if self.opened is not None:
+            self.opened(directory_line(directory, (status.st_dev, status.st_ino)) + b"\0")
+
     def _below(self, directory: bytes, device: int) -> list[Scanned]:
         """As `_children`; none when the directory went since its parent was read: the next pass sees that."""
         try:
@@ -99,6 +114,7 @@ class Scan:
         append, skip, excluded, scanned = found.append, self.skip, self.excluded, self._scanned
         prefix = parent + b"/" if parent else b""
         with _opened(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
+            self._tell(parent, os.fstat(descriptor))
             for entry in listing:
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
                 kept_for_undo = entry.name.startswith(HOLDER_PREFIX)
@@ -119,7 +135,9 @@ class Scan:
                     continue
                 append(item)
                 if directory:
-                    if not (self.one_file_system and status.st_dev != device):
+                    if self.one_file_system and status.st_dev != device:
+                        self._tell(path, status)
+                    else:
                         append((path + b"/", b"", 0, 0, 0, False))
                 elif path.endswith(_SUSPECT_ENDINGS) and _suspect(path, status):
                     self.suspects.append(path)
@@ -156,11 +174,19 @@ class Scan:
 @contextmanager
 def _opened(directory: bytes) -> Iterator[int]:
     """A descriptor of a directory that is no symbolic link."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = _open(directory)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open(directory: bytes) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(directory, flags | os.O_NOATIME)  # reading is not to be seen in the tree
+    except PermissionError:  # that is for the owner and root alone
+        return os.open(directory, flags)
 
 
 def _suspect(path: bytes, status: os.stat_result) -> bool:

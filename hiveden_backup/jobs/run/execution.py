@@ -15,7 +15,7 @@ from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, N
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
 from hiveden_backup.core.names import backup_id
 from hiveden_backup.core.progress import Step
-from hiveden_backup.host.disk import stream
+from hiveden_backup.host.disk import stream, witness
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
@@ -109,7 +109,7 @@ class Execution:
         looked, selection = files.look, self._compaction(files.look)
         for number in range(1, passes + 1):
             passed = self._hot(files.trees, looked, selection, number)
-            if not (passed.struck or passed.unsure) or number == passes:
+            if passed.exact or number == passes:
                 break
             looked = look(files.trees, passed.state, self._spool, f"hot-{number + 1}")
             selection = looked.selection
@@ -145,7 +145,10 @@ class Execution:
         progress = self._installation.progress
         progress.begin(step)
         level = self._job.compression_level
-        return take(trees, looked, selection, target, self._spool, level=level, progress=progress.advance)
+        taken = take(trees, looked, selection, target, self._spool, level=level, progress=progress.advance)
+        for sentence in taken.blind:
+            self._warn(sentence)
+        return taken
 
     def _keep(self, taken: Take) -> Passed:
         """Conclude a hot pass and make it the checkpoint: should the run fail later, its work is not lost."""
@@ -202,6 +205,7 @@ class Execution:
         """T of the new index: a sync after it, so that whatever is written later shows; outside of the downtime."""
         moment = time.time_ns()
         if self._plan.files is not None:
+            witness.load()
             sync(self._plan.files.trees)
         return moment
 
@@ -307,6 +311,7 @@ class Execution:
         for paths, what in (
             (passed.struck, "is not in this backup: it vanished while it was read"),
             (passed.unsure, "changed while it was read: this backup may have a mixture of old and new"),
+            (passed.disturbed, "moved while it was read: this backup may have what lay there before, or after"),
         ):
             for path in paths[:_SHOWN_PATHS]:
                 self._warn(f"{show_path(path)} {what}")
@@ -314,6 +319,8 @@ class Execution:
                 self._warn(f"So it is with {len(paths) - _SHOWN_PATHS} more paths")
 
     def _warn(self, message: str) -> None:
+        if message in self._warnings:  # each pass says it
+            return
         self._warnings.append(message)
         log.warning(message, job=self._job.name)
 

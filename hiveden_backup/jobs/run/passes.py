@@ -20,10 +20,13 @@ from hiveden_backup.core.backup.index import (
     Selection,
     Sink,
     compare,
+    is_directory,
+    path_of,
     renumbering,
     select,
 )
 from hiveden_backup.core.backup.layout import archive_path
+from hiveden_backup.core.backup.moved import Ways
 from hiveden_backup.core.backup.tar_listing import FinishedIndex, torn
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import NotFoundError, StorageError
@@ -36,6 +39,7 @@ from hiveden_backup.host.disk import mounts, stream, tar
 from hiveden_backup.host.disk.durable import fsync_file, translated
 from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.tree import Scan
+from hiveden_backup.host.disk.witness import witness
 
 _BATCH = 4096
 
@@ -95,12 +99,13 @@ class State:
 class Look:
     """A draft, and what the comparison that wrote it learned. `views` are the mounts before the scan.
 
-    `candidates` are the draft's lines that may be archived, compaction aside.
+    `candidates` are the draft's lines that may be archived, compaction aside; `directories` those that were opened.
     """
 
     base: State
     draft: Path
     candidates: Path
+    directories: Path
     comparison: Comparison
     taken_ns: int
     views: dict[str, mounts.View]
@@ -117,7 +122,8 @@ class Look:
 class Take:
     """What was archived: `archive` is None when there was nothing to archive. `path` is where it lies, not yet fsynced.
 
-    `names` are the paths handed to tar, `listing` is its answer.
+    `names` are the paths handed to tar, `listing` is its answer; `moved` are directories that moved meanwhile, and
+    `blind` says what of that could not be seen.
     """
 
     look: Look
@@ -126,7 +132,9 @@ class Take:
     path: Path
     names: Path
     listing: Path
-    diagnostics: tuple[str, ...]
+    diagnostics: tuple[str, ...] = ()
+    moved: frozenset[bytes] = frozenset()
+    blind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +142,18 @@ class Passed:
     """A concluded pass.
 
     `struck` are the paths that the new index leaves out because no archive holds them, `unsure` those that changed
-    between the scan and the end of their reading.
+    between the scan and the end of their reading, `disturbed` directories in which tar may have read another one's.
     """
 
     state: State
     struck: tuple[bytes, ...]
     unsure: tuple[bytes, ...]
+    disturbed: tuple[bytes, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the index is what the scan saw."""
+        return not (self.struck or self.unsure or self.disturbed)
 
 
 def sync(trees: Trees) -> None:
@@ -158,21 +172,23 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
     if taken_ns is None:
         taken_ns = time.time_ns()
         sync(trees)
+    draft, candidates, directories = (spool / f"{name}.{what}" for what in ("draft", "candidates", "directories"))
     scan = Scan(
         roots=tuple(os.fsencode(root.lstrip("/")) for root in trees.roots),
         skip=frozenset(os.fsencode(path.lstrip("/")) for path in trees.skip),
         hidden=trees.hidden(),
         excluded=matcher(trees.exclude) if trees.exclude else None,
         one_file_system=trees.one_file_system,
-        loose_devices=frozenset(device for view in views.values() for device in view.loose_devices),
+        loose_devices=_loose(views),
     )
-    draft, candidates = spool / f"{name}.draft", spool / f"{name}.candidates"
     with (
         _spooling(spool),
         draft.open("wb") as draft_file,
         candidates.open("wb") as candidates_file,
+        directories.open("wb") as directories_file,
         records(base.index) as older,
     ):
+        scan.opened = directories_file.write
         comparison = compare(
             older,
             scan.entries(),
@@ -182,7 +198,12 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
             broken=base.broken,
         )
     suspects = tuple("/" + os.fsdecode(path) for path in scan.suspects)
-    return Look(base, draft, candidates, comparison, taken_ns, views, scan.sockets, suspects)
+    return Look(base, draft, candidates, directories, comparison, taken_ns, views, scan.sockets, suspects)
+
+
+def _loose(views: Mapping[str, mounts.View]) -> dict[int, str]:
+    """The network and FUSE file systems by their device numbers, with where they are mounted."""
+    return {device: mount.point for view in views.values() for device, mount in view.devices.items() if mount.loose}
 
 
 def _writer(file: IO[bytes]) -> Callable[[Sequence[bytes]], object]:
@@ -208,24 +229,34 @@ def take(
 ) -> Take:
     """Archive what the selection takes into the new file `target`. The mounts must be those that the look saw."""
     names, listing = spool / f"{looked.draft.stem}.names", spool / f"{looked.draft.stem}.listing"
+    ways = Ways()
     with _spooling(spool), names.open("wb", buffering=stream.CHUNK) as file:
 
-        def write(path: bytes) -> None:
+        def write(line: bytes) -> None:
+            path = path_of(line)
+            ways.add(path, directory=is_directory(line))
             file.write(path + b"\0")
 
         choice = looked.draft if selection.compacted else looked.candidates
         selected = select(spooled(choice), selection, looked.comparison.live, write)
-    archive: Archive | None = None
-    diagnostics: tuple[str, ...] = ()
-    if selected.names:
-        roots = [os.fsencode(root.lstrip("/")) for root in trees.roots]
-        place = _spooling(spool) if target.parent == spool else translated(f"writing {target.name}")
-        with _spooling(spool), tar.received(listing) as lines, place:
-            written, diagnostics = tar.create(names, lines, target, roots=roots, level=level, progress=progress)
-        name = archive_path(target.name)
-        archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
+    if not selected.names:
+        compare_mounts(looked.views, trees.views())
+        return Take(looked, selected, None, target, names, listing)
+    roots = [os.fsencode(root.lstrip("/")) for root in trees.roots]
+    place = _spooling(spool) if target.parent == spool else translated(f"writing {target.name}")
+    with (
+        _spooling(spool),
+        witness(ways, spooled(looked.directories), _loose(looked.views)) as seen,
+        tar.received(listing) as lines,
+        place,
+    ):
+        written, diagnostics = tar.create(names, lines, target, roots=roots, level=level, progress=progress)
+    name = archive_path(target.name)
+    archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
     compare_mounts(looked.views, trees.views())
-    return Take(looked, selected, archive, target, names, listing, diagnostics)
+    return Take(
+        *(looked, selected, archive, target, names, listing, diagnostics), frozenset(seen.moved), tuple(seen.blind)
+    )
 
 
 def _spooling(spool: Path) -> AbstractContextManager[None]:
@@ -248,6 +279,7 @@ def conclude(taken: Take, index: Path, level: int) -> Passed:
         numbers=numbers,
         new_number=b"%d" % len(kept),
         torn=torn(taken.diagnostics),
+        moved=taken.moved,
     )
     with translated(f"writing {index}"), stream.compressing(index, level) as compressed:
         lines = finished.records()
@@ -260,7 +292,7 @@ def conclude(taken: Take, index: Path, level: int) -> Passed:
         weight = taken.archive.content_bytes - finished.struck_weight
         archives.append(replace(taken.archive, live_bytes=weight, content_bytes=weight))
     state = State(index, tuple(archives), taken.look.taken_ns, finished.entries, views=taken.look.views)
-    return Passed(state, tuple(finished.struck), tuple(finished.unsure))
+    return Passed(state, tuple(finished.struck), tuple(finished.unsure), tuple(sorted(finished.disturbed)))
 
 
 def compare_mounts(before: Mapping[str, mounts.View], after: Mapping[str, mounts.View]) -> None:

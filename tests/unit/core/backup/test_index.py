@@ -22,10 +22,10 @@ def taken(older: list[Scanned], now: list[Scanned], archives: int = 1) -> set[st
     candidates: list[bytes] = []
     lines = (b"0\t" + record for _, record, *_ in older)
     found = compare(lines, now, Sink(draft.extend, candidates.extend), taken_ns=T, archives=archives)
-    names: list[bytes] = []
-    select(candidates, Selection(frozenset(found.dirty)), Counter(found.live), names.append)
+    lines_taken: list[bytes] = []
+    select(candidates, Selection(frozenset(found.dirty)), Counter(found.live), lines_taken.append)
     assert [path_of(line) for line in draft] == [path for path, *_ in now]
-    return {name.decode() for name in names}
+    return {path_of(line).decode() for line in lines_taken}
 
 
 LINKED = [scanned("a", 7), scanned("b", 7), scanned("c", 8), scanned("d", 8)]
