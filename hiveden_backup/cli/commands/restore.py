@@ -6,7 +6,7 @@ from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotati
 import typer
 
 from hiveden_backup.cli import completion, output
-from hiveden_backup.cli.app import command
+from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
 from hiveden_backup.cli.parameters import BACKUP, JSON
 from hiveden_backup.cli.surroundings import installation
@@ -68,13 +68,16 @@ def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -
     with watched() as surroundings:
         restored = restore_files(surroundings, found, to, only)
     if as_json:
-        output.print_json(
-            {"id": found.id, "job": found.job, "target": str(to), "entries": restored.entries, "bytes": restored.bytes}
-        )
+        head = {"id": found.id, "job": found.job, "target": str(to)}
+        counts = {"entries": restored.entries, "bytes": restored.bytes, "not_kept": restored.losses.table()}
+        output.print_json({**head, **counts})
     else:
         typer.echo(
             f"Restored {output.count(restored.entries, 'path')}, {output.size(restored.bytes)}, from {found} to {to}."
         )
+    if restored.problem is not None:
+        report(restored.problem)
+        raise typer.Exit(1)
 
 
 def _restore_database(found: Backup, database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:

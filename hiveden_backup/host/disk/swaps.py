@@ -5,6 +5,7 @@ is deleted here but by `clear`. Only renames within one file system: nothing is 
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -45,17 +46,32 @@ def backward(swap: Swap) -> None:
 
 
 def dress(source: str, target: str) -> None:
-    """Give the directory `target` the owner, mode, attributes and times of the directory `source`."""
-    status = os.stat(source, follow_symlinks=False)
-    wanted = {name: os.getxattr(source, name, follow_symlinks=False) for name in os.listxattr(source)}
-    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
-    for name in os.listxattr(target, follow_symlinks=False):
+    """Give the directory or file `target` the owner, mode, attributes and times of `source`.
+
+    What is so already is left alone: some file systems refuse even that.
+    """
+    status, now = os.stat(source, follow_symlinks=False), os.stat(target, follow_symlinks=False)
+    wanted = {name: os.getxattr(source, name, follow_symlinks=False) for name in _attributes(source)}
+    if (now.st_uid, now.st_gid) != (status.st_uid, status.st_gid):
+        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+    for name in _attributes(target):
         if name not in wanted:
             os.removexattr(target, name, follow_symlinks=False)
-    os.chmod(target, stat.S_IMODE(status.st_mode))
+    if os.stat(target, follow_symlinks=False).st_mode != status.st_mode:
+        os.chmod(target, stat.S_IMODE(status.st_mode))
     for name, value in wanted.items():  # an ACL is one, and says more than the mode
         os.setxattr(target, name, value, follow_symlinks=False)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+
+def _attributes(path: str) -> list[str]:
+    """The names of a path's extended attributes; none where the file system has no such thing."""
+    try:
+        return os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return []
 
 
 def make_durable(swaps: Iterable[Swap], dresses: Iterable[Dress]) -> None:

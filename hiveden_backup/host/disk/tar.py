@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hiveden_backup.core.backup.extraction import Extraction
+from hiveden_backup.core.backup.extraction import classify as classify_extraction
 from hiveden_backup.core.backup.tar_listing import LISTING, classify
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.progress import Advance
@@ -17,6 +19,8 @@ _DAMAGES = ("Not found in archive", "Unexpected EOF", "not look like a tar archi
 _ATTRIBUTES = ("--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner")
 _CREATE = ("--no-recursion", "--null", *_ATTRIBUTES, "--sparse", *LISTING)
 _CREATE_STATUSES = frozenset({0, 1, 2})
+_TROUBLE = 2  # tar did what it could
+_SHOWN_LINES = 3
 
 
 def create(
@@ -102,26 +106,36 @@ def list_members(archive: Path, listing: Path) -> None:
         raise undecoded(error, archive) from error
 
 
-def extract(archive: Path, names: Path, target: Path) -> None:
+def extract(archive: Path, names: Path, target: Path) -> Extraction:
     """Restore the NUL-terminated names in the file `names`, which are in the archive's order, below `target`.
 
-    CorruptError when the archive cannot be decoded or lacks one of the names, StorageError when `target` does not take
-    what is in it.
+    Returns what `target` would not keep of it. CorruptError when the archive cannot be decoded or lacks one of the
+    names, StorageError when `target` does not take what is in it.
     """
-    tar = (
-        *("tar", "-x", "-p", *_ATTRIBUTES, "-C", str(target), "--same-order", "--no-recursion", "--no-wildcards"),
-        *("--null", "-T", str(names), "-f", "-"),
+    command = Command(
+        (
+            *("tar", "-x", "-p", *_ATTRIBUTES, "-C", str(target), "--same-order", "--no-recursion", "--no-wildcards"),
+            *("--null", "-T", str(names), "-f", "-"),
+        ),
+        accept=frozenset({0, _TROUBLE}),
     )
     try:
-        with Pipeline(decompressor(archive), Command(tar)) as pipeline:
+        with Pipeline(decompressor(archive), command) as pipeline:
             pipeline.stdout.read()
     except ProcessError as error:
-        if error.status < 0:
+        if error.status < 0 or error.program == "tar":
             raise
-        if error.program == "tar" and not any(damage in error.stderr for damage in _DAMAGES):
-            raise StorageError(
-                f"{target} does not take all of {archive.name}", error.why, "Restore to a disk with room and owners"
-            ) from error
-        raise CorruptError(
-            f"{archive} could not be restored completely", f"{error.what}: {error.why}", "Verify the backup"
-        ) from error
+        raise _incomplete(archive, f"{error.what}: {error.why}") from error
+    result = pipeline.results[-1]
+    said = result.stderr.decode("utf-8", "replace")
+    told = classify_extraction(said)
+    if result.status == 0 or told.explained:
+        return told
+    why = "; ".join(f"tar: {line}" for line in told.fatal[:_SHOWN_LINES]) or "tar gave no reason"
+    if any(damage in said for damage in _DAMAGES):
+        raise _incomplete(archive, why)
+    raise StorageError(f"{target} does not take all of {archive.name}", why, "Restore to a disk with room")
+
+
+def _incomplete(archive: Path, why: str) -> CorruptError:
+    return CorruptError(f"{archive} could not be restored completely", why, "Verify the backup")

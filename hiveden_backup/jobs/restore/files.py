@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hiveden_backup.core.errors import NotFoundError, StorageError, UsageError
+from hiveden_backup.core.backup.extraction import Losses
+from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, UsageError
 from hiveden_backup.core.globs import covering_matcher
 from hiveden_backup.core.model import ArtifactType, Manifest
 from hiveden_backup.core.progress import Step
@@ -21,11 +22,23 @@ from hiveden_backup.jobs.restore.unpack import check_digests, closed, select, un
 
 @dataclass(frozen=True, slots=True)
 class RestoredFiles:
-    """What came back: paths and bytes of regular files, below `target`."""
+    """What came back: paths and bytes of regular files, below `target`; and what that would not keep of them."""
 
     target: Path
     entries: int
     bytes: int
+    losses: Losses
+
+    @property
+    def problem(self) -> BackupError | None:
+        """What somebody has to know of it all the same."""
+        if not self.losses.counts:
+            return None
+        return BackupError(
+            f"{self.target} did not keep everything",
+            f"The content of all files is there, but not {self.losses}",
+            "Where that matters, restore to a disk that keeps it",
+        )
 
 
 def restore_files(installation: Installation, backup: Backup, target: Path, only: Sequence[str]) -> RestoredFiles:
@@ -69,8 +82,8 @@ def _restore(
             failpoint("stage")
             with closed(target) as place:
                 _refuse_filled(place)
-                size = unpack(home, manifest, plan, place)
-    return RestoredFiles(target, plan.entries, size)
+                size, losses = unpack(home, manifest, plan, place)
+    return RestoredFiles(target, plan.entries, size, losses)
 
 
 def has_files(manifest: Manifest) -> bool:

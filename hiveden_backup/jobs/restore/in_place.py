@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hiveden_backup.core import events
+from hiveden_backup.core.backup.extraction import Losses
 from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError
 from hiveden_backup.core.progress import Step
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
@@ -127,7 +128,9 @@ class _Restore:
             if plan.files is not None:
                 holders = self._reserve(plan.files)
                 failpoint("stage")
-                staging.stage(plan.directory, plan.manifest, holders, progress.advance)
+                lost = staging.stage(plan.directory, plan.manifest, holders, progress.advance)
+                if lost.counts:
+                    self._problems.append(_without(plan, lost))
             failpoint("stage")
         for database in plan.databases:
             self._stage_database(database)
@@ -240,6 +243,14 @@ def written(mover: Mover, act: Act, problem: BackupError | None) -> Iterator[Bac
         mover.put(act)
     except BackupError as error:
         yield error
+
+
+def _without(plan: Replacement, lost: Losses) -> BackupError:
+    return BackupError(
+        f"{plan.backup} was restored without some attributes",
+        f"The disk has none, nor had what was replaced: {lost}",
+        "Where that matters, restore with --to DIR to a disk that keeps them",
+    )
 
 
 def _swap_of(staged: Staged, database: Database) -> DatabaseSwap:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hiveden_backup.core.backup.extraction import Losses
 from hiveden_backup.core.backup.index import Record, parse
 from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
@@ -21,10 +22,7 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.restore.places import Files, Place, excluded_below
-from hiveden_backup.jobs.restore.unpack import check_digests, closed, select, trusted, unpack
-
-_COARSE_NS = 2 * 10**9
-"""By how much a file system may round times."""
+from hiveden_backup.jobs.restore.unpack import COARSE_NS, check_digests, closed, select, trusted, unpack
 
 
 @dataclass(slots=True)
@@ -59,8 +57,13 @@ def make(act: Act) -> None:
             fsync_directory(Path(path).parent)
 
 
-def stage(directory: BackupDirectory, manifest: Manifest, found: Sequence[Holder], progress: Advance) -> None:
-    """Restore into each holder what belongs to its places, compare that with the index, and make it durable."""
+def stage(directory: BackupDirectory, manifest: Manifest, found: Sequence[Holder], progress: Advance) -> Losses:
+    """Restore into each holder what belongs to its places, compare that with the index, and make it durable.
+
+    Returns attributes that the file systems do not have at all: what is there now cannot have had any either.
+    StorageError when a file system does not keep something else.
+    """
+    lost = Losses()
     home = directory.job_path(manifest.job)
     index = directory.backup_path(manifest.job, manifest.id) / INDEX
     for holder in found:
@@ -74,10 +77,22 @@ def stage(directory: BackupDirectory, manifest: Manifest, found: Sequence[Holder
             plan = select(directory, manifest, wanted, Path(spool))
             check_digests(home, manifest, plan, progress)
             with closed(Path(holder.path)) as inside:
-                unpack(home, manifest, plan, inside / "new")
+                _, losses = unpack(home, manifest, plan, inside / "new")
+            _refuse_losses(holder, losses)
+            lost.merge(losses)
             with trusted(index), records(index) as lines:
                 compare(_of(checked(lines, len(manifest.archives)), tops), new, tops)
             process.run(process.Command(("sync", "-f", "--", str(new))))
+    return lost
+
+
+def _refuse_losses(holder: Holder, losses: Losses) -> None:
+    if not losses.only_unsupported:
+        raise StorageError(
+            f"The disk of {holder.places[0].live} would not keep everything",
+            f"Of what was staged, it did not take {losses}",
+            "Nothing was replaced: restore with --to DIR, and copy from there",
+        )
 
 
 class _below:  # noqa: N801 - a function with a memory
@@ -132,7 +147,7 @@ def compare(expected: Iterable[Record], place: Path, tops: Sequence[bytes]) -> N
 
 def _alike(record: Record, other: Record) -> bool:
     same = record[1:5] == other[1:5] and record.size == other.size  # type, mode, owner and group
-    return same and abs(record.mtime_ns - other.mtime_ns) < _COARSE_NS
+    return same and abs(record.mtime_ns - other.mtime_ns) < COARSE_NS
 
 
 def _shown(record: Record) -> str:

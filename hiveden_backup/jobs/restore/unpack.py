@@ -1,27 +1,37 @@
 """Files out of a backup's archives into an empty directory: what of which archive, and whether all of it came."""
 
+import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
+from hiveden_backup.core.backup.extraction import Loss, Losses
 from hiveden_backup.core.backup.index import Record, parse
 from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import Filter, checked
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.progress import Advance
-from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk import swaps, tar
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.log import log
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.verify import check_archive_digest
 
 _PASSING = b"D"
 """A directory that is a helper: it goes again."""
+_MISSING = {b"l": Loss.SYMBOLIC_LINKS, b"p": Loss.SPECIAL, b"c": Loss.SPECIAL, b"b": Loss.SPECIAL}
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_NOT_KEPT = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+_AS_OWNER = stat.S_ISUID | stat.S_ISGID
+COARSE_NS = 2 * 10**9
+"""By how much a file system may round times."""
 _FORMATS = {
     b"f": stat.S_IFREG,
     b"d": stat.S_IFDIR,
@@ -33,22 +43,24 @@ _FORMATS = {
 }
 
 
-def unpack(home: Path, manifest: Manifest, plan: "Selected", place: Path) -> int:
-    """Restore what `plan` has below the empty directory `place`; the bytes of its regular files.
+def unpack(home: Path, manifest: Manifest, plan: "Selected", place: Path) -> tuple[int, Losses]:
+    """Restore what `plan` has below the empty directory `place`; the bytes of its regular files, and what is lost.
 
     Nobody else may be able to enter `place` meanwhile. CorruptError when an archive lacks something, or has something
-    else than the index says.
+    else than the index says. What the place would not keep is no error here.
     """
-    size = 0
+    size, losses = 0, Losses()
     for number in plan.archives:
-        tar.extract(home / manifest.archives[number].path, plan.names(number), place)
+        told = tar.extract(home / manifest.archives[number].path, plan.names(number), place)
+        losses.merge(told.lost)
         # before the next archive, whose files must not go through what should be a directory
-        size += plan.check(number, place)
+        size += plan.check(number, place, told.not_made, losses)
     plan.remove_helpers(place)
     for number in plan.archives:  # again, since all that followed disturbed their times and modes
         if plan.has_directories(number):
             tar.extract(home / manifest.archives[number].path, plan.directories(number), place)
-    return size
+            plan.check_directories(number, place, losses)
+    return size, losses
 
 
 def check_digests(home: Path, manifest: Manifest, plan: "Selected", progress: Advance) -> None:
@@ -66,13 +78,60 @@ def closed(target: Path) -> Iterator[Path]:
     descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         was = os.fstat(descriptor)
-        os.fchmod(descriptor, 0o700)
-        os.fchown(descriptor, os.geteuid(), os.getegid())
+        _belong(descriptor, os.geteuid(), os.getegid(), 0o700)
+        if os.fstat(descriptor).st_mode & _OTHERS_WRITE or os.fstat(descriptor).st_uid != os.geteuid():
+            log.warning(f"{target} cannot be closed while it is filled: who may write there could interfere")
         yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-        os.fchown(descriptor, was.st_uid, was.st_gid)
-        os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
+        _belong(descriptor, was.st_uid, was.st_gid, stat.S_IMODE(was.st_mode))
     finally:
         os.close(descriptor)
+
+
+def _belong(descriptor: int, uid: int, gid: int, mode: int) -> None:
+    """Give a directory this owner and mode, as far as its file system lets us."""
+    now = os.fstat(descriptor)
+    try:
+        if stat.S_IMODE(now.st_mode) != mode:
+            os.fchmod(descriptor, mode)
+        if (now.st_uid, now.st_gid) != (uid, gid):
+            os.fchown(descriptor, uid, gid)
+            os.fchmod(descriptor, mode)  # a change of the owner takes bits off
+    except OSError as error:
+        if error.errno not in _NOT_KEPT:
+            raise
+
+
+class Chosen(NamedTuple):
+    """A path to restore, as the index has it. `inode` is 0 where it has no other name."""
+
+    kind: bytes
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    inode: int
+    path: bytes
+
+    @property
+    def missing(self) -> Loss | None:
+        """As what it counts when the place does not take paths of its kind."""
+        return _MISSING.get(self.kind)
+
+    def compare(self, found: os.stat_result, top: bytes, losses: Losses) -> None:
+        """Add to `losses` what is not as the index says. A file that runs as its owner must not run as another one."""
+        owners = (found.st_uid, found.st_gid) == (self.uid, self.gid)
+        mode = stat.S_IMODE(found.st_mode)
+        if not owners:
+            losses.add(Loss.OWNERS, show_path(self.path))
+            if self.kind == b"f" and mode & _AS_OWNER:
+                os.chmod(top + self.path, mode & ~_AS_OWNER)
+                mode &= ~_AS_OWNER
+        # bits that only the archive has are no matter of the place: in place, `compare` refuses them
+        if self.kind != b"l" and mode & (~_AS_OWNER | self.mode) != self.mode:
+            losses.add(Loss.MODES, show_path(self.path))
+        if abs(found.st_mtime_ns - self.mtime_ns) >= COARSE_NS:
+            losses.add(Loss.TIMES, show_path(self.path))
 
 
 class Selected:
@@ -101,7 +160,9 @@ class Selected:
         if record.type == "d" and not helper:
             self._directories.add(number)
         kind = record.type.encode() if record.type != "d" or not helper else _PASSING
-        file.write(b"%b\t%d\t%b\0" % (kind, record.size if record.type == "f" else 0, record.path))
+        inode = record.inode if record.nlink > 1 else 0
+        numbers = record.size if record.type == "f" else 0, record.mode, record.uid, record.gid, record.mtime_ns, inode
+        file.write(b"%b\t%d\t%d\t%d\t%d\t%d\t%d\t%b\0" % (kind, *numbers, record.path))
 
     def close(self) -> None:
         """No more paths are added."""
@@ -124,13 +185,14 @@ class Selected:
     def _listed(self, number: int, name: str, chosen: Callable[[bytes], bool]) -> Path:
         place = self._place(number, name)
         with translated(f"writing the list {place}", unwritable=StorageError), place.open("wb") as file:
-            file.writelines(path + b"\0" for kind, _, path in self._paths(number) if chosen(kind))
+            file.writelines(each.path + b"\0" for each in self._paths(number) if chosen(each.kind))
         return place
 
-    def _paths(self, number: int) -> Iterator[tuple[bytes, int, bytes]]:
+    def _paths(self, number: int) -> Iterator["Chosen"]:
         for line in spooled(self._place(number, "plan")):
-            kind, size, path = line.split(b"\t", 2)
-            yield kind, int(size), path
+            kind, *numbers, path = line.split(b"\t", 7)
+            size, mode, uid, gid, mtime_ns, inode = map(int, numbers)
+            yield Chosen(kind, size, mode, uid, gid, mtime_ns, inode, path)
 
     def _place(self, number: int, name: str) -> Path:
         return self._spool / f"{number}.{name}"
@@ -139,30 +201,67 @@ class Selected:
         """Take away what was restored only because a wanted hard link needed it."""
         for path in sorted(self.helpers, reverse=True):
             full = os.fsencode(target) + b"/" + path
-            if stat.S_ISDIR(os.lstat(full).st_mode):
+            found = _found(full)
+            if found is None:  # the place does not take its kind
+                continue
+            if stat.S_ISDIR(found.st_mode):
                 os.rmdir(full)
             else:
                 os.unlink(full)
 
-    def check(self, number: int, target: Path) -> int:
-        """Bytes restored from an archive. CorruptError when what is on disk is not what the index says."""
+    def check(self, number: int, target: Path, not_made: Collection[Loss], losses: Losses) -> int:
+        """Bytes restored from an archive. CorruptError when what is on disk is not what the index says.
+
+        What the place does not keep is added to `losses`; paths of the kinds `not_made` may be missing. Where it takes
+        no hard links, they become copies.
+        """
         top = os.fsencode(target) + b"/"
         total = 0
-        for kind, size, path in self._paths(number):
-            try:
-                found = os.lstat(top + path)
-            except (FileNotFoundError, NotADirectoryError) as error:
+        names: dict[Chosen, bytes] = {}
+        for each in self._paths(number):
+            found = _found(top + each.path)
+            same = each._replace(path=b"")
+            if found is None and same in names and Loss.HARD_LINKS in not_made:
+                losses.add(Loss.HARD_LINKS, show_path(each.path))
+                found = _copied(top + names[same], top + each.path)
+            elif found is None and each.missing is not None and each.missing in not_made:
+                losses.add(each.missing, show_path(each.path))
+                continue
+            if found is None:
+                raise CorruptError(f"{show_path(each.path)} was not restored", "It is not there", "Verify the backup")
+            if stat.S_IFMT(found.st_mode) != _FORMATS[each.kind] or (each.kind == b"f" and found.st_size != each.size):
                 raise CorruptError(
-                    f"{show_path(path)} was not restored", error.strerror or "", "Verify the backup"
-                ) from error
-            if stat.S_IFMT(found.st_mode) != _FORMATS[kind] or (kind == b"f" and found.st_size != size):
-                raise CorruptError(
-                    f"{show_path(path)} was restored with another type or size than the index says",
+                    f"{show_path(each.path)} was restored with another type or size than the index says",
                     "The archive is not the one that the index was made for",
                     "Verify the backup, and restore another one",
                 )
-            total += size
+            if each.inode and each.kind == b"f":
+                names.setdefault(same, each.path)
+            if not stat.S_ISDIR(found.st_mode) and each.path not in self.helpers:
+                each.compare(found, top, losses)
+            total += each.size
         return total
+
+    def check_directories(self, number: int, target: Path, losses: Losses) -> None:
+        """As `check`, of what the place keeps of directories, which are as they are to be in the end only."""
+        top = os.fsencode(target) + b"/"
+        for each in self._paths(number):
+            if each.kind == b"d":
+                each.compare(os.lstat(top + each.path), top, losses)
+
+
+def _found(path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _copied(source: bytes, target: bytes) -> os.stat_result:
+    """What a hard link becomes where there are none: a file of its own that looks like the other one."""
+    shutil.copyfile(source, target, follow_symlinks=False)
+    swaps.dress(os.fsdecode(source), os.fsdecode(target))
+    return os.lstat(target)
 
 
 def select(
