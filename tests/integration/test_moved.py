@@ -5,7 +5,6 @@ Their files have equal names, sizes and times, as `cp -p` and releases by rsync 
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ import pytest
 
 from hiveden_backup.core.progress import Silence, Step
 from tests.integration.test_storm import Chain
-from tests.support.job import ROOT, Site, site
+from tests.support.job import site
 from tests.support.storm import Blowing, change_places, exchange
 
 MIB = 1 << 20
@@ -188,18 +187,6 @@ def test_a_busy_tree_is_not_archived_again(chain: Chain) -> None:
 # ---- what cannot be seen ---------------------------------------------------------------------------------------------
 
 
-def limited(bed: Site, limit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program where the kernel gives it less of inotify."""
-    command = (sys.executable, "-m", "hiveden_backup", "--config", str(bed.config), *arguments)
-    return subprocess.run(
-        ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo {limit} && exec "$@"', "sh", *command],
-        env={**bed.environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     ("limit", "told"),
     [
@@ -215,8 +202,8 @@ def test_too_little_inotify_is_one_warning(tmp_path: Path, limit: str, told: str
             (bed.data / f"{number}/file").write_text("content")
         bed.configure({"app": {"paths": [str(bed.data)]}})
         bed.init()
-        done = limited(bed, limit, "run", "app")
-        assert done.returncode == 0, done.stderr
+        within = ("unshare", "--user", "--map-root-user", "sh", "-c", f'echo {limit} && exec "$@"', "sh")
+        bed.finish(bed.start("run", "app", within=within)).succeeded()
         (warning,) = bed.manifest()["warnings"]
         assert told in warning
         assert bed.manifest()["artifacts"][0]["entries"] == 11

@@ -135,10 +135,10 @@ class Site:
         self.run("init", "--directory", str(self.backups)).succeeded()
         return self
 
-    def start(self, *arguments: str, failpoint: str = "") -> "subprocess.Popen[str]":
-        """Start the program; `finish` waits for it."""
+    def start(self, *arguments: str, failpoint: str = "", within: Sequence[str] = ()) -> "subprocess.Popen[str]":
+        """Start the program; `finish` waits for it. `within` is a command that starts it, as unshare(1) does."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "hiveden_backup", "--config", str(self.config), *arguments],
+            [*within, sys.executable, "-m", "hiveden_backup", "--config", str(self.config), *arguments],
             env=self.environment | ({VARIABLE: failpoint} if failpoint else {}),
             cwd=self.path,
             stdin=subprocess.DEVNULL,
