@@ -105,10 +105,10 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table (schema-qualified) and its rows at the dump's snapshot."""
+    """A table (schema-qualified) and its rows at the dump's snapshot; None when they could not be counted."""
 
     name: str
-    rows: int
+    rows: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def _dump_and_count(
             before()
             dumps.append(timed(dump))
             before()
-            counts.append(timed(snapshot.row_counts))
+            counts.append(timed(snapshot.counts))
             facts = snapshot.facts()
     dumped, counted = statistics.median(dumps), statistics.median(counts)
     cached = "cached" if before is _keep_cache else "not cached"

@@ -20,10 +20,11 @@ from hiveden_backup.core.model import Table
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerContainer
 from hiveden_backup.host.docker import engine as containers
 from hiveden_backup.host.postgres.connect import connect
+from hiveden_backup.host.postgres.count import row_counts
 from hiveden_backup.host.postgres.decode import decode
 from hiveden_backup.host.postgres.dump import Dump, dumping, dumping_globals
 from hiveden_backup.host.postgres.endpoint import container_endpoint, opened_beneath
-from hiveden_backup.host.postgres.inspect import inspect, row_counts
+from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.restore import restore_new
 from hiveden_backup.host.postgres.snapshot import hold
 from hiveden_backup.host.postgres.tools import dump_tool, find_tools, inside_tools, restore_tool
@@ -284,7 +285,7 @@ def test_dump_and_restore_through_the_container(endpoint: Endpoint, inside: PgTo
             path.open("wb") as file,
         ):
             shutil.copyfileobj(going.stream, file)
-        facts = replace(snapshot.facts(), tables=snapshot.row_counts())
+        facts = replace(snapshot.facts(), tables=snapshot.counts().tables)
     assert facts.tables == (Table("public.rows", ROWS),)
     plain = subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout
     assert going.uncompressed_bytes == len(plain)

@@ -96,7 +96,7 @@ def test_moment_is_dumped_and_not_what_came_after(
             postgres.sql("INSERT INTO t VALUES (4)", "CREATE TABLE later (x int)", dbname=name)
             with dumping(snapshot, tool, level=3, lock_timeout=5, application=APPLICATION) as going:
                 path.write_bytes(going.stream.read())
-            assert snapshot.row_counts() == (Table("public.t", 3),)
+            assert snapshot.counts().tables == (Table("public.t", 3),)
         assert going.warnings == ()
         assert postgres.sql("SELECT count(*) FROM t", dbname=name) == [(4,)]
     script = read(path, "-f", "-")
@@ -114,7 +114,10 @@ def test_truncate_right_after_the_moment_does_not_empty_it(
             stack.enter_context(waiting(postgres, bulk, "BEGIN; TRUNCATE rows; ROLLBACK"))
             with path.open("wb") as file:
                 shutil.copyfileobj(going.stream, file)
-        assert {table.name: table.rows for table in snapshot.row_counts()} == {"public.rows": ROWS, "public.small": 1}
+        assert {table.name: table.rows for table in snapshot.counts().tables} == {
+            "public.rows": ROWS,
+            "public.small": 1,
+        }
     assert read(path, "--data-only", "--table=rows", "-f", "-").count("\n") > ROWS
 
 

@@ -21,9 +21,10 @@ from hiveden_backup.core.errors import (
 from hiveden_backup.core.model import DatabaseFacts, Extension
 from hiveden_backup.core.postgres.values import SCRATCH_PREFIX, Endpoint, PgTools
 from hiveden_backup.host.postgres.connect import connect
+from hiveden_backup.host.postgres.count import row_counts
 from hiveden_backup.host.postgres.decode import decode
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint
-from hiveden_backup.host.postgres.inspect import inspect, row_counts
+from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.restore import restore_new
 from hiveden_backup.host.postgres.scratch import scratch_database, sweep_scratch
 from hiveden_backup.host.postgres.tools import find_tools, restore_tool

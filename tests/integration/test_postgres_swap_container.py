@@ -15,8 +15,9 @@ from hiveden_backup.core.postgres import values as rules
 from hiveden_backup.core.postgres.values import Endpoint, ServerContainer
 from hiveden_backup.host.docker import engine as containers
 from hiveden_backup.host.postgres.connect import connect
+from hiveden_backup.host.postgres.count import row_counts
 from hiveden_backup.host.postgres.endpoint import container_endpoint
-from hiveden_backup.host.postgres.inspect import inspect, row_counts
+from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.swap import discard, drop_kept, put_back, stage, swap
 from hiveden_backup.host.postgres.tools import dump_tool, find_tools, restore_tool
 from tests.support.dockerd import Engine

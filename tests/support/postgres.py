@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +50,7 @@ ODD_NAMES = [
 _RULES = f"""
 local all {ACCOUNT} peer
 local all {SUPERUSER} trust
+local replication {SUPERUSER} trust
 local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
 """
@@ -113,6 +114,10 @@ class Server:
         with contextlib.closing(self.connect()) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
+    def restart(self) -> None:
+        """Stop it in order, and start it again: what it had in memory is gone."""
+        self.as_account("pg_ctl", "restart", "-w", "-D", str(self.directory), "-l", str(self.directory / "log"))
+
     def databases(self) -> set[str]:
         """The names of all databases."""
         return {str(name) for (name,) in self.sql("SELECT datname FROM pg_database")}
@@ -136,7 +141,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(*, version: str = "", sockets: Sequence[Path] = (), port: int | None = None) -> Iterator[Server]:
+def running_server(
+    *, version: str = "", sockets: Sequence[Path] = (), port: int | None = None, settings: Mapping[str, object] = {}
+) -> Iterator[Server]:
     """A new cluster for the block. `sockets` are directories to listen in beside its own."""
     if getpass.getuser() != "root":
         pytest.fail("tests with a real PostgreSQL run as root")
@@ -154,7 +161,7 @@ def running_server(*, version: str = "", sockets: Sequence[Path] = (), port: int
             path.mkdir(mode=0o700 if path == server.directory else 0o755)
             os.chown(path, account.pw_uid, account.pw_gid)
         top.chmod(0o755)
-        _make_cluster(server, sockets)
+        _make_cluster(server, sockets, settings)
         server.as_account("pg_ctl", "start", "-w", "-D", str(server.directory), "-l", str(server.directory / "log"))
         try:
             yield server
@@ -164,7 +171,30 @@ def running_server(*, version: str = "", sockets: Sequence[Path] = (), port: int
         shutil.rmtree(top)
 
 
-def _make_cluster(server: Server, sockets: Sequence[Path]) -> None:
+@contextlib.contextmanager
+def standby(primary: Server) -> Iterator[Server]:
+    """A server that follows `primary`, which can only be read."""
+    top = Path(tempfile.mkdtemp(prefix="hb-pg-"))
+    server = Server(primary.programs, top / "data", top / "run", _free_port())
+    try:
+        for path in (top, server.sockets):
+            path.mkdir(mode=0o755, exist_ok=True)
+            path.chmod(0o755)
+            shutil.chown(path, ACCOUNT, ACCOUNT)
+        where = [f"--host={primary.sockets}", f"--port={primary.port}", f"--username={SUPERUSER}"]
+        server.as_account("pg_basebackup", *where, "-R", "--checkpoint=fast", "-D", str(server.directory))
+        with open(server.directory / "postgresql.conf", "a") as file:
+            file.write(f"port = {server.port}\nunix_socket_directories = '{server.sockets}'\n")
+        server.as_account("pg_ctl", "start", "-w", "-D", str(server.directory), "-l", str(server.directory / "log"))
+        try:
+            yield server
+        finally:
+            server.as_account("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(server.directory))
+    finally:
+        shutil.rmtree(top)
+
+
+def _make_cluster(server: Server, sockets: Sequence[Path], more: Mapping[str, object]) -> None:
     secret = server.directory.with_name("password")
     secret.write_text(PASSWORD)
     secret.chmod(0o644)
@@ -181,6 +211,7 @@ def _make_cluster(server: Server, sockets: Sequence[Path]) -> None:
         **_SETTINGS,
         "port": str(server.port),
         "unix_socket_directories": f"'{','.join(str(path) for path in (server.sockets, *sockets))}'",
+        **more,
     }
     with open(server.directory / "postgresql.conf", "a") as file:
         file.writelines(f"{key} = {value}\n" for key, value in settings.items())
@@ -228,7 +259,7 @@ def dump_to(path: Path, endpoint: Endpoint, dbname: str, *, tool: PgTools | None
         with dumping(snapshot, chosen, level=1, lock_timeout=5.0, application=application) as dump:
             with path.open("wb") as file:
                 shutil.copyfileobj(dump.stream, file)
-            facts = replace(snapshot.facts(), tables=snapshot.row_counts())
+            facts = replace(snapshot.facts(), tables=snapshot.counts().tables)
     assert dump.warnings == ()
     return facts
 

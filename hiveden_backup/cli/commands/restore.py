@@ -116,7 +116,9 @@ def _replaced(table: dict[str, Any]) -> List[str]:  # noqa: UP006
         kept = each["now"]["kept"] if each["now"] else ()
         lines += [f"      stays {path}, which the backup leaves out" for path in kept]
     for each in table["databases"]:
-        then = f"{output.count(each['then']['tables'], 'table')}, {output.count(each['then']['rows'], 'row')}"
+        rows = each["then"]["rows"]
+        then = output.count(each["then"]["tables"], "table")
+        then += ", not all of them counted" if rows is None else f", {output.count(rows, 'row')}"
         lines.append(f"  the database {each['database']} on {each['server']}")
         lines += [f"      now   {_database_now(each['now'])}", f"      then  {then}"]
     lines += [f"  stopped meanwhile: {name}" for name in table["containers"]]

@@ -30,6 +30,9 @@ PARALLEL_BYTES = 32 << 20
 MOST_JOBS = 4
 """With how many at most."""
 
+MOST_DUMPS = 16
+"""How many databases of one server are dumped at the same time at most."""
+
 _PARALLEL_SINCE = 14
 _KEPT = re.compile(r".+_before_\d{8}T\d{6}Z", re.DOTALL)
 _TOOL_VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")

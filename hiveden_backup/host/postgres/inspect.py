@@ -3,7 +3,7 @@
 import contextlib
 
 from hiveden_backup.core.errors import NotFoundError
-from hiveden_backup.core.model import DatabaseFacts, Extension, Table
+from hiveden_backup.core.model import DatabaseFacts, Extension
 from hiveden_backup.core.postgres.values import DatabaseInfo, Endpoint, ServerFacts
 from hiveden_backup.host.postgres.connect import connect, translated
 from hiveden_backup.host.postgres.driver import Connection, sql
@@ -32,21 +32,6 @@ _UNREADABLE = """
       AND (NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT')
            OR (c.relkind <> 'S' AND row_security_active(c.oid)))
     ORDER BY 1
-"""
-
-# Ordinary tables, partitions among them; an extension's only if it declares them as its configuration.
-_COUNTED = """
-    SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname), coalesce(config.condition, '')
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    LEFT JOIN pg_depend AS member
-           ON member.classid = 'pg_class'::regclass AND member.objid = c.oid AND member.objsubid = 0
-          AND member.refclassid = 'pg_extension'::regclass AND member.deptype = 'e'
-    LEFT JOIN LATERAL (
-        SELECT entry.condition FROM pg_extension AS e, unnest(e.extconfig, e.extcondition) AS entry (id, condition)
-        WHERE e.oid = member.refobjid AND entry.id = c.oid) AS config ON true
-    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {schema}
-      AND (member.objid IS NULL OR config.condition IS NOT NULL)
-    ORDER BY 3
 """
 
 
@@ -99,20 +84,8 @@ def privileges(connection: Connection) -> tuple[str, ...]:
     )
 
 
-def row_counts(connection: Connection) -> tuple[Table, ...]:
-    """The exact rows of every table that a dump has data of, as the connection's transaction sees them."""
-    tables = []
-    for schema, name, label, condition in connection.execute(
-        sql.SQL(_COUNTED).format(schema=sql.SQL(USER_SCHEMA))
-    ).fetchall():
-        query = sql.SQL("SELECT count(*) FROM ONLY {} {}").format(sql.Identifier(schema, name), sql.SQL(condition))
-        row = connection.execute(query).fetchone()
-        tables.append(Table(label, row[0] if row else 0))
-    return tuple(tables)
-
-
 def extension_tables(connection: Connection) -> frozenset[str]:
-    """The tables that belong to an extension, called as `row_counts` calls them."""
+    """The tables that belong to an extension, called as counts calls them."""
     rows = connection.execute(
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_depend AS d JOIN pg_class AS c ON c.oid = d.objid"
         " JOIN pg_namespace AS n ON n.oid = c.relnamespace"

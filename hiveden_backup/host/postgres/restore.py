@@ -9,8 +9,9 @@ from hiveden_backup.core.errors import BackupError, CorruptError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import NAME_BYTES, Endpoint, PgTools
 from hiveden_backup.host.postgres.connect import READABLE_MESSAGES, connect, translated
+from hiveden_backup.host.postgres.count import row_counts
 from hiveden_backup.host.postgres.driver import Connection, errors, sql
-from hiveden_backup.host.postgres.inspect import extension_tables, row_counts
+from hiveden_backup.host.postgres.inspect import extension_tables
 from hiveden_backup.host.postgres.load import load, with_dumped_settings
 from hiveden_backup.host.postgres.needs import check_server
 from hiveden_backup.host.postgres.properties import put_properties, put_settings
@@ -70,10 +71,11 @@ def _complete(endpoint: Endpoint, scratch: str, facts: DatabaseFacts, path: Path
         counted = {table.name: table.rows for table in row_counts(connection)}
         members = extension_tables(connection)
     expected = {table.name: table.rows for table in facts.tables}
+    unknown = [name for name in expected.keys() & counted.keys() if None in (expected[name], counted[name])]
     differences = {
         name: f"{name} has {_rows(counted.get(name))} instead of {_rows(expected.get(name))}"
         for name in sorted(expected.keys() | counted.keys())
-        if expected.get(name) != counted.get(name)
+        if name not in unknown and expected.get(name) != counted.get(name)
     }
     wrong = [text for name, text in differences.items() if name not in members]
     if wrong:
@@ -83,7 +85,10 @@ def _complete(endpoint: Endpoint, scratch: str, facts: DatabaseFacts, path: Path
             ", ".join(wrong[:_SHOWN_TABLES]) + more,
             "Nothing was changed: use another backup, and report this",
         )
-    return tuple(f"{text}: it belongs to an extension" for text in differences.values())
+    uncompared = (
+        [f"The rows of {', '.join(sorted(unknown))} were not compared: they could not be counted"] if unknown else []
+    )
+    return (*(f"{text}: it belongs to an extension" for text in differences.values()), *uncompared)
 
 
 def _rows(count: int | None) -> str:

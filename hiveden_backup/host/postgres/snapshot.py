@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hiveden_backup.core.errors import BackupError
-from hiveden_backup.core.model import DatabaseFacts, Table
+from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.host.postgres.connect import (
     APPLICATION,
@@ -14,8 +14,9 @@ from hiveden_backup.host.postgres.connect import (
     milliseconds,
     translated,
 )
+from hiveden_backup.host.postgres.count import Counts, counts
 from hiveden_backup.host.postgres.driver import Connection, errors, sql
-from hiveden_backup.host.postgres.inspect import USER_SCHEMA, database_facts, row_counts
+from hiveden_backup.host.postgres.inspect import USER_SCHEMA, database_facts
 
 _TRYING_SECONDS = 5.0
 
@@ -82,17 +83,20 @@ class Snapshot:
     connection: Connection
 
     def facts(self) -> DatabaseFacts:
-        """What the database was made with; without its tables, whose rows take long to count."""
+        """What the database was made with; without its tables, whose rows take long to count.
+
+        UnreachableError when the moment is not held any more.
+        """
         with self._asking("asking what the database was made with"):
             return database_facts(self.connection)
 
-    def row_counts(self) -> tuple[Table, ...]:
-        """The exact rows of every table that the dump has data of.
+    def counts(self) -> Counts:
+        """The rows of every table that the dump has data of, as far as they can be counted.
 
         Looking into the dump for them, as it passes, would cost several times what the server needs to count.
         """
         with self._asking(f"counting the rows of {self.dbname}"):
-            return row_counts(self.connection)
+            return counts(self.connection)
 
     def blocked(self) -> tuple[str, ...]:
         """A description of each backend that waits for us at this moment."""
@@ -115,11 +119,6 @@ class Snapshot:
             row = self.connection.execute(_JOINED, (application, list(self.tables))).fetchone()
         return row is not None and row[0] >= len(self.tables)
 
-    def check(self) -> None:
-        """Raise UnreachableError when the moment is not held any more."""
-        with self._asking("asking whether the snapshot is still held"):
-            self.connection.execute("SELECT 1")
-
     def _asking(self, doing: str) -> contextlib.AbstractContextManager[None]:
         return translated(self.endpoint, doing)
 
@@ -129,13 +128,12 @@ def hold(endpoint: Endpoint, dbname: str, *, lock_timeout: float, application: s
     """Hold a moment of `dbname`: what is committed now is what a dump with this snapshot has, whatever happens after.
 
     Takes ACCESS SHARE on every table first, waiting at most `lock_timeout` seconds for each; BackupError names one
-    that stayed locked. Leaving the block normally makes sure that it was held to the end.
+    that stayed locked.
     """
     with contextlib.closing(connect(endpoint, dbname, application=application)) as connection:
         with translated(endpoint, f"holding a snapshot of {dbname}"):
             snapshot = _snapshot(connection, endpoint, dbname, lock_timeout)
         yield snapshot
-        snapshot.check()
 
 
 def _snapshot(connection: Connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> Snapshot:

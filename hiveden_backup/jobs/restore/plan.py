@@ -92,7 +92,7 @@ class Replacement:
                     "database": each.artifact.target,
                     "server": each.endpoint.name,
                     "now": {"bytes": each.size} if each.exists else None,
-                    "then": {"tables": len(each.facts.tables), "rows": sum(table.rows for table in each.facts.tables)},
+                    "then": {"tables": len(each.facts.tables), "rows": _rows(each.facts)},
                 }
                 for each in self.databases
             ],
@@ -108,6 +108,12 @@ def _now(live: str, found: Census | None) -> dict[str, Any] | None:
     changed = datetime.fromtimestamp(found.newest_ns / 10**9, UTC)
     kept = [f"{live}/{path}" for path in found.left_out]
     return {"paths": found.paths, "bytes": found.bytes, "changed": iso(changed), "kept": kept}
+
+
+def _rows(facts: DatabaseFacts) -> int | None:
+    """How many rows a dump has; None when some of its tables were not counted."""
+    counted = [table.rows for table in facts.tables if table.rows is not None]
+    return sum(counted) if len(counted) == len(facts.tables) else None
 
 
 def _then(files: Files, source: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """The databases of a run: reached while validating, held still in the cold pass, written after the start."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from hiveden_backup.core.backup import layout
@@ -30,6 +31,7 @@ from hiveden_backup.jobs.services.servers import endpoint_of
 
 _LOCKED_SECONDS = 10.0
 _BLOCKED_POLL = 5.0
+_SHOWN_TABLES = 20
 
 
 def reach(draft: Draft, source: PostgresSource, server_name: str) -> Server:
@@ -73,10 +75,14 @@ def _check_readable(server: Server, name: str) -> None:
 
 @dataclass(slots=True)
 class _Held:
+    """A held moment; `moment` gives it back, `running` is within and ends its pg_dump."""
+
     server: Server
     snapshot: "snapshots.Snapshot"
     dump: "pg_dump.Dump"
-    running: ExitStack = field(default_factory=ExitStack)
+    moment: ExitStack
+    running: ExitStack
+    begun: bool = False
 
 
 @dataclass(slots=True)
@@ -84,7 +90,8 @@ class Dumps:
     """The dumps of one run. Everything it holds is given back when `stack` is closed.
 
     The pg_dumps begin before the containers start and are read after it: their own locks must be there first, else a
-    start-up migration that waits for our lock stands between pg_dump and its tables until both give up.
+    start-up migration that waits for our lock stands between pg_dump and its tables until both give up. So many of a
+    server at once as `Server.dumps_at_once` says; each that ends gives back its moment, and lets the next one begin.
     """
 
     job: Job
@@ -99,7 +106,8 @@ class Dumps:
             for name in server.names:
                 application = application_name(self.job.name, self.backup, server.endpoint.name, name)
                 timeout = self.job.dump_lock_timeout
-                snapshot = self.stack.enter_context(snapshots.hold(server.endpoint, name, lock_timeout=timeout))
+                moment = self.stack.enter_context(ExitStack())
+                snapshot = moment.enter_context(snapshots.hold(server.endpoint, name, lock_timeout=timeout))
                 dump = pg_dump.dumping(
                     snapshot,
                     server.tool,
@@ -107,17 +115,23 @@ class Dumps:
                     lock_timeout=timeout,
                     application=application,
                 )
-                self._held.append(_Held(server, snapshot, dump))
+                self._held.append(_Held(server, snapshot, dump, moment, moment.enter_context(ExitStack())))
 
     def begin(self) -> None:
-        """Start every pg_dump and see it hold its own locks; a failure is told when it is read."""
-        for held in self._held:
-            self.stack.enter_context(held.running)
-            held.running.enter_context(held.dump)
+        """Start the first pg_dumps and see them hold their own locks; a failure is told when it is read."""
+        for server in {id(held.server): held.server for held in self._held}.values():
+            for _ in range(server.dumps_at_once):
+                self._begin_next(server)
         deadline = time.monotonic() + _LOCKED_SECONDS
         for held in self._held:
-            if not held.dump.wait_locked(deadline - time.monotonic()):
+            if held.begun and not held.dump.wait_locked(deadline - time.monotonic()):
                 self.warnings.append(f"pg_dump of {held.snapshot.dbname} had not locked its tables before the start")
+
+    def _begin_next(self, server: Server) -> None:
+        held = next((held for held in self._held if held.server is server and not held.begun), None)
+        if held is not None:
+            held.begun = True
+            held.running.enter_context(held.dump)
 
     def write(self, incoming: Path, progress: Advance) -> tuple[Artifact, ...]:
         """Write every dump, and the globals of each server, into `incoming`. Failures raise: nothing is published."""
@@ -135,7 +149,10 @@ class Dumps:
         self.warnings.extend(f"pg_dump of {name} on {server}: {line}" for line in held.dump.warnings)
         self.warnings.extend(watch.blocked)
         facts = held.snapshot.facts()
-        tables = held.snapshot.row_counts()
+        counts = held.snapshot.counts()
+        held.moment.close()
+        self._begin_next(held.server)
+        self.warnings.extend(_uncounted(name, server, counts.failures))
         log.info(
             f"Dumped database {name} of {server}",
             job=self.job.name,
@@ -148,9 +165,9 @@ class Dumps:
             target=name,
             server=server,
             files=(ArtifactFile(path.name, written.bytes, held.dump.uncompressed_bytes, written.sha256),),
-            entries=len(tables),
+            entries=len(counts.tables),
             sources=(held.server.artifact_source,),
-            database=replace(facts, tables=tables),
+            database=replace(facts, tables=counts.tables),
         )
 
     def write_globals(self, servers: Sequence[Server], incoming: Path) -> None:
@@ -171,6 +188,13 @@ class Dumps:
                 ) as dump,
             ):
                 stream.store(dump.stream, path, lambda _: None)
+
+
+def _uncounted(name: str, server: str, failures: Mapping[str, str]) -> Iterator[str]:
+    for table, why in islice(failures.items(), _SHOWN_TABLES):
+        yield f"The rows of {table} in {name} on {server} could not be counted: {why}"
+    if len(failures) > _SHOWN_TABLES:
+        yield f"Nor those of {len(failures) - _SHOWN_TABLES} more tables of {name}"
 
 
 class _Watch:

@@ -9,7 +9,7 @@ from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
 from hiveden_backup.core.model import Check, Finding, NamedVolume, Source, SourceKind, Status
-from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
+from hiveden_backup.core.postgres.values import MOST_DUMPS, Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.jobs.run.passes import Look, State, Trees
@@ -74,13 +74,14 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that a job dumps, as validation found it. `names` are the databases to dump."""
+    """A server that a job dumps, as validation found it. `names` are its databases; so many are `dumps_at_once`."""
 
     source: PostgresSource
     endpoint: Endpoint
     facts: ServerFacts
     names: tuple[str, ...]
     tool: PgTools
+    dumps_at_once: int = MOST_DUMPS
 
     @property
     def artifact_source(self) -> Source:
