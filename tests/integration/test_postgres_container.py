@@ -233,7 +233,7 @@ def test_without_the_capability_the_error_names_it(server: ServerContainer) -> N
     """As under a hardened unit: root, but /proc/PID/root is closed."""
     program = (
         "import sys\n"
-        "from hiveden_backup.core.model import PostgresSource\n"
+        "from hiveden_backup.core.config.values import PostgresSource\n"
         "from hiveden_backup.core.postgres.values import ServerContainer\n"
         "from hiveden_backup.host.postgres.endpoint import container_endpoint\n"
         "def door(*_, **__): raise AssertionError\n"
