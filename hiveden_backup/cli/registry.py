@@ -21,6 +21,7 @@ COMMANDS = (
     "undo",
     "run",
     "check",
+    "accept",
     "prune",
     "recover",
     "status",

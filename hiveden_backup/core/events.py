@@ -24,6 +24,7 @@ class Kind(StrEnum):
     PRUNED = "pruned", "f02fff0aa51949a291422a2e8e95c48f"
     RESTORED = "restored", "de3313a4f737467a80c3830a46f575e3"
     UNDONE = "undone", "2c998a24367f411da679d8b0ccde52c6"
+    UNUSUAL = "unusual", "def6d6e9ffe145fa899e000e7255eb22"
 
     message_id: str
 
@@ -183,6 +184,23 @@ class Recovered(Event):
     def level(self) -> Level:
         """How much attention it deserves."""
         return Level.ERROR if self.failed else Level.WARNING
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual(Event):
+    """A backup lost or changed so much that nothing older goes until a person accepts it; `sentences` say what."""
+
+    kind = Kind.UNUSUAL
+    says = "The backup {0.backup} is unusual: {0.sentences}"
+
+    job: str
+    backup: str
+    sentences: str
+
+    @property
+    def level(self) -> Level:
+        """How much attention it deserves."""
+        return Level.WARNING
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,16 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A top path of the job's files as the passes saw it. `mounts` are the mount points below it."""
+    """A top path of the job's files as the passes saw it. `mounts` are the mount points at and below it.
+
+    `mount` is the one that it lies on; "" in backups of version 0.1.0, which did not record it.
+    """
 
     path: str
     device: int
     filesystem: str
     mounts: tuple[str, ...] = ()
+    mount: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,8 @@ class Artifact:
 class Manifest:
     """All that is known of a finished backup. `taken_ns` is the index's T (Unix time), 0 without files.
 
-    `volumes` is empty in backups of version 0.1.0, which did not record them.
+    `volumes` is empty in backups of version 0.1.0, which did not record them. `unusual` says what it lost or changed
+    against the backup before, a sentence each; None when that was not looked at.
     """
 
     id: str
@@ -193,12 +198,23 @@ class Manifest:
     job_config: Mapping[str, object] = field(default_factory=dict)
     artifacts: tuple[Artifact, ...] = ()
     warnings: tuple[str, ...] = ()
+    unusual: tuple[str, ...] | None = None
     format: int = FORMAT
 
     @property
     def downtime_seconds(self) -> float:
         """The longest time that any container of the job was down."""
         return max((container.downtime_seconds for container in self.containers), default=0.0)
+
+    @property
+    def paths(self) -> int:
+        """How many paths of files it has."""
+        return sum(each.entries for each in self.artifacts if each.type is ArtifactType.APPLICATION)
+
+    @property
+    def live_bytes(self) -> int:
+        """What its files weigh."""
+        return sum(archive.live_bytes for archive in self.archives)
 
 
 # ---- a run ---------------------------------------------------------------------------------------------------------

@@ -100,20 +100,6 @@ def test_path_is_missing(bed: Site) -> None:
     refused(bed, 66, f"{bed.path / 'gone'} does not exist")
 
 
-def test_path_was_a_mount_point_and_is_empty(bed: Site) -> None:
-    """The disk of the files is not mounted: that must not look as if all had been deleted."""
-    disk = bed.data / "disk"
-    disk.mkdir()
-    with small_disk(disk, "1m"):
-        (disk / "photo").write_text("precious")
-        bed.run("run", "app").succeeded()
-    refused(bed, 66, f"Nothing is mounted at {disk}")
-    (disk / "photo").write_text("moved here for good")
-    assert f"{disk} was a mount point" in " ".join(said(bed, "WARN"))
-    bed.run("run", "app").succeeded()
-    assert said(bed, "WARN") == []
-
-
 def test_too_little_space(bed: Site) -> None:
     bed.backups.rename(bed.path / "elsewhere")
     bed.backups.mkdir()

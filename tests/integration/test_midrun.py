@@ -215,6 +215,7 @@ def test_disk_of_the_files_is_unmounted(bed: Site, *, below: bool) -> None:
     check_invariants(bed, kept=kept)
     disk.rmdir()
     if below:
+        bed.run("accept", "app").succeeded()
         works_again(bed, kept)
     else:
         bed.run("run", "app").failed(66, f"{disk} does not exist")

@@ -129,6 +129,7 @@ def _job(name: str, table: TomlTable, directory: str | None, retention: Retentio
         undo_keep=table.span("undo_keep", _JOB.undo_keep),
         compression_level=table.integer("compression_level", _JOB.compression_level, least=1, most=19),
         dump_lock_timeout=table.span("dump_lock_timeout", _JOB.dump_lock_timeout),
+        unusual=table.flag("unusual", default=_JOB.unusual),
     )
     table.finish(_advice)
     if not any(table.has(key) for key in ("paths", "volumes", "postgres")):

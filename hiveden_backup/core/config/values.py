@@ -82,6 +82,7 @@ class Job:
     undo_keep: float = 604800.0
     compression_level: int = 3
     dump_lock_timeout: float = 60.0
+    unusual: bool = True
 
     @property
     def has_files(self) -> bool:

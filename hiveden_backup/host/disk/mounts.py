@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hiveden_backup.core.errors import NotFoundError
@@ -12,16 +13,28 @@ _LOOSE = re.compile(
     r"nfs\d?|cifs|smb3?|smbfs|9p|afs|ceph|glusterfs|ncpfs|virtiofs|vboxsf|davfs|fuse(\..*)?|fuseblk"
     r"|vfat|msdos|exfat"  # Linux numbers their inodes as it meets them, and they keep times by two seconds
 )
+_PASSING = re.compile(
+    r"/(proc|sys|dev|snap|run(?!/media/))(/.*)?|/(var/)?tmp"
+    r"|.*/overlay2?/[^/]+/merged|.*/(overlay-)?containers/[0-9a-f]{64}/.*shm|/var/lib/(lxcfs|kubelet/pods/.*)"
+)
+"""Where the system and containers mount what comes and goes with them. A unit has a /tmp of its own, too."""
+_PASSING_KINDS = frozenset({"nsfs", "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "binfmt_misc"})
 _OCTAL = re.compile(r"\\(\d{3})")
 _MODELESS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3"})
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mounted file system, by the point where it is mounted."""
+    """A mounted file system, by the point where it is mounted.
+
+    One that is `lasting` shows something that is not there without it, and goes by itself neither with a container nor
+    with a sandbox: units have mounts of their own that show a directory in its own place, without the right to write.
+    """
 
     point: str
     filesystem: str
+    id: int = 0
+    lasting: bool = True
 
     @property
     def loose(self) -> bool:
@@ -34,16 +47,50 @@ class Mount:
         return self.filesystem not in _MODELESS
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of mountinfo(5). `root` is the place on the `device` that is mounted at `point`."""
+
+    id: int
+    parent: int
+    device: str
+    root: str
+    point: str
+    filesystem: str
+
+    def shows_what_is_there(self, above: "_Line") -> bool:
+        """Whether the same would be there without it, since the mount `above` shows it in this place."""
+        place = above.root.rstrip("/") + self.point[len(above.point.rstrip("/")) :]
+        return (self.device, self.root.rstrip("/")) == (above.device, place.rstrip("/"))
+
+
 def mounts() -> tuple[Mount, ...]:
     """All mounts of this mount namespace; of several on one point the last, which hides the others."""
-    found: dict[str, Mount] = {}
+    lines: dict[int, _Line] = {}
     # of what ends a line, the kernel escapes \n alone, and anybody may have made the directories
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in file:
             before, _, after = line.partition(" - ")
-            point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), before.split(" ")[4])
-            found[point] = Mount(point, after.split(" ")[0])
-    return tuple(found.values())
+            number, parent, device, root, point = before.split(" ")[:5]
+            filesystem = after.partition(" ")[0]
+            lines[int(number)] = _Line(
+                int(number), int(parent), device, _unescaped(root), _unescaped(point), filesystem
+            )
+    return tuple({each.point: _mount(each, lines) for each in lines.values()}.values())
+
+
+def _unescaped(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
+
+
+def _mount(line: _Line, lines: Mapping[int, _Line]) -> Mount:
+    shown = line
+    while (above := lines.get(shown.parent)) is not None and above is not shown and shown.shows_what_is_there(above):
+        shown = above
+    lasting = (
+        shown.point == line.point and shown.filesystem not in _PASSING_KINDS and not _PASSING.fullmatch(line.point)
+    )
+    return Mount(line.point, line.filesystem, line.id, lasting)
 
 
 def mount_of(path: str, table: Iterable[Mount]) -> Mount:
@@ -54,18 +101,48 @@ def mount_of(path: str, table: Iterable[Mount]) -> Mount:
     return max(covering, key=lambda mount: len(mount.point))
 
 
+def mounted_at(mount: Mount) -> bool:
+    """Whether its point leads there: it is there, and no other mount hides it."""
+    try:
+        descriptor = os.open(mount.point, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+            return f"mnt_id:\t{mount.id}\n" in file
+    finally:
+        os.close(descriptor)
+
+
+def is_mounted(point: str) -> bool:
+    """Whether something lasting is mounted at `point`, or is as soon as somebody looks."""
+    for asked in (False, True):
+        if asked:
+            with suppress(OSError):
+                os.statvfs(point)  # unlike stat(2), it wakes automounters
+        if any(each.point == point and each.lasting and mounted_at(each) for each in mounts()):
+            return True
+    return False
+
+
+def lasting_mount_of(path: str, table: Iterable[Mount]) -> str:
+    """The point of the innermost lasting mount that `path` (absolute, without symlinks) lies on."""
+    return max((mount.point for mount in table if mount.lasting and inside(path, mount.point)), key=len, default="/")
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """The file systems under one root as a pass found them: the root's own, and each mount point below.
 
     `identities` has the device, the file-system id and the mount behind the root and behind each mount point below it:
     they differ when something else, or nothing, is mounted there. (The mount tells of one that shows another place of
-    the same file system.)
+    the same file system.) `lies_on` is the point of the lasting mount that the root lies on.
     """
 
     path: str
     device: int
     mount: Mount
+    lies_on: str
     below: tuple[Mount, ...]
     identities: Mapping[str, tuple[int, int, str]]
 
@@ -77,9 +154,9 @@ class View:
 
     @property
     def mount_points(self) -> tuple[str, ...]:
-        """The mount points at and below the root."""
-        own = (self.path,) if self.mount.point == self.path else ()
-        return (*own, *(mount.point for mount in self.below))
+        """The points of lasting mounts at and below the root."""
+        own = (self.path,) if self.lies_on == self.path else ()
+        return (*own, *(mount.point for mount in self.below if mount.lasting))
 
 
 def view(path: str, ignored: Callable[[str], bool]) -> View:
@@ -87,10 +164,9 @@ def view(path: str, ignored: Callable[[str], bool]) -> View:
     table = mounts()
     own = mount_of(path, table)
     below = [mount for mount in table if mount.point != path and inside(mount.point, path)]
-    # a point that is not there belongs to a mount that another one hides
-    kept = tuple(mount for mount in below if not ignored(mount.point) and os.path.lexists(mount.point))
+    kept = tuple(mount for mount in below if not ignored(mount.point) and mounted_at(mount))
     identities = {path: _identity(path, own), **{mount.point: _identity(mount.point, mount) for mount in kept}}
-    return View(path, identities[path][0], own, kept, identities)
+    return View(path, identities[path][0], own, lasting_mount_of(path, table), kept, identities)
 
 
 def _identity(point: str, mount: Mount) -> tuple[int, int, str]:

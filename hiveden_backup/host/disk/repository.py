@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from hiveden_backup.core.backup import layout
@@ -116,7 +117,7 @@ class BackupDirectory:
             raise no_such_backup(f"{job}/{backup}") from error
         except OSError as error:
             raise unread(path, error) from error
-        return manifests.load(content, str(path))
+        return _loaded(content, str(path))
 
     def archive_names(self, job: str, backup: str) -> tuple[str, ...]:
         """The archives that a backup's index names, in the order of its numbers; empty without files."""
@@ -231,6 +232,12 @@ def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
         marker = _Marker(FORMAT, str(uuid.uuid4()), iso(now))
         write_durably(path / layout.MARKER, _MARKERS.dump(marker))
     return BackupDirectory.open(path), True
+
+
+@lru_cache(512)
+def _loaded(content: bytes, where: str) -> Manifest:
+    """A manifest by its content: a run looks at all of a job before it begins, and again when it prunes."""
+    return manifests.load(content, where)
 
 
 def read_archive_names(holder: Path) -> tuple[str, ...]:

@@ -52,8 +52,18 @@ class Verification:
     failed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a person said is meant: all `backups` there were, as they are, and that nothing is mounted at `mounts`."""
+
+    at: datetime | None = None
+    backups: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+
+
 _RUNS = Codec(RunRecord, lacking=("invocation",))
 _VERIFICATIONS = Codec(Verification)
+_ACCEPTED = Codec(Accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,17 @@ class Records:
             if record.result is Result.RUNNING and (current is None or path.name < current.name):
                 ended = "The run was killed, or the machine went down."
                 self.write(path, replace(record, result=Result.KILLED, finished=now, error=ended))
+
+    def accepted(self, job: str) -> Accepted:
+        """What a person said last is meant; nothing when nobody did, or what was said cannot be read."""
+        return _read(_ACCEPTED, self.state / "accepted" / f"{job}.json") or Accepted()
+
+    def put_accepted(self, job: ExclusiveJob, accepted: Accepted) -> None:
+        """Remember what a person says is meant."""
+        folder = self.state / "accepted"
+        with translated(f"writing what was accepted below {folder}", unwritable=StorageError):
+            make_directory(folder)
+            write_durably(folder / f"{job.name}.json", _ACCEPTED.dump(accepted))
 
     def put_verification(self, job: str, backup: str, found: Verification) -> None:
         """Remember what verify found."""

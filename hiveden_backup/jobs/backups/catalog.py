@@ -1,6 +1,8 @@
 """What there is: the artifacts of finished backups, one backup whole, its paths, and the difference of two."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -139,14 +141,16 @@ def _row(
     )
 
 
+def history(directory: BackupDirectory, job: str) -> Iterator[Manifest]:
+    """What the job's backups say of themselves, newest first, passing over damaged ones."""
+    for backup in directory.backups(job):
+        with suppress(CorruptError, NotFoundError):
+            yield directory.manifest(job, backup)
+
+
 def newest_manifest(directory: BackupDirectory, job: str) -> Manifest | None:
     """What the job's newest backup says of itself, passing over damaged ones; None when there is none."""
-    for backup in directory.backups(job):
-        try:
-            return directory.manifest(job, backup)
-        except (CorruptError, NotFoundError):
-            continue
-    return None
+    return next(history(directory, job), None)
 
 
 def resolve(directory: BackupDirectory, text: str) -> Backup:

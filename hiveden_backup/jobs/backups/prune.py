@@ -13,9 +13,11 @@ from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.unusual import waiting
 from hiveden_backup.jobs.installation import Installation
 
 NEWEST_GOOD = "newest that no verify found damaged"
+OLDER = "older than {unusual}, which is unusual: hiveden-backup accept {job}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,24 @@ class Pruning:
 
 
 def plan(installation: Installation, directory: BackupDirectory, job: str, policy: Retention) -> Pruning:
-    """What a prune of the opened `directory` would decide now. Changes nothing."""
+    """What a prune of the opened `directory` would decide now. Changes nothing.
+
+    Whatever the policy says, the newest good backup stays, and what is older than an unusual one that waits for a
+    person: it may be all there is of what was lost.
+    """
     backups = directory.backups(job)
+    kept_for: dict[str, str] = {}
+    unusual = waiting(directory, installation.records, job)
+    if unusual:
+        oldest = unusual[-1].id
+        kept_for.update(dict.fromkeys(backups[backups.index(oldest) + 1 :], OLDER.format(job=job, unusual=oldest)))
     good = next((backup for backup in backups if _is_good(directory, installation.records, job, backup)), None)
+    if good is not None:
+        kept_for[good] = NEWEST_GOOD
     decisions = decide(backups, policy, installation.now(), installation.zone)
     return Pruning(
         tuple(
-            replace(each, keep=True, reasons=(NEWEST_GOOD,)) if each.id == good and not each.keep else each
+            replace(each, keep=True, reasons=(kept_for[each.id],)) if each.id in kept_for and not each.keep else each
             for each in decisions
         )
     )

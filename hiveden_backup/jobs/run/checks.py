@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.docker.volumes import DEVICE_OPTION, recorded
@@ -20,8 +21,9 @@ from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import connect
-from hiveden_backup.jobs.backups.catalog import newest_manifest
+from hiveden_backup.jobs.backups.catalog import history
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.run.absent import absent
 from hiveden_backup.jobs.run.checkpoint import find_base
 from hiveden_backup.jobs.run.dumps import reach
 from hiveden_backup.jobs.run.passes import Trees, look
@@ -120,14 +122,19 @@ def check_trees(draft: Draft, installation: Installation) -> None:
     if not sources:
         return
     draft.sources, draft.volumes = tuple(sources), tuple(volumes)
-    roots = _outermost(source.path for source in sources)
-    kept_out = {os.path.realpath(installation.config.directory), os.path.realpath(installation.state)}
-    for root in roots:
-        if any(inside(root, outside) or _same(root, outside) for outside in kept_out):
+    draft.trees = trees_of(installation, job, draft.sources)
+    for root in draft.trees.roots:
+        if any(inside(root, outside) or _same(root, outside) for outside in draft.trees.skip):
             error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
             draft.findings.fail(Check.PATH, error)
+
+
+def trees_of(installation: Installation, job: Job, sources: Sequence[Source]) -> Trees:
+    """What is archived of the sources of a job's files."""
+    kept_out = {os.path.realpath(installation.config.directory), os.path.realpath(installation.state)}
     exclude = tuple(dict.fromkeys(real_patterns(job.exclude, sources)))
-    draft.trees = Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
+    roots = _outermost(source.path for source in sources)
+    return Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
 
 
 def _same(one: str, other: str) -> bool:
@@ -152,6 +159,20 @@ def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+def check_mounts(draft: Draft, installation: Installation) -> None:
+    """What any kept backup found mounted where the job's files are is mounted now, or a person accepted that it is not.
+
+    A disk that is away must not look as if all had been deleted.
+    """
+    if draft.directory is None:
+        return
+    with draft.findings.check(Check.PATH), translated(f"looking at the backups of {draft.job.name}"):
+        draft.history = tuple(history(draft.directory, draft.job.name))
+        draft.accepted = installation.records.accepted(draft.job.name)
+        for each in absent(draft.history, draft.trees, draft.accepted) if draft.trees is not None else ():
+            draft.findings.fail(Check.PATH, each.error)
+
+
 def check_servers(draft: Draft) -> None:
     """Every PostgreSQL server is reachable, has the databases, and there is a pg_dump that fits."""
     if not draft.job.postgres:
@@ -172,31 +193,12 @@ def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> No
             draft.base, warnings = find_base(draft.directory, installation.records, draft.job.name)
             for warning in warnings:
                 draft.findings.warn(Check.FILES, warning)
-            _check_mounts_of_last(draft)
         installation.progress.begin(Step.SCAN)
         draft.looked = look(draft.trees, draft.base, draft.spool, "hot")
         comparison = draft.looked.comparison
         draft.findings.ok(Check.FILES, f"{comparison.entries} paths, {comparison.taken} to archive")
         if draft.looked.sockets:
             draft.findings.ok(Check.FILES, f"{draft.looked.sockets} sockets are left out: they have no content")
-
-
-def _check_mounts_of_last(draft: Draft) -> None:
-    """A path that was a mount point in the newest backup and is an empty directory now: its disk is not mounted."""
-    if draft.directory is None or draft.trees is None:
-        return
-    newest = newest_manifest(draft.directory, draft.job.name)
-    points = {point for root in newest.roots for point in root.mounts} if newest is not None else set()
-    mounted = {mount.point for mount in mounts.mounts()}
-    for point in sorted(points - mounted):
-        if any(inside(point, root) for root in draft.trees.roots) and not draft.trees.ignores(point):
-            if os.path.isdir(point) and not os.listdir(point):
-                raise NotFoundError(
-                    f"Nothing is mounted at {point} and it is empty",
-                    "A file system was mounted there in the newest backup",
-                    "Mount it; if it is gone for good, remove the directory or run once with --full",
-                )
-            draft.findings.warn(Check.PATH, f"{point} was a mount point in the newest backup and is none now")
 
 
 def check_mounted_by_others(draft: Draft) -> None:

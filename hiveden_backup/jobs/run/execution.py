@@ -8,6 +8,7 @@ from pathlib import Path
 from socket import gethostname
 
 from hiveden_backup import __version__
+from hiveden_backup.core import events
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup.index import Selection
 from hiveden_backup.core.config.parse import job_table
@@ -29,6 +30,7 @@ from hiveden_backup.jobs.run.passes import Look, Passed, State, Take, Trees, com
 from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
 from hiveden_backup.jobs.run.publish import artifact_file, publish
 from hiveden_backup.jobs.run.space import compaction_fits
+from hiveden_backup.jobs.run.unusual import unusual
 from hiveden_backup.jobs.services.downtime import Downtime
 
 _HOT_PASSES = 3
@@ -275,7 +277,10 @@ class Execution:
             artifacts=artifacts,
             warnings=tuple(self._warnings),
         )
+        manifest = replace(manifest, unusual=unusual(self._plan, manifest, state, self._incoming / layout.INDEX))
         publish(self._directory, self._incoming, manifest)
+        if manifest.unusual:
+            log.event(events.Unusual(self._job.name, self._id, ". ".join(manifest.unusual)))
         try:
             with translated(f"removing the checkpoint of {self._job.name}"):
                 self._directory.drop_checkpoint(self._job.name)
@@ -327,5 +332,6 @@ class Execution:
 
 def _roots(files: PlannedFiles) -> tuple[Root, ...]:
     return tuple(
-        Root(view.path, view.device, view.mount.filesystem, view.mount_points) for view in files.look.views.values()
+        Root(view.path, view.device, view.mount.filesystem, view.mount_points, view.lies_on)
+        for view in files.look.views.values()
     )

@@ -84,7 +84,8 @@ class State:
     """An index with the archives it names, in the order of its numbers: what a pass starts from, and what it leaves.
 
     `index` None is the state before the first run. `broken` are numbers of archives that are never built upon. `views`
-    are the mounts that a pass of the same run saw: the next one must find them too.
+    are the mounts that a pass of the same run saw: the next one must find them too. `fresh` are the paths, at most,
+    whose content is in archives of this run.
     """
 
     index: Path | None = None
@@ -93,6 +94,7 @@ class State:
     entries: int = 0
     broken: frozenset[int] = frozenset()
     views: Mapping[str, mounts.View] = field(default_factory=dict)
+    fresh: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +293,8 @@ def conclude(taken: Take, index: Path, level: int) -> Passed:
             fsync_file(taken.path)
         weight = taken.archive.content_bytes - finished.struck_weight
         archives.append(replace(taken.archive, live_bytes=weight, content_bytes=weight))
-    state = State(index, tuple(archives), taken.look.taken_ns, finished.entries, views=taken.look.views)
+    fresh = base.fresh + taken.selected.names
+    state = State(index, tuple(archives), taken.look.taken_ns, finished.entries, views=taken.look.views, fresh=fresh)
     return Passed(state, tuple(finished.struck), tuple(finished.unsure), tuple(sorted(finished.disturbed)))
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
-from hiveden_backup.core.model import Check, Finding, NamedVolume, Source, SourceKind, Status
+from hiveden_backup.core.model import Check, Finding, Manifest, NamedVolume, Source, SourceKind, Status
 from hiveden_backup.core.postgres.values import MOST_DUMPS, Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker
+from hiveden_backup.host.state.records import Accepted
 from hiveden_backup.jobs.run.passes import Look, State, Trees
 
 
@@ -116,7 +117,10 @@ class PlannedStop:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do. There is one only of a job that passed its validation."""
+    """What a run will do. There is one only of a job that passed its validation.
+
+    `history` is what all kept backups say of themselves, newest first, `accepted` what of them a person said is meant.
+    """
 
     job: Job
     spool: Path
@@ -125,6 +129,8 @@ class Plan:
     stop: PlannedStop | None
     servers: tuple[Server, ...]
     warnings: tuple[str, ...]
+    history: tuple[Manifest, ...]
+    accepted: Accepted
 
 
 @dataclass(slots=True)
@@ -135,6 +141,8 @@ class Draft:
     findings: Findings
     spool: Path
     directory: BackupDirectory | None = None
+    history: tuple[Manifest, ...] = ()
+    accepted: Accepted = field(default_factory=Accepted)
     docker: Docker | None = None
     containers: tuple[Container, ...] = ()
     trees: Trees | None = None
@@ -153,4 +161,14 @@ class Draft:
             files = PlannedFiles(self.trees, self.sources, self.volumes, self.looked)
         if self.docker is not None and self.containers:
             stop = PlannedStop(self.docker, self.containers)
-        return Plan(self.job, self.spool, self.directory, files, stop, tuple(self.servers), self.findings.warnings)
+        return Plan(
+            self.job,
+            self.spool,
+            self.directory,
+            files,
+            stop,
+            tuple(self.servers),
+            self.findings.warnings,
+            self.history,
+            self.accepted,
+        )

@@ -23,6 +23,7 @@ def drafted(installation: Installation, job: Job, spool: Path, *, full: bool = F
         checks.check_docker(draft, installation, stack)
         checks.check_containers(draft)
         checks.check_trees(draft, installation)
+        checks.check_mounts(draft, installation)
         checks.check_servers(draft)
         checks.look_at_trees(draft, installation, full=full)
         checks.check_mounted_by_others(draft)

@@ -16,12 +16,13 @@ from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import RunRecord, Verification
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.host.systemd.unit_files import timer_since
+from hiveden_backup.jobs.backups import unusual
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule.survey import idle_jobs
 
 _ELAPSES = 8
-_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = ()
+_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (unusual.reasons,)
 """What may need a person's attention, each in one sentence; a line of `status` for each, and exit 1."""
 _NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
 

@@ -25,6 +25,7 @@ EXAMPLES = (
     events.Pruned("a", 2, 3),
     events.Restored("a", "20261123T023000Z"),
     events.Undone("a", "20261123T023000Z"),
+    events.Unusual("a", "20261123T023000Z", "3 of the 4 paths in it are gone"),
 )
 
 

@@ -73,6 +73,7 @@ lock_wait = "0"
 undo_keep = "1M"
 compression_level = 19
 dump_lock_timeout = "5s"
+unusual = false
 
 [jobs.all.retention]
 keep_last = 0
@@ -164,6 +165,7 @@ def read(text: str) -> Config:
                         undo_keep=2629800.0,
                         compression_level=19,
                         dump_lock_timeout=5.0,
+                        unusual=False,
                     ),
                     "none": Job(name="none", volumes=("v",)),
                 },
@@ -206,6 +208,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             "undo_keep": "7d",
             "compression_level": 3,
             "dump_lock_timeout": "1min",
+            "unusual": True,
             "retention": dict.fromkeys(
                 ("keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within")
             ),
