@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from hiveden_backup.core.model import ArtifactType, PruneResult, Result, Trigger, Verdict
+from hiveden_backup.core.model import ArtifactType, PruneResult, Result, RunKind, Trigger, Verdict
 from hiveden_backup.jobs.schedule.status import JobState
 
 _LONGEST = 4096
@@ -140,6 +140,7 @@ class Run(BaseModel):
     prune: PruneResult | None = None
     trigger: Trigger | None = None
     warnings: list[str] = []
+    kind: RunKind = RunKind.RUN
 
 
 class Health(BaseModel):

@@ -14,7 +14,7 @@ from hiveden_backup.api.backups import ACCEPTED, configured, patience, run_and_a
 from hiveden_backup.api.launcher import Launcher, installation_of, launcher_of
 from hiveden_backup.core.config.parse import retention_table
 from hiveden_backup.core.errors import NotFoundError
-from hiveden_backup.core.model import Result, Trigger
+from hiveden_backup.core.model import Result, RunKind, Trigger
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.installation import Installation
@@ -71,6 +71,7 @@ async def run_job(
 def list_runs(
     job: str | None = Query(None),
     limit: int = Query(100, ge=1, le=_MOST_RUNS),
+    kind: RunKind = Query(RunKind.RUN, description="In-place restores and undos leave records, too."),
     installation: Installation = Depends(installation_of),
 ) -> list[models.Run]:
     """The newest runs of all jobs, or of one."""
@@ -78,7 +79,7 @@ def list_runs(
     if job is not None and job not in known and job not in installation.config.jobs:
         raise NotFoundError("There is no such job")
     chosen = [job] if job is not None else [name for name in known if is_job_name(name)]
-    runs = [islice(installation.records.runs(name), limit) for name in chosen]
+    runs = [islice(installation.records.of(name, kind), limit) for name in chosen]
     newest = heapq.merge(*runs, key=lambda run: run[0].stem, reverse=True)
     return [_run(f"{record.job}.{path.stem}", record) for path, record in islice(newest, limit)]
 
@@ -100,7 +101,7 @@ def show_run(run: str, launcher: Launcher = Depends(launcher_of)) -> models.Run:
     if not is_backup_id(name) and acts.goes_on(acts.JobRun(job, name)):  # its unit cannot be started again before
         return models.Run(id=run, job=job, result=Result.RUNNING)
     found = next(
-        (each for path, each in launcher.installation.records.runs(job) if name in (path.stem, each.invocation)), None
+        (each for path, each in launcher.installation.records.all(job) if name in (path.stem, each.invocation)), None
     )
     if found is not None:
         return _run(run, found)
@@ -122,6 +123,7 @@ def _run(name: str, record: RunRecord) -> models.Run:
         prune=record.prune,
         trigger=record.trigger,
         warnings=[_readable(warning) for warning in record.warnings],
+        kind=record.kind,
     )
 
 

@@ -3,7 +3,7 @@
 Moments are aware datetimes in UTC; sizes are bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -69,6 +69,11 @@ class StoppedContainer:
     image: str
     digest: str
     downtime_seconds: float
+
+
+def longest_downtime(containers: Iterable[StoppedContainer]) -> float:
+    """The longest time that any of them was down."""
+    return max((container.downtime_seconds for container in containers), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +182,20 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The host whose runs a job's directory belongs to: `host_id` tells it from others, `host` is its name today."""
+
+    host_id: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """All that is known of a finished backup. `taken_ns` is the index's T (Unix time), 0 without files.
 
     `volumes` is empty in backups of version 0.1.0, which did not record them. `unusual` says what it lost or changed
     against the backup before, a sentence each; None when that was not looked at.
+    `owner` is the host that made it; None in those from before there were owners.
     """
 
     id: str
@@ -200,11 +214,12 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     unusual: tuple[str, ...] | None = None
     format: int = FORMAT
+    owner: Owner | None = None
 
     @property
     def downtime_seconds(self) -> float:
         """The longest time that any container of the job was down."""
-        return max((container.downtime_seconds for container in self.containers), default=0.0)
+        return longest_downtime(self.containers)
 
     @property
     def paths(self) -> int:
@@ -226,6 +241,14 @@ class Trigger(StrEnum):
     MANUAL = "manual"
     TIMER = "timer"
     API = "api"
+
+
+class RunKind(StrEnum):
+    """What leaves a record."""
+
+    RUN = "run"
+    RESTORE = "restore"
+    UNDO = "undo"
 
 
 class Result(StrEnum):

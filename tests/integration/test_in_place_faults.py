@@ -150,6 +150,7 @@ def test_killed_after_the_commit_all_goes_forward(changed: Bed, phase: str) -> N
     assert changed.site.owed() == [f"app/{changed.app.name}"]
     assert not changed.app.running
     changed.site.run("recover").succeeded()
+    assert (changed.site.record()["kind"], changed.site.record()["result"]) == ("restore", "killed")
     changed.check(THEN)
     changed.site.run("undo", "app", "--yes").succeeded()
     changed.check(NOW)

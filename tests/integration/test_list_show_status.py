@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core.names import backup_id, encode, from_iso
+from hiveden_backup.host.state.locks import job_lock
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.schedule.status import statuses
 from tests.support.dockerd import Engine
 from tests.support.history import dated
 from tests.support.job import SLOW, Site, counting, held, large, site
@@ -190,6 +196,40 @@ def test_running_and_killed(bed: Site) -> None:
     assert bed.finish(process, signal.SIGKILL).code == -9
     row = status(bed, 1)
     assert (row["state"], row["result"]) == ("failed", "killed")
+
+
+RUNS = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.run.job import run_job
+installation = Installation(Path(sys.argv[1]), Path(sys.argv[2]), lambda: datetime.now(UTC))
+installation.config
+for _ in range(int(sys.argv[3])):
+    assert run_job(installation, installation.config.jobs["app"]).exit_code == 0
+"""
+
+
+def test_good_runs_are_never_told_of_as_killed(bed: Site) -> None:
+    """Whoever looks in the very moment in which a run begins or ends."""
+    bed.run("run", "app").succeeded()
+    looking = Installation(bed.config, bed.state, lambda: datetime.now(UTC))
+    seen: Counter[tuple[str, str]] = Counter()
+    arguments = (sys.executable, "-c", RUNS, str(bed.config), str(bed.state), "8")
+    with subprocess.Popen(arguments, cwd=bed.path, env=bed.environment, stderr=subprocess.DEVNULL) as runs:
+        while runs.poll() is None:
+            (row,) = statuses(looking)
+            seen[row.state, str(row.result)] += 1
+    assert runs.returncode == 0
+    assert set(seen) == {("ok", "success"), ("running", "running")}, seen
+
+
+def test_one_that_was_turned_away_leaves_a_record(bed: Site) -> None:
+    with job_lock(bed.state, "app"):
+        bed.run("run", "app").failed(75, "busy")
+    assert (bed.record()["result"], bed.record()["exit_code"]) == ("busy", 75)
+    assert status(bed)["state"] == "never"
 
 
 def test_damaged(bed: Site) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.model import Result, Trigger
+from hiveden_backup.core.model import Result, RunKind, Trigger
 from hiveden_backup.host.state import records as module
 from hiveden_backup.host.state.locks import ExclusiveJob
 from hiveden_backup.host.state.records import Records, RunRecord
@@ -44,9 +44,11 @@ def test_a_record_that_a_crash_cut_short_hides_no_other(tmp_path: Path) -> None:
 def test_a_run_that_ended_without_a_word_was_killed(tmp_path: Path) -> None:
     records = Records(tmp_path)
     first = records.begin(RunRecord("a", START, trigger=Trigger.API))
+    restore = records.begin(RunRecord("a", START + timedelta(minutes=1), kind=RunKind.RESTORE))
     current = records.begin(RunRecord("a", START + timedelta(hours=1)))
     records.mark_killed(ExclusiveJob("a"), START + timedelta(hours=2), current)
-    found = dict(records.runs("a"))
+    found = dict(records.all("a"))
+    assert (found[restore].result, found[restore].error.split(",")[0]) == (Result.KILLED, "The restore was killed")
     assert found[first] == replace(
         RunRecord("a", START, trigger=Trigger.API),
         result=Result.KILLED,

@@ -20,6 +20,7 @@ from hiveden_backup.core.model import (
     PruneResult,
     Result,
     Root,
+    RunKind,
     Setting,
     Source,
     SourceKind,
@@ -236,6 +237,17 @@ def test_run_before_invocations_were_recorded(tmp_path: Path) -> None:
     path = tmp_path / f"runs/immich/{ID}.json"
     put(path, "first_run.json")
     assert list(Records(tmp_path).runs("immich")) == [(path, replace(RUN, invocation=""))]
+
+
+def test_a_restore_says_that_it_is_none(tmp_path: Path) -> None:
+    """What runs are asked for never finds one."""
+    path = tmp_path / f"runs/immich/{ID}.json"
+    restore = replace(RUN, kind=RunKind.RESTORE)
+    records = Records(tmp_path)
+    path.parent.mkdir(parents=True)
+    records.write(path, restore)
+    assert list(records.all("immich")) == list(records.of("immich", RunKind.RESTORE)) == [(path, restore)]
+    assert list(records.runs("immich")) == []
 
 
 def test_verification(tmp_path: Path) -> None:

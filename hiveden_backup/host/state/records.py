@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import StorageError
-from hiveden_backup.core.model import PruneResult, Result, Trigger, Verdict
+from hiveden_backup.core.model import PruneResult, Result, RunKind, Trigger, Verdict
 from hiveden_backup.core.names import backup_id, is_backup_id, newest_first
 from hiveden_backup.host.disk.durable import make_directory, translated, write_durably
 from hiveden_backup.host.state.locks import ExclusiveJob
@@ -22,7 +22,7 @@ _AHEAD = timedelta(minutes=1)  # records of runs within one second are named by 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run. `backup` is the id of what it published.
+    """One run, in-place restore or undo, as `kind` says. `backup` is the id of what it published, or was restored.
 
     `invocation` is systemd's id of the unit's run, "" outside of units.
     """
@@ -40,6 +40,7 @@ class RunRecord:
     trigger: Trigger = Trigger.MANUAL
     warnings: tuple[str, ...] = ()
     invocation: str = ""
+    kind: RunKind = RunKind.RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Accepted:
     mounts: tuple[str, ...] = ()
 
 
-_RUNS = Codec(RunRecord, lacking=("invocation",))
+_RUNS = Codec(RunRecord, lacking=("invocation",), sparse=("kind",))
 _VERIFICATIONS = Codec(Verification)
 _ACCEPTED = Codec(Accepted)
 
@@ -73,7 +74,7 @@ class Records:
     state: Path
 
     def begin(self, record: RunRecord) -> Path:
-        """Write the record of a run that begins; the path to finish it at."""
+        """Write the record of something that begins; the path to finish it at."""
         folder = self.state / "runs" / record.job
         with translated(f"writing the run record below {folder}", unwritable=StorageError):
             make_directory(folder)
@@ -89,10 +90,18 @@ class Records:
             write_durably(path, _RUNS.dump(record, indent=1))
 
     def runs(self, job: str) -> Iterator[tuple[Path, RunRecord]]:
-        """The job's records, newest first; those dated in the future last.
+        """The records of the job's runs, newest first; those dated in the future last.
 
         One that cannot be read (a torn disk) is passed over: it decides nothing.
         """
+        return self.of(job, RunKind.RUN)
+
+    def of(self, job: str, kind: RunKind) -> Iterator[tuple[Path, RunRecord]]:
+        """As `runs`, those of this kind."""
+        return ((path, record) for path, record in self.all(job) if record.kind is kind)
+
+    def all(self, job: str) -> Iterator[tuple[Path, RunRecord]]:
+        """As `runs`, in-place restores and undos as well."""
         folder = self.state / "runs" / job
         with suppress(FileNotFoundError):
             ids = [stem for name in os.listdir(folder) if is_backup_id(stem := name.removesuffix(".json"))]
@@ -108,13 +117,10 @@ class Records:
         return ()
 
     def mark_killed(self, job: ExclusiveJob, now: datetime, current: Path | None) -> None:
-        """Close records of runs that ended without a word, but for the run `current` and those that began after it.
-
-        These are still to find out that the job is locked.
-        """
-        for path, record in self.runs(job.name):
-            if record.result is Result.RUNNING and (current is None or path.name < current.name):
-                ended = "The run was killed, or the machine went down."
+        """Close records of what ended without a word: whoever else has one that is not closed had the lock."""
+        for path, record in self.all(job.name):
+            if record.result is Result.RUNNING and path != current:
+                ended = f"The {record.kind} was killed, or the machine went down."
                 self.write(path, replace(record, result=Result.KILLED, finished=now, error=ended))
 
     def accepted(self, job: str) -> Accepted:

@@ -22,15 +22,12 @@ from hiveden_backup.jobs.services import debts
 from hiveden_backup.jobs.services.debts import Payment, pay, tell
 
 
-def heal(
-    installation: Installation, job: ExclusiveJob, current: Path | None = None, *, start_timeout: float
-) -> tuple[BackupError, ...]:
+def heal(installation: Installation, job: ExclusiveJob, *, start_timeout: float) -> tuple[BackupError, ...]:
     """Finish what a killed restore left, pay what is owed, sweep what killed runs left; the debts that stay.
 
-    `current` is the record of the run that heals. BackupError when an in-place restore is half done and cannot be
-    finished: a mixture of old and new is not to be backed up.
+    BackupError when an in-place restore is half done and cannot be finished: a mixture of old and new is not to be
+    backed up.
     """
-    installation.records.mark_killed(job, installation.now(), current)
     settled = settle(installation, job, start_timeout=start_timeout)
     sweep(installation, job)
     return settled.problems

@@ -234,6 +234,7 @@ def settle_each(installation: Installation, job: str | None = None, patience: fl
         try:
             if any(act.pending for act in acts.of(name)):
                 with job_lock(installation.state, name) as locked:
+                    installation.records.mark_killed(locked, installation.now(), None)
                     yield from Mover(installation, locked).settle_all(patience)
         except BusyError:
             yield Settled(name, None, busy=True)

@@ -11,6 +11,7 @@ from typing import Any
 from hiveden_backup.core import events
 from hiveden_backup.core.backup.extraction import Losses
 from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError
+from hiveden_backup.core.model import RunKind, StoppedContainer, longest_downtime
 from hiveden_backup.core.progress import Step
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
 from hiveden_backup.host.disk.durable import translated
@@ -19,7 +20,9 @@ from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.swap import Staged, intended, stage
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
+from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import Healed, healed
@@ -42,6 +45,12 @@ class ActResult:
     table: dict[str, Any]
     problems: tuple[BackupError, ...] = ()
     warnings: tuple[str, ...] = ()
+    down: tuple[StoppedContainer, ...] = ()
+
+    def recorded(self, record: RunRecord) -> RunRecord:
+        """The record of the act, now that it has ended."""
+        downtime = longest_downtime(self.down)
+        return replace(done(record, self.problems), warnings=self.warnings, downtime_seconds=downtime)
 
 
 def preview(installation: Installation, backup: Backup, database: str | None, server: str | None) -> dict[str, Any]:
@@ -62,11 +71,18 @@ def restore_in_place(
     `told` hears what was broken off before, as soon as it is brought to its end. BackupError when nothing was replaced,
     and everything is as it was, or when the error says otherwise.
     """
-    with healed(installation, backup.job, told) as (job, found):
+    with (
+        Recording(installation, RunKind.RESTORE, backup.job, backup.id) as recording,
+        healed(installation, backup.job, told) as (job, found),
+        recording.begun(job),
+    ):
         if any((act.phase, act.backup, act.database) == (Phase.DONE, backup.id, database or "") for act in found.acts):
+            recording.record = done(recording.record, found.problems)
             return None
         with replacement(installation, backup, database, server) as plan:
-            return _Restore(installation, job, plan).execute(plan.table())
+            result = _Restore(installation, job, plan).execute(plan.table())
+        recording.record = result.recorded(recording.record)
+        return result
 
 
 class _Restore:
@@ -99,7 +115,8 @@ class _Restore:
             self._clean()
             raise
         log.event(events.Restored(plan.backup.job, plan.backup.id))
-        return ActResult(self._act, table, tuple(self._problems), tuple(self._warnings))
+        down = self._downtime.summary() if self._downtime is not None else ()
+        return ActResult(self._act, table, tuple(self._problems), tuple(self._warnings), down)
 
     def _begun(self) -> Act:
         job, now = self._plan.job, self._installation.now()

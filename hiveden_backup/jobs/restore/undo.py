@@ -9,6 +9,7 @@ from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.model import RunKind
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.restore_record import Act, Phase
 from hiveden_backup.host.disk import mounts, swaps
@@ -17,6 +18,7 @@ from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.host.state.restore_records import Acts
+from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import Healed, healed
 from hiveden_backup.jobs.recovery.mover import Mover, check_kept, existing, insist, unfinished
@@ -118,11 +120,20 @@ def undo(installation: Installation, job: str, told: Callable[[Healed], None]) -
 
     `told` hears what was broken off before, as soon as it is brought to its end.
     """
-    with healed(installation, job, told) as (locked, found):
-        if any(act.phase is Phase.UNDONE for act in found.acts):
+    with (
+        Recording(installation, RunKind.UNDO, job) as recording,
+        healed(installation, job, told) as (locked, found),
+        recording.begun(locked),
+    ):
+        undone = next((act for act in found.acts if act.phase is Phase.UNDONE), None)
+        if undone is not None:
+            recording.record = replace(done(recording.record, found.problems), backup=undone.backup)
             return None
         with reversal(installation, job) as plan:
-            return _carry_out(installation, locked, plan)
+            recording.record = replace(recording.record, backup=plan.act.backup)
+            result = _carry_out(installation, locked, plan)
+        recording.record = result.recorded(recording.record)
+        return result
 
 
 def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) -> ActResult:
@@ -154,4 +165,4 @@ def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) ->
         downtime.await_healthy()
         problems.extend(downtime.problems)
     log.event(events.Undone(act.job, act.backup))
-    return ActResult(act, table, tuple(problems))
+    return ActResult(act, table, tuple(problems), down=downtime.summary() if downtime is not None else ())

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
-from hiveden_backup.core.errors import BackupError, BusyError, Interrupted, StorageError, common_exit_code
-from hiveden_backup.core.model import PruneResult, Result
+from hiveden_backup.core.errors import BackupError, StorageError, common_exit_code
+from hiveden_backup.core.model import PruneResult, RunKind
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
@@ -16,6 +16,7 @@ from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import backup_size
 from hiveden_backup.jobs.backups.prune import prune
+from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import heal, sweep
 from hiveden_backup.jobs.recovery.mover import expire
@@ -39,31 +40,20 @@ class Outcome:
 
 def run_job(installation: Installation, job: Job, *, full: bool = False) -> Outcome:
     """Run one job. Our errors come back in the outcome; a signal is recorded and raised again."""
-    started = installation.now()
-    record = RunRecord(job.name, started, trigger=installation.trigger, invocation=installation.invocation)
-    path: Path | None = None
+    recording = Recording(installation, RunKind.RUN, job.name)
+    started = recording.record.started
+    log.event(events.Started(job.name))
     try:
-        with translated(f"running the job {job.name}", unwritable=StorageError):
-            path = installation.records.begin(record)
-            log.event(events.Started(job.name))
-            outcome = _locked(installation, job, record, path, full=full)
+        with (
+            recording,
+            job_lock(installation.state, job.name) as locked,
+            recording.begun(locked),
+            translated(f"running the job {job.name}", unwritable=StorageError),
+        ):
+            outcome = _locked(installation, job, locked, recording.record, full=full)
+            recording.record = outcome.record
     except BackupError as error:
-        outcome = Outcome(_failed(record, error), (error,))
-    except Interrupted as interrupted:
-        ended = f"The run was ended by signal {interrupted.signal_number}."
-        _close(
-            installation, path, replace(record, result=Result.INTERRUPTED, exit_code=interrupted.exit_code, error=ended)
-        )
-        log.event(events.Failed(ended, interrupted.exit_code, job.name, result=Result.INTERRUPTED))
-        raise
-    except BaseException as error:  # a defect of ours: record it, then let it show itself
-        _close(
-            installation,
-            path,
-            replace(record, result=Result.FAILED, exit_code=1, error=f"{type(error).__name__}: {error}"),
-        )
-        raise
-    _close(installation, path, outcome.record)
+        outcome = Outcome(recording.record, (error,))
     _tell(outcome, (installation.now() - started).total_seconds())
     return outcome
 
@@ -77,40 +67,22 @@ def _tell(outcome: Outcome, seconds: float) -> None:
         log.event(events.Failed(str(error), code, job, record.backup, result=record.result))
 
 
-def _failed(record: RunRecord, error: BackupError) -> RunRecord:
-    result = Result.BUSY if isinstance(error, BusyError) else Result.FAILED
-    return replace(record, result=result, exit_code=error.exit_code, error=str(error))
-
-
-def _close(installation: Installation, path: Path | None, record: RunRecord) -> None:
-    if path is None:
-        return
+def _locked(installation: Installation, job: Job, locked: ExclusiveJob, record: RunRecord, *, full: bool) -> Outcome:
+    failpoint("lock")
+    debts = heal(installation, locked, start_timeout=job.start_timeout)
+    failpoint("heal")
+    spool = installation.spool(job.name)
     try:
-        installation.records.write(path, replace(record, finished=installation.now()))
-    except BackupError as error:  # the run's own result matters more
-        log.error(str(error), job=record.job)
-
-
-def _locked(installation: Installation, job: Job, record: RunRecord, path: Path, *, full: bool) -> Outcome:
-    with job_lock(installation.state, job.name) as locked:
-        failpoint("lock")
-        debts = heal(installation, locked, path, start_timeout=job.start_timeout)
-        failpoint("heal")
-        spool = installation.spool(job.name)
-        try:
-            with translated(f"making the spool {spool}", unwritable=StorageError):
-                make_directory(spool)
-            finished = _execute(installation, locked, job, record.started, spool, full=full)
-        finally:
-            _tidy(installation, locked)
-        problems = [*debts, *finished.problems]
-        pruned = _prune(installation, locked, job, problems)
-        expire(installation, installation.config.jobs, held=locked)
+        with translated(f"making the spool {spool}", unwritable=StorageError):
+            make_directory(spool)
+        finished = _execute(installation, locked, job, record.started, spool, full=full)
+    finally:
+        _tidy(installation, locked)
+    problems = [*debts, *finished.problems]
+    pruned = _prune(installation, locked, job, problems)
+    expire(installation, installation.config.jobs, held=locked)
     record = replace(
-        record,
-        result=Result.PARTIAL if problems else Result.SUCCESS,
-        exit_code=1 if problems else 0,
-        error=" ".join(str(problem) for problem in problems),
+        done(record, problems),
         backup=finished.manifest.id,
         bytes=backup_size(finished.manifest),
         downtime_seconds=finished.manifest.downtime_seconds,

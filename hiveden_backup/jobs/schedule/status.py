@@ -91,8 +91,7 @@ def job_status(installation: Installation, job: Job, *, idle: bool = False) -> J
 
     A backup directory that is not there is the job's failure, not the command's.
     """
-    runs = [record for _, record in installation.records.runs(job.name) if record.result is not Result.BUSY]
-    last = _with_truth(installation, job, runs[0]) if runs else None
+    last = _last_run(installation, job)
     try:
         directory = installation.directory
         backups = directory.backups(job.name)
@@ -163,15 +162,27 @@ def _first_known(installation: Installation, job: Job) -> datetime | None:
     return min(moments, default=timer_since(job.name))
 
 
-def _with_truth(installation: Installation, job: Job, record: RunRecord) -> RunRecord:
-    """A record that says `running` although nobody holds the lock is that of a run that was killed."""
-    if record.result is not Result.RUNNING:
-        return record
+def _last_run(installation: Installation, job: Job) -> RunRecord | None:
+    """The record of the last run that was not turned away, with the truth about one that says `running`.
+
+    Records are begun and ended by who has the job's lock: while nobody has, the one of a run that ended says so.
+    """
+    last = _newest(installation, job)
+    if last is None or last.result is not Result.RUNNING:
+        return last
     try:
         with job_lock(installation.state, job.name, shared=True):
-            return replace(record, result=Result.KILLED, error="The run was killed, or the machine went down.")
+            last = _newest(installation, job)
     except BusyError:
-        return record
+        return last
+    if last is None or last.result is not Result.RUNNING:
+        return last
+    return replace(last, result=Result.KILLED, error="The run was killed, or the machine went down.")
+
+
+def _newest(installation: Installation, job: Job) -> RunRecord | None:
+    records = (record for _, record in installation.records.runs(job.name))
+    return next((record for record in records if record.result is not Result.BUSY), None)
 
 
 def _next_run(installation: Installation, job: Job) -> tuple[datetime | None, float | None]:
