@@ -107,7 +107,7 @@ def test_everything_and_undo(world: World, tmp_path: Path) -> None:
 
 
 def test_new_machine(world: World, tmp_path: Path) -> None:
-    everything, database = section("On a new machine")
+    everything, database, take_over = section("On a new machine")
     (world.srv / "immich/.env").unlink()
     world.psql("immich_postgres", "immich", "TRUNCATE asset")
     said = world.shell(world.placed(everything, tmp_path), STATE_DIRECTORY=f"{tmp_path}/state")
@@ -120,6 +120,10 @@ def test_new_machine(world: World, tmp_path: Path) -> None:
         STATE_DIRECTORY=f"{tmp_path}/state",
     )
     assert assets(world) == "100"
+    assert "are this machine's now" in world.shell(
+        world.placed(take_over, tmp_path), STATE_DIRECTORY=f"{tmp_path}/state"
+    )
+    assert "are this machine's now" in world.shell(world.placed(take_over, tmp_path))
 
 
 # ---- without this program ------------------------------------------------------------------------------------------

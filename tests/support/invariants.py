@@ -101,7 +101,7 @@ def check_swept(site: Site, job: str = "app") -> None:
     if not home.is_dir():
         return
     others = {name for name in os.listdir(home) if not is_backup_id(name)}
-    assert others <= {"archives", ".checkpoint"}
+    assert others <= {"archives", ".checkpoint", ".owner.json"}
     holders = [home / name for name in (*site.ids(job), ".checkpoint")]
     named = {name for holder in holders for name in read_archive_names(holder)}
     assert {f"archives/{name}" for name in os.listdir(home / "archives")} == named

@@ -26,12 +26,12 @@ SUFFIXES = (".py", ".md", ".txt", ".toml", ".catalog")
 IN_FILES = (
     *(model.Manifest, model.Archive, model.Root, model.StoppedContainer, model.Artifact, model.ArtifactFile),
     *(model.Source, model.DatabaseFacts, model.Grant, model.Setting, model.Extension, model.Table),
-    *(RunRecord, Verification, Debt, Act),
+    *(model.Owner, RunRecord, Verification, Debt, Act),
 )
 NOT_WRITTEN = {"database", "damage"}  # a database's facts stand among the artifact's own; damage is found in reading
 NAMES = (
     *(layout.MARKER, layout.RECIPE, layout.MANIFEST, layout.SUMS),
-    *(layout.INDEX, layout.ARCHIVE_NAMES, layout.ARCHIVES, layout.CHECKPOINT),
+    *(layout.OWNER, layout.INDEX, layout.ARCHIVE_NAMES, layout.ARCHIVES, layout.CHECKPOINT),
 )
 
 

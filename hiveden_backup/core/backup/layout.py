@@ -14,6 +14,7 @@ RECIPE = "HOW-TO-RESTORE.txt"
 
 # ---- in the directory of a job
 
+OWNER = ".owner.json"
 ARCHIVES = "archives"
 CHECKPOINT = ".checkpoint"
 _INCOMING = ".incoming-"
@@ -40,6 +41,11 @@ def incoming(backup: str) -> str:
 def incoming_checkpoint(backup: str) -> str:
     """Where the checkpoint of the run that makes a backup grows."""
     return f"{_INCOMING}checkpoint-{backup}"
+
+
+def incoming_owner(token: str) -> str:
+    """Where the file that says who a job's directory belongs to grows; `token` makes it the only one."""
+    return f"{_INCOMING}owner-{token}"
 
 
 def deleting(name: str, token: str) -> str:

@@ -14,7 +14,7 @@ from hiveden_backup.core.model import FORMAT, ArtifactType, Manifest
 _MANIFESTS = Codec(
     Manifest,  # version 0.1.0 did not record what belongs to a database as a whole
     lacking=("icu_rules", "tablespace", "connection_limit", "comment", "grants", "settings", "roles"),
-    sparse=("volumes", "mount", "unusual"),
+    sparse=("volumes", "mount", "unusual", "owner"),
 )
 _HINT = "Verify the other backups of the job"
 _HEAD = ("format", "id", "job", "host", "version", "started", "finished")

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import hashlib
 else:
     hashlib = Later("hashlib")
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}  # FAT, CIFS, some FUSE
 
 
 def fsync_directory(path: Path) -> None:
@@ -35,20 +38,65 @@ def fsync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step: a reader sees the old content or the new one, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_durably(path: Path, data: bytes, growing: Path | None = None) -> None:
+    """Put `data` at `path` in one step: a reader sees the old content or the new one, also after a power cut.
+
+    It grows at `growing`, beside it, where that is given.
+    """
+    temporary = growing or path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, os.O_TRUNC, data)
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def write_once(path: Path, data: bytes, growing: Path) -> None:
+    """Put `data` at `path` unless somebody has done so: of several at once, on several machines too, one does.
+
+    A reader sees nothing or all of it. It grows at `growing`, beside it, which others may sweep: then look, and repeat.
+    """
+    try:
+        _write(growing, os.O_EXCL, data)
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            try:
+                path.hardlink_to(growing)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                _write(path, os.O_EXCL, data)  # a crash may leave it cut short there
+    finally:
+        growing.unlink(missing_ok=True)
+    fsync_directory(path.parent)
+
+
+def _write(path: Path, how: int, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """What is in a file where others may have put something else, without waiting for it.
+
+    OSError: also ELOOP for a link, EINVAL for what is no regular file, EFBIG for more than `most` bytes.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "It is not a regular file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(most + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, "It is too large", str(path))
+    return data
 
 
 def digest(path: Path) -> tuple[int, str]:

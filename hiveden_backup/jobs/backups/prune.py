@@ -10,9 +10,10 @@ from hiveden_backup.core.model import Verdict
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
-from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
+from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.ownership import OwnJob, check_owner, owned
 from hiveden_backup.jobs.backups.unusual import waiting
 from hiveden_backup.jobs.installation import Installation
 
@@ -36,8 +37,9 @@ def plan(installation: Installation, directory: BackupDirectory, job: str, polic
     """What a prune of the opened `directory` would decide now. Changes nothing.
 
     Whatever the policy says, the newest good backup stays, and what is older than an unusual one that waits for a
-    person: it may be all there is of what was lost.
+    person: it may be all there is of what was lost. ForeignError, as a prune has it.
     """
+    check_owner(installation, directory, job)
     backups = directory.backups(job)
     kept_for: dict[str, str] = {}
     unusual = waiting(directory, installation.records, job)
@@ -66,9 +68,9 @@ def _is_good(directory: BackupDirectory, records: Records, job: str, backup: str
     return found is None or found.result is not Verdict.CORRUPT
 
 
-def prune(installation: Installation, job: ExclusiveJob, policy: Retention) -> Pruning:
+def prune(installation: Installation, job: OwnJob, policy: Retention) -> Pruning:
     """Remove what the policy lets go, then the archives that nothing names."""
-    directory = installation.directory
+    directory = job.directory
     planned = plan(installation, directory, job.name, policy)
     with translated(f"pruning the backups of {job.name}"):
         failpoint("prune")
@@ -81,13 +83,14 @@ def prune(installation: Installation, job: ExclusiveJob, policy: Retention) -> P
 def prune_job(installation: Installation, job: Job) -> Pruning:
     """Prune by hand: lock the job, and apply its policy."""
     with job_lock(installation.state, job.name) as locked:
-        return prune(installation, locked, job.retention)
+        return prune(installation, owned(installation, installation.directory, locked), job.retention)
 
 
 def delete(installation: Installation, backup: Backup) -> tuple[str, ...]:
     """Remove one backup and the archives that nothing names any more; their names."""
     directory = installation.directory
-    with job_lock(installation.state, backup.job) as job, translated(f"deleting {backup}"):
+    with job_lock(installation.state, backup.job) as locked, translated(f"deleting {backup}"):
+        job = owned(installation, directory, locked)
         directory.delete(job.name, backup.id)
         return _collect_garbage(directory, installation.records, job.name)
 

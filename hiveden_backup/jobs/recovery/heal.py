@@ -15,6 +15,7 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
+from hiveden_backup.jobs.backups.ownership import OwnJob, claimed
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.mover import Mover, Settled, settle_each, unfinished
 from hiveden_backup.jobs.recovery.mover import tell as tell_settled
@@ -128,6 +129,7 @@ def sweep(installation: Installation, job: ExclusiveJob) -> None:
     """Remove what only a run in progress needs: its spool, and in the backup directory what no backup names.
 
     Archives that a failed run left without a checkpoint go too: on a full disk they would stand in their own way.
+    ForeignError, and the backup directory is left alone, when the job's part of it is another host's.
     """
     spool = installation.spool(job.name)
     with translated(f"clearing the spool {spool}", unwritable=StorageError), suppress(FileNotFoundError):
@@ -136,8 +138,13 @@ def sweep(installation: Installation, job: ExclusiveJob) -> None:
         if not (Path(installation.config.directory) / MARKER).exists():
             return
         directory = BackupDirectory(Path(installation.config.directory), "")
-        for name in directory.sweep(job.name):
+        if directory.job_path(job.name).is_dir():
+            _sweep_directory(claimed(installation, directory, job))
+
+
+def _sweep_directory(job: OwnJob) -> None:
+    for name in job.directory.sweep(job.name):
+        log.info(f"Swept {name}", job=job.name)
+    with suppress(CorruptError):  # then none goes; the prune at the end says so
+        for name in job.directory.collect_garbage(job.name):
             log.info(f"Swept {name}", job=job.name)
-        with suppress(CorruptError):  # then none goes; the prune at the end says so
-            for name in directory.collect_garbage(job.name):
-                log.info(f"Swept {name}", job=job.name)

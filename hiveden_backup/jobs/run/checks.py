@@ -22,6 +22,7 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.jobs.backups.catalog import history
+from hiveden_backup.jobs.backups.ownership import check_owner
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.absent import absent
 from hiveden_backup.jobs.run.checkpoint import find_base
@@ -47,10 +48,12 @@ def check_tools(draft: Draft) -> None:
         draft.findings.ok(Check.TOOLS, f"{version}, zstd")
 
 
-def check_directory(draft: Draft, path: Path) -> None:
-    """The backup directory is marked, writable, and keeps modes."""
+def check_directory(draft: Draft, installation: Installation) -> None:
+    """The backup directory is marked, the job's part of it no other host's, writable, and keeps modes."""
+    path = Path(installation.config.directory)
     with draft.findings.check(Check.DIRECTORY):
         draft.directory = BackupDirectory.open(path)
+        check_owner(installation, draft.directory, draft.job.name)
         with translated(f"looking at the backup directory {path}"):
             if os.statvfs(path).f_flag & os.ST_RDONLY or not os.access(path, os.W_OK | os.X_OK):
                 raise DirectoryError(

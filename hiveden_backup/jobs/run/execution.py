@@ -23,6 +23,7 @@ from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import time_limit
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.jobs.backups.catalog import show_path
+from hiveden_backup.jobs.backups.ownership import OwnJob, claimed
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.checkpoint import put_checkpoint, write_names
 from hiveden_backup.jobs.run.dumps import Dumps
@@ -68,7 +69,9 @@ class Execution:
         self._started = started
         self._warnings = list(plan.warnings)
         self._problems: list[BackupError] = []
-        self._id, self._incoming = self._begin(job)
+        own = claimed(installation, plan.directory, job)
+        self._owner = own.owner
+        self._id, self._incoming = self._begin(own)
 
     # ---- the whole
 
@@ -92,7 +95,7 @@ class Execution:
             raise
         return Published(manifest, tuple(self._problems))
 
-    def _begin(self, job: ExclusiveJob) -> tuple[str, Path]:
+    def _begin(self, job: OwnJob) -> tuple[str, Path]:
         moment = self._started
         with translated(f"writing the backup directory {self._directory.path}"):
             while True:
@@ -276,6 +279,7 @@ class Execution:
             job_config=job_table(self._job),
             artifacts=artifacts,
             warnings=tuple(self._warnings),
+            owner=self._owner,
         )
         manifest = replace(manifest, unusual=unusual(self._plan, manifest, state, self._incoming / layout.INDEX))
         publish(self._directory, self._incoming, manifest)

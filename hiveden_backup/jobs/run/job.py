@@ -15,6 +15,7 @@ from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import backup_size
+from hiveden_backup.jobs.backups.ownership import owned
 from hiveden_backup.jobs.backups.prune import prune
 from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.installation import Installation
@@ -118,7 +119,7 @@ def _tidy(installation: Installation, job: ExclusiveJob) -> None:
 def _prune(installation: Installation, locked: ExclusiveJob, job: Job, problems: list[BackupError]) -> PruneResult:
     """Whatever becomes of it, a finished backup stays finished."""
     try:
-        pruned = prune(installation, locked, job.retention)
+        pruned = prune(installation, owned(installation, installation.directory, locked), job.retention)
     except BackupError as error:
         problems.append(error)
         return PruneResult.FAILED

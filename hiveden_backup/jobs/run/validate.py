@@ -19,7 +19,7 @@ def drafted(installation: Installation, job: Job, spool: Path, *, full: bool = F
     draft = Draft(job, Findings(job.name), spool)
     with ExitStack() as stack:
         checks.check_tools(draft)
-        checks.check_directory(draft, Path(installation.config.directory))
+        checks.check_directory(draft, installation)
         checks.check_docker(draft, installation, stack)
         checks.check_containers(draft)
         checks.check_trees(draft, installation)

@@ -1,0 +1,76 @@
+"""Which host this is: a random id that the state directory keeps, so that a host may change its name.
+
+A state directory that was copied to another machine tells two of them apart by systemd's machine id, where they have
+different ones: the copy gets an id of its own.
+"""
+
+import os
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from socket import gethostname
+
+from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.errors import StorageError
+from hiveden_backup.core.model import Owner
+from hiveden_backup.host.disk.durable import make_directory, translated, write_durably, write_once
+
+_MACHINE_ID = Path("/etc/machine-id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """`machine` is the machine id where this was written, "" where there was none."""
+
+    id: str
+    machine: str = ""
+
+
+_HOSTS = Codec(_Host, lacking=("machine",))
+
+
+def known_host(state: Path) -> Owner:
+    """This host as the owner of backups; with the id "" while it has none. StorageError when it cannot be read."""
+    found = _read(state / "host.json")
+    return Owner(found.id if found is not None and _is_here(found) else "", gethostname())
+
+
+def this_host(state: Path) -> Owner:
+    """As `known_host`; an id is made, once and durably, when there is none."""
+    path = state / "host.json"
+    with translated(f"writing {path}", unwritable=StorageError):
+        make_directory(state)
+        while not (host := known_host(state)).host_id:
+            made = _HOSTS.dump(_Host(str(uuid.uuid4()), _machine_id()))
+            if path.exists():  # another machine's
+                write_durably(path, made)
+            else:
+                write_once(path, made, path.with_name(f".{path.name}.{os.getpid()}.tmp"))
+    return host
+
+
+def _read(path: Path) -> _Host | None:
+    with translated(f"reading {path}", unwritable=StorageError), suppress(FileNotFoundError):
+        try:
+            return _HOSTS.load(path.read_bytes())
+        except RecordError as error:
+            raise StorageError(
+                f"{path} is damaged, so it is not known which host this is",
+                str(error),
+                "Remove it, and say for each job that its backups are this machine's: "
+                "hiveden-backup init --directory DIR --take-over JOB",
+            ) from error
+    return None
+
+
+def _is_here(host: _Host) -> bool:
+    here = _machine_id()
+    return not host.machine or not here or host.machine == here
+
+
+def _machine_id() -> str:
+    with suppress(OSError):
+        text = _MACHINE_ID.read_text("ascii", "replace").strip()
+        return text if text.isalnum() and text != "uninitialized" else ""
+    return ""
