@@ -40,3 +40,32 @@ def test_hard_links_there_are_archived_once(tmp_path: Path) -> None:
         restored = made.restored("x") / str(pool).lstrip("/")
         assert sorted(path.name for path in restored.iterdir()) == ["b", "c", "d"]
         assert (restored / "b").read_text() == "content"
+
+
+def test_a_file_system_without_extended_attributes_is_one_warning(tmp_path: Path) -> None:
+    """As sshfs, mergerfs with `xattr=nosys`, squashfs, rclone and CIFS mounts are: tar complains of each file there."""
+    with site(tmp_path) as made:
+        behind, pool, other = made.path / "behind", made.data / "pool", made.data / "other"
+        for folder in (behind / "folder", pool, other):
+            folder.mkdir(parents=True)
+        for name in ("folder/a", "b"):
+            (behind / name).write_text(name)
+        (behind / "link").symlink_to("b")
+        (other / "file").write_text("with attributes")
+        os.setxattr(other / "file", "user.kept", b"yes")
+        made.configure({"app": {"paths": [str(made.data)]}})
+        made.init()
+        subprocess.run(["bindfs", "--xattr-none", str(behind), str(pool)], check=True)
+        try:
+            made.run("run", "app").succeeded()
+            warnings = made.manifest()["warnings"]
+            told = f"The file system at {pool} tells of no extended attributes"
+            assert [told in warning for warning in warnings].count(True) == 1
+            assert not [warning for warning in warnings if "tar:" in warning]
+            (behind / "folder/a").write_text("changed")
+            made.run("run", "app").succeeded()
+        finally:
+            subprocess.run(["umount", str(pool)], check=True)
+        restored = made.restored("x")
+        assert (restored / str(pool / "folder/a").lstrip("/")).read_text() == "changed"
+        assert os.getxattr(restored / str(other / "file").lstrip("/"), "user.kept") == b"yes"

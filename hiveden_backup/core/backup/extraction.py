@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hiveden_backup.core.lines import split_lines
+from hiveden_backup.core.backup.tar_listing import messages
 
 _SHOWN = 3
 _UNSUPPORTED = "Operation not supported"
 _DENIED = f"(?:Operation not permitted|Permission denied|Invalid argument|Function not implemented|{_UNSUPPORTED})"
 _NO_LINK = "(?:Too many links|Invalid cross-device link)"
-_PROGRAM = re.compile(r"^(?:/\S*/)?tar: ")  # as it was called
-_CLOSING = "Exiting with failure status due to previous errors"
 _ATTRIBUTE = re.compile(rf"\w+: Cannot set '(.+)' extended attribute for file '(.*)': ({_DENIED})")
 _ECHO = re.compile(rf"\w+: Cannot (?:set|drop default) POSIX ACLs for file '.*': {_DENIED}")
 """tar sets an ACL for each member, most of which say what the mode says; a real one is an attribute, too."""
@@ -119,9 +117,8 @@ def classify(stderr: str) -> Extraction:
     """Read what tar said while it extracted."""
     lost, fatal, denied = Losses(), [], 0
     not_made: set[Loss] = set()
-    for raw in split_lines(stderr):
-        line = _PROGRAM.sub("", raw)
-        if not line or line == _CLOSING or _ECHO.fullmatch(line):
+    for line in messages(stderr):
+        if _ECHO.fullmatch(line):
             continue
         if _LOOKED_AT.search(line):
             denied += 1

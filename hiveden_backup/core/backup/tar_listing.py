@@ -1,6 +1,6 @@
-"""What tar says it did: its listing decides what is in an archive, its diagnostics what went wrong.
+"""What tar says it did: its listing decides what is in an archive.
 
-Listings are those of GNU tar under LC_ALL=C with the options `LISTING`; messages are in that language too.
+Listings are those of GNU tar under LC_ALL=C with the options `LISTING`.
 """
 
 import re
@@ -26,6 +26,8 @@ _POINTS_TO = b" -> "
 
 _PLAIN = re.compile(rb"[!-\[\]-~]*")
 _ODD = re.compile(rb"[^!-\[\]-~]")
+_PROGRAM = re.compile(r"^(?:/\S*/)?tar: ")  # as it was called
+_CLOSING = "Exiting with failure status due to previous errors"
 _ESCAPES = {
     **{bytes((byte,)): b"\\%03o" % byte for byte in (*range(32), *range(127, 256))},
     **{bytes((byte,)): b"\\" + bytes((char,)) for byte, char in zip(b"\a\b\t\n\v\f\r\\ ", rb"abtnvfr\ ", strict=True)},
@@ -34,27 +36,25 @@ _SECOND = 10**9
 _DAY = 86400
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
-_CHANGED = (
-    "file changed as we read it",
-    "File removed before we read it",
-    "No such file or directory",
-    "Not a directory",
-    "Too many levels of symbolic links",
-    "Stale file handle",
-    "socket ignored",
-    "Cannot readlink: Invalid argument",  # it was a symbolic link a moment ago
-    "Cannot open: No such device or address",  # it is a socket now
-)
-_SHRANK = re.compile(r"File shrank by \d+ bytes?; padding with zeros")
-_PROGRAM = re.compile(r"^(?:/\S*/)?tar: ")  # as it was called
-_CLOSING = "Exiting with failure status due to previous errors"
-
 
 def escape(path: bytes) -> bytes:
     """`path` as tar prints it, in its `escape` quoting style in the C locale with spaces quoted too."""
     if _PLAIN.fullmatch(path):
         return path
     return _ODD.sub(lambda match: _ESCAPES[match[0]], path)
+
+
+def messages(stderr: str) -> Iterator[str]:
+    """What tar said, line by line, without its own name and its last word."""
+    for raw in split_lines(stderr):
+        line = _PROGRAM.sub("", raw)
+        if line and line != _CLOSING:
+            yield line
+
+
+def quoted(path: bytes) -> bytes:
+    """`path` as tar's messages have it: they quote colons too."""
+    return escape(path).replace(b":", rb"\:")
 
 
 class Member(NamedTuple):
@@ -257,7 +257,7 @@ class FinishedIndex:
         found = self._contents.held(member, expected, kind=kind, linked=nlink not in {b"0", b"1"}, inode=int(inode))
         if found is None:
             return None
-        torn = bool(self.torn) and kind == b"f" and _quoted(path) in self.torn
+        torn = bool(self.torn) and kind == b"f" and quoted(path) in self.torn
         above = self._moved.above(path)
         if found == expected and not torn and above is None:
             return record
@@ -266,43 +266,3 @@ class FinishedIndex:
         elif kind != b"d" and (torn or (found.size, found.mtime) != (size, mtime)):
             self.unsure.append(path)
         return b"\t".join((kind, *found[:3], nlink, *found[3:], b"0", inode, path))
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnostics:
-    """tar's messages, told apart: `changed` happen to a tree in use, `fatal` must fail the job."""
-
-    changed: tuple[str, ...]
-    fatal: tuple[str, ...]
-
-
-def torn(diagnostics: Iterable[str]) -> frozenset[bytes]:
-    """The names, as quoted there, of which the diagnostics say that the content changed while it was read."""
-    told = (line.partition(": ") for line in diagnostics)
-    return frozenset(
-        name.encode("ascii") for name, _, message in told if message == _CHANGED[0] or _SHRANK.fullmatch(message)
-    )
-
-
-def _quoted(path: bytes) -> bytes:
-    """`path` as tar's messages have it: they quote colons too."""
-    return escape(path).replace(b":", rb"\:")
-
-
-def classify(stderr: str, roots: Collection[bytes]) -> Diagnostics:
-    """Read what tar said. A top path (`roots`, relative to `/`) that vanished is fatal."""
-    changed: list[str] = []
-    fatal: list[str] = []
-    tops = {_quoted(root).decode("ascii") for root in roots}
-    for raw in split_lines(stderr):
-        line = _PROGRAM.sub("", raw)
-        if not line or line == _CLOSING:
-            continue
-        name, _, message = line.partition(": ")
-        expected = message.endswith(_CHANGED) or _SHRANK.fullmatch(message) is not None
-        top_gone = name in tops and message != _CHANGED[0]
-        if expected and not top_gone:
-            changed.append(line)
-        else:
-            fatal.append(line)
-    return Diagnostics(tuple(changed), tuple(fatal))

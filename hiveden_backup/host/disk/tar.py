@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hiveden_backup.core.backup.creation import Diagnostics
+from hiveden_backup.core.backup.creation import classify as classify_creation
 from hiveden_backup.core.backup.extraction import Extraction
 from hiveden_backup.core.backup.extraction import classify as classify_extraction
-from hiveden_backup.core.backup.tar_listing import LISTING, classify
+from hiveden_backup.core.backup.tar_listing import LISTING
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk.stream import CHUNK, Stored, chunks, compressor, decompressor, store, undecoded
@@ -26,12 +28,20 @@ _SHOWN_LINES = 3
 
 
 def create(
-    names: Path, listing: int, target: Path, *, roots: Collection[bytes], level: int, progress: Advance
-) -> tuple[Stored, tuple[str, ...]]:
+    names: Path,
+    listing: int,
+    target: Path,
+    *,
+    roots: Collection[bytes],
+    points: Collection[bytes],
+    level: int,
+    progress: Advance,
+) -> tuple[Stored, Diagnostics]:
     """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
 
     tar writes its listing to the descriptor `listing`; see `received`. Returns what was written, which is left to the
-    caller to fsync (the containers may be down), and the diagnostics of a tree in use.
+    caller to fsync (the containers may be down), and what tar said of a tree in use; `points` are where file systems
+    are mounted, for its warnings.
     OSError from writing `target`; BackupError when tar met anything else than such a tree (an unreadable file, a read
     error, a root that is gone).
     """
@@ -42,14 +52,15 @@ def create(
     )
     with Pipeline(tar, compressor(level)) as pipeline:
         written = store(pipeline.stdout, target, progress, durable=False)
-    diagnostics = classify(pipeline.results[0].stderr.decode("utf-8", "replace"), roots)
+    done = pipeline.results[0]
+    diagnostics = classify_creation(done.stderr.decode("utf-8", "replace"), done.status, roots, points)
     if diagnostics.fatal:
         raise BackupError(
             "Archiving the job's files failed",
             "; ".join(f"tar: {line}" for line in diagnostics.fatal[:3]),
             "Mend or exclude what tar names, then run again",
         )
-    return written, diagnostics.changed
+    return written, diagnostics
 
 
 def _create() -> tuple[str, ...]:

@@ -151,7 +151,7 @@ class Execution:
         progress.begin(step)
         level = self._job.compression_level
         taken = take(trees, looked, selection, target, self._spool, level=level, progress=progress.advance)
-        for sentence in taken.blind:
+        for sentence in taken.warnings:
             self._warn(sentence)
         return taken
 
@@ -237,7 +237,7 @@ class Execution:
                 raise StorageError(
                     f"{taken.path} is not what was written to it", "", "Look at `dmesg` and the disk's health"
                 )
-        for line in taken.diagnostics:
+        for line in taken.changed:
             self._warn(f"While the containers were stopped: {line}")
         self._note(passed)
         log.info(

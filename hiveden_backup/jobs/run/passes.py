@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from hiveden_backup.core.backup import compaction
+from hiveden_backup.core.backup.creation import torn
 from hiveden_backup.core.backup.index import (
     Comparison,
     Extent,
@@ -27,7 +28,7 @@ from hiveden_backup.core.backup.index import (
 )
 from hiveden_backup.core.backup.layout import archive_path
 from hiveden_backup.core.backup.moved import Ways
-from hiveden_backup.core.backup.tar_listing import FinishedIndex, torn
+from hiveden_backup.core.backup.tar_listing import FinishedIndex
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
@@ -124,8 +125,8 @@ class Look:
 class Take:
     """What was archived: `archive` is None when there was nothing to archive. `path` is where it lies, not yet fsynced.
 
-    `names` are the paths handed to tar, `listing` is its answer; `moved` are directories that moved meanwhile, and
-    `blind` says what of that could not be seen.
+    `names` are the paths handed to tar, `listing` is its answer, `changed` are its diagnostics of a tree in use;
+    `moved` are directories that moved meanwhile. `warnings` say what could not be seen or read.
     """
 
     look: Look
@@ -134,9 +135,9 @@ class Take:
     path: Path
     names: Path
     listing: Path
-    diagnostics: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     moved: frozenset[bytes] = frozenset()
-    blind: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +177,8 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         sync(trees)
     draft, candidates, directories = (spool / f"{name}.{what}" for what in ("draft", "candidates", "directories"))
     scan = Scan(
-        roots=tuple(os.fsencode(root.lstrip("/")) for root in trees.roots),
-        skip=frozenset(os.fsencode(path.lstrip("/")) for path in trees.skip),
+        roots=tuple(_relative(root) for root in trees.roots),
+        skip=frozenset(_relative(path) for path in trees.skip),
         hidden=trees.hidden(),
         excluded=matcher(trees.exclude) if trees.exclude else None,
         one_file_system=trees.one_file_system,
@@ -244,7 +245,8 @@ def take(
     if not selected.names:
         compare_mounts(looked.views, trees.views())
         return Take(looked, selected, None, target, names, listing)
-    roots = [os.fsencode(root.lstrip("/")) for root in trees.roots]
+    roots = [_relative(root) for root in trees.roots]
+    points = {_relative(mount.point) for view in looked.views.values() for mount in view.devices.values()}
     place = _spooling(spool) if target.parent == spool else translated(f"writing {target.name}")
     with (
         _spooling(spool),
@@ -252,13 +254,19 @@ def take(
         tar.received(listing) as lines,
         place,
     ):
-        written, diagnostics = tar.create(names, lines, target, roots=roots, level=level, progress=progress)
+        written, said = tar.create(names, lines, target, roots=roots, points=points, level=level, progress=progress)
     name = archive_path(target.name)
     archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
     compare_mounts(looked.views, trees.views())
+    warnings = (*seen.blind, *(warned.sentence for warned in said.warned))
     return Take(
-        *(looked, selected, archive, target, names, listing, diagnostics), frozenset(seen.moved), tuple(seen.blind)
+        *(looked, selected, archive, target, names, listing),
+        *(said.changed, frozenset(seen.moved), warnings),
     )
+
+
+def _relative(path: str) -> bytes:
+    return os.fsencode(path.lstrip("/"))
 
 
 def _spooling(spool: Path) -> AbstractContextManager[None]:
@@ -280,7 +288,7 @@ def conclude(taken: Take, index: Path, level: int) -> Passed:
         listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
         numbers=numbers,
         new_number=b"%d" % len(kept),
-        torn=torn(taken.diagnostics),
+        torn=torn(taken.changed),
         moved=taken.moved,
     )
     with translated(f"writing {index}"), stream.compressing(index, level) as compressed:

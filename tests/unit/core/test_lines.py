@@ -2,7 +2,7 @@ r"""Lines end at \n: whatever else a name or a message has in it stays in its li
 
 import pytest
 
-from hiveden_backup.core.backup.tar_listing import classify
+from hiveden_backup.core.backup.creation import classify
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.host.process import Completed, ProcessError
 
@@ -28,4 +28,4 @@ def test_an_error_of_a_program_is_told_whole(other: str) -> None:
 @pytest.mark.parametrize("other", OTHERS)
 def test_a_message_of_tar_stays_one(other: str) -> None:
     told = f"a{other}b: file changed as we read it"
-    assert classify(f"tar: {told}\n", ()).changed == (told,)
+    assert classify(f"tar: {told}\n", 1, ()).changed == (told,)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hiveden_backup.core.backup.tar_listing import FinishedIndex, classify, torn
+from hiveden_backup.core.backup.creation import classify, torn
+from hiveden_backup.core.backup.tar_listing import FinishedIndex
 
 MTIME = 1_000_000_000 * 10**9
 SHOWN = "2001-09-09 01:46:40"
@@ -99,25 +100,6 @@ def test_a_directory_that_is_struck_takes_along_what_was_read_in_it() -> None:
 def test_a_torn_name_is_found_however_it_is_quoted() -> None:
     path = "a: b\n\\"
     told = r"a\:\ b\n\\: file changed as we read it"
-    assert classify(f"tar: {told}\n", ()).changed == (told,)
+    assert classify(f"tar: {told}\n", 1, ()).changed == (told,)
     found, _ = settled([draft(path)], [member(r"a:\ b\n\\")], diagnostics=(told,))
     assert found.unsure == [path.encode()]
-
-
-@pytest.mark.parametrize(
-    ("told", "fatal"),
-    [
-        (r"srv/a\:\ b: file changed as we read it", False),
-        (r"srv/a\:\ b: Cannot stat: No such file or directory", True),
-        (r"srv/a\:\ b: Cannot open: Not a directory", True),
-        (r"srv/a\:\ b/c: Cannot stat: No such file or directory", False),
-        (r"srv/a: File removed before we read it", False),
-        (r"srv/a: File shrank by 1 byte; padding with zeros", False),
-        (r"srv/a: Read error at byte 0, while reading 512 bytes: Input/output error", True),
-        (r"srv/a: Cannot open: Permission denied", True),
-        ("write error", True),
-    ],
-)
-def test_what_happens_to_a_tree_in_use_is_no_failure_but_a_top_path_that_is_gone_is(told: str, *, fatal: bool) -> None:
-    found = classify(f"/usr/bin/tar: {told}\ntar: Exiting with failure status due to previous errors\n", (b"srv/a: b",))
-    assert (found.fatal, found.changed) == (((told,), ()) if fatal else ((), (told,)))
