@@ -27,6 +27,11 @@ _LETTERS = {
 _SUSPECTS = frozenset({b"postmaster.pid", b"ibdata1", b"mongod.lock"})
 _FORMAT = 0o170000  # what stat.S_IFMT masks, without a call for each path
 _ENCODING = sys.getfilesystemencoding()
+_TOO_LONG = 4050
+"""Bytes of a path below `/`. From 4095 on no system call takes it as a whole, and GNU tar, which puts names of its own
+before it, reads and sets no ACLs from 4080 on (tried). A tree can be that deep all the same."""
+_LONGEST_NAME = 256
+_SHOWN = 3
 _SUSPECT_ENDINGS = (*_SUSPECTS, b"-wal")
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 """What the system says of a path of which some part went, or became something else, since it was listed."""
@@ -41,7 +46,8 @@ class Scan:
     `excluded` decides further ones; trees kept for undo are left out, too. `loose_devices` are the device numbers of
     network and FUSE file systems. Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects`
     are files by whose names a database seems to be in use there. `opened` gets an entry for each directory, and for
-    those above the roots, as `core/backup/moved.py` has it, ended by NUL.
+    those above the roots, as `core/backup/moved.py` has it, ended by NUL. `too_long` counts paths that are left out,
+    with all below, since they could not be restored; the first ones are named.
     """
 
     roots: tuple[bytes, ...]
@@ -53,6 +59,8 @@ class Scan:
     opened: Callable[[bytes], object] | None = None
     sockets: int = 0
     suspects: list[bytes] = field(default_factory=list)
+    too_long: int = 0
+    too_long_first: list[bytes] = field(default_factory=list)
     _heads: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Scanned]:
@@ -113,12 +121,14 @@ class Scan:
         found: list[Scanned] = []
         append, skip, excluded, scanned = found.append, self.skip, self.excluded, self._scanned
         prefix = parent + b"/" if parent else b""
+        deep = len(prefix) + _LONGEST_NAME > _TOO_LONG
         with _opened(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
             self._tell(parent, os.fstat(descriptor))
             for entry in listing:
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
                 kept_for_undo = entry.name.startswith(HOLDER_PREFIX)
-                if kept_for_undo or path in skip or (excluded is not None and excluded(path)):
+                left_out = kept_for_undo or path in skip or (excluded is not None and excluded(path))
+                if left_out or (deep and self._is_too_long(path)):
                     continue
                 try:
                     status = entry.stat(follow_symlinks=False)
@@ -143,6 +153,14 @@ class Scan:
                     self.suspects.append(path)
         found.sort()
         return found
+
+    def _is_too_long(self, path: bytes) -> bool:
+        if len(path) < _TOO_LONG:
+            return False
+        self.too_long += 1
+        if len(self.too_long_first) < _SHOWN:
+            self.too_long_first.append(path)
+        return True
 
     def _scanned(self, path: bytes, status: os.stat_result) -> Scanned | None:
         """What the index says of a path; None of one that cannot be archived."""

@@ -202,6 +202,10 @@ def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> No
         draft.findings.ok(Check.FILES, f"{comparison.entries} paths, {comparison.taken} to archive")
         if draft.looked.sockets:
             draft.findings.ok(Check.FILES, f"{draft.looked.sockets} sockets are left out: they have no content")
+        if draft.looked.too_long:
+            draft.findings.warn(
+                Check.FILES, draft.looked.too_long, "Give the directories above shorter names, or exclude them"
+            )
 
 
 def check_mounted_by_others(draft: Draft) -> None:

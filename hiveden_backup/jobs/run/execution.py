@@ -151,7 +151,7 @@ class Execution:
         progress.begin(step)
         level = self._job.compression_level
         taken = take(trees, looked, selection, target, self._spool, level=level, progress=progress.advance)
-        for sentence in taken.warnings:
+        for sentence in filter(None, (looked.too_long, *taken.warnings)):
             self._warn(sentence)
         return taken
 

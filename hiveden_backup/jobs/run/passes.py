@@ -33,7 +33,7 @@ from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import Archive
-from hiveden_backup.core.paths import inside
+from hiveden_backup.core.paths import inside, shortened
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts, stream, tar
@@ -41,6 +41,7 @@ from hiveden_backup.host.disk.durable import fsync_file, translated
 from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.tree import Scan
 from hiveden_backup.host.disk.witness import witness
+from hiveden_backup.jobs.backups.catalog import show_path
 
 _BATCH = 4096
 
@@ -103,6 +104,7 @@ class Look:
     """A draft, and what the comparison that wrote it learned. `views` are the mounts before the scan.
 
     `candidates` are the draft's lines that may be archived, compaction aside; `directories` those that were opened.
+    `too_long` says what had to be left out, if anything.
     """
 
     base: State
@@ -114,6 +116,7 @@ class Look:
     views: dict[str, mounts.View]
     sockets: int
     suspects: tuple[str, ...]
+    too_long: str
 
     @property
     def selection(self) -> Selection:
@@ -201,7 +204,19 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
             broken=base.broken,
         )
     suspects = tuple("/" + os.fsdecode(path) for path in scan.suspects)
-    return Look(base, draft, candidates, directories, comparison, taken_ns, views, scan.sockets, suspects)
+    return Look(
+        base, draft, candidates, directories, comparison, taken_ns, views, scan.sockets, suspects, _too_long(scan)
+    )
+
+
+def _too_long(scan: Scan) -> str:
+    """What a person is told of paths that nothing can read."""
+    if not scan.too_long:
+        return ""
+    named = ", ".join(shortened(show_path(path)) for path in sorted(scan.too_long_first))
+    what = "1 path is" if scan.too_long == 1 else f"{scan.too_long} paths are"
+    more = ", ..." if scan.too_long > len(scan.too_long_first) else ""
+    return f"{what} left out, with all below, since a path of more than 4050 bytes cannot be restored: {named}{more}"
 
 
 def _loose(views: Mapping[str, mounts.View]) -> dict[int, str]:
