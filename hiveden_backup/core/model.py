@@ -305,6 +305,7 @@ class Check(StrEnum):
     LIVE_DATABASE = "live database"
     SCHEDULE = "schedule"
     TIMER = "timer"
+    CONFIGURATION = "configuration"
 
 
 @dataclass(frozen=True, slots=True)

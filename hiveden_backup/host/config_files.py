@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiveden_backup.core.config.layers import Layer, merge
+from hiveden_backup.core.config.layers import Layer, Overridden, merge
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.errors import ConfigError, Problem
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 else:
     tomli_w = Later("tomli_w")
 
-MANAGED = "90-managed.toml"
 _DROP_INS = "config.d"
+_MANAGED = "90-managed.toml"
+MANAGED = f"{_DROP_INS}/{_MANAGED}"
+"""What messages call the managed drop-in."""
 _HEADER = """\
 # Written by hiveden-backup (config set, schedule set and unset, the API), which replaces the whole file each time.
 # It overrides config.toml and the other files in this directory. Your own settings belong in those.
@@ -40,9 +42,14 @@ def load(path: Path) -> Config:
     return parse(merged.table, merged.origin)
 
 
+def overridden(path: Path) -> tuple[Overridden, ...]:
+    """The values of these files that later ones override. ConfigError when one cannot be read."""
+    return merge(_read_layers(path)).overridden
+
+
 def managed_file(path: Path) -> Path:
     """The managed drop-in that belongs to the configuration file at `path`."""
-    return path.parent / _DROP_INS / MANAGED
+    return path.parent / MANAGED
 
 
 def update_managed(path: Path, change: Change) -> Config:
@@ -65,7 +72,7 @@ def preview(path: Path, change: Change) -> Config:
 
 
 def _changed(path: Path, change: Change) -> tuple[Mapping[str, object], Config]:
-    managed = Layer(f"{_DROP_INS}/{MANAGED}", {})
+    managed = Layer(MANAGED, {})
     others = []
     for layer in _read_layers(path):
         if layer.name == managed.name:
@@ -112,7 +119,7 @@ def _drop_ins(path: Path) -> list[Path]:
                 raise ConfigError([Problem(str(directory), "", "it is not a directory")]) from error
             return []
     chosen = [name for name in names if name.endswith(".toml") and not name.startswith(".")]
-    return [directory / name for name in sorted(chosen, key=lambda name: (name == MANAGED, name))]
+    return [directory / name for name in sorted(chosen, key=lambda name: (name == _MANAGED, name))]
 
 
 def _read(file: Path, name: str, hint_if_missing: str = "") -> Layer | Problem:

@@ -117,6 +117,8 @@ def test_set_and_unset_write_the_managed_file_and_apply(timed: Timed) -> None:
     managed = timed.machine.path("/etc/hiveden-backup/config.d/90-managed.toml")
     timed.machine.ok("hiveden-backup", "schedule", "set", "a", "15 3 * * *")
     assert timed.rows()["a"]["calendars"] == ["*-*-* 03:15:00"]
+    hidden = "jobs.a.schedule in config.toml has no effect: config.d/90-managed.toml overrides it"
+    assert hidden in timed.machine.run("hiveden-backup", "schedule", "apply").stderr
     written = managed.read_text()
     for expression, reason in (
         ("*-02-30", "never elapses"),

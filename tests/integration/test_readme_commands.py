@@ -194,6 +194,7 @@ def test_configuration_commands(world: World, tmp_path: Path) -> None:
 
 
 def test_what_to_do_when_something_is_wrong(world: World, tmp_path: Path) -> None:
+    world.shell("hiveden-backup config set jobs.immich.schedule '*-*-* 04:00'")
     for block in section("When something is wrong"):
         world.shell(world.placed(block, tmp_path))
 

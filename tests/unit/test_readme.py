@@ -161,7 +161,7 @@ def test_command_line_exists(words: Sequence[str]) -> None:
         "timers",
         "verify --all --drill",
         "restore --to /a",
-        "config unset a",
+        "config drop a",
         "--quick run --all",
         "diff a",
         "list --job",

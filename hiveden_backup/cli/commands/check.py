@@ -13,6 +13,7 @@ from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.model import Status
 from hiveden_backup.jobs.run.check import validate
 from hiveden_backup.jobs.schedule.survey import timer_findings
+from hiveden_backup.jobs.setup.managed import hidden
 
 
 @command("check")
@@ -23,7 +24,8 @@ def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # no
     """
     with watched() as installation:
         asked = chosen(installation, jobs or [])
-        findings = [finding for job in asked for finding in validate(installation, job)]
+        findings = hidden(installation.config_file, [job.name for job in asked])
+        findings += [finding for job in asked for finding in validate(installation, job)]
     findings += timer_findings(installation, asked)
     if as_json:
         output.print_json(
@@ -41,10 +43,9 @@ def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # no
     else:
         colours = {Status.OK: Colour.GREEN, Status.WARN: Colour.YELLOW, Status.FAIL: Colour.RED}
         for each in findings:
-            typer.echo(
-                f"{output.coloured(f'{each.status.value:4}', colours[each.status])}  {each.job}: {each.name}: "
-                f"{output.printable(each.message)}"
-            )
+            about = ": ".join(filter(None, (each.job, each.name)))
+            status = output.coloured(f"{each.status.value:4}", colours[each.status])
+            typer.echo(f"{status}  {about}: {output.printable(each.message)}")
             if each.hint and each.status is not Status.OK:
                 typer.echo(f"      {output.printable(each.hint)}")
     raise typer.Exit(1 if any(each.status is Status.FAIL for each in findings) else 0)

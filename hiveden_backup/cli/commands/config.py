@@ -45,3 +45,24 @@ def set_value(
     """
     configure.set_value(options.config, key, value)
     typer.echo(f"Set {key}.")
+
+
+@command("unset", group=_config)
+def unset(
+    key: str = typer.Argument(..., metavar="KEY", help="Such as jobs.immich.schedule.", autocompletion=completion.keys),
+) -> None:
+    """Take a value out of the managed drop-in again.
+
+    What the other files say counts then. Refused when the result would not be valid.
+    """
+    parts, value = configure.unset(options.config, key)
+    typer.echo(f"Unset {key}. In effect now: {_in_effect(value)}")
+    if parts[0] == "jobs":
+        typer.echo("If it tells when a job runs, change its timer: hiveden-backup schedule apply")
+
+
+def _in_effect(value: object) -> str:
+    if value is None:
+        return "nothing"
+    text = configure.text(value)
+    return f"\n{text.rstrip()}" if isinstance(value, dict) else text.rstrip()

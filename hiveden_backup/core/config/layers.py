@@ -15,11 +15,21 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Overridden:
+    """A value that is not in effect: `layer` says it, and `by`, a later one, says something else."""
+
+    key: Key
+    layer: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
-    """Several layers as one table, and which of them each key came from."""
+    """Several layers as one table, which of them each key came from, and the values that have no effect."""
 
     table: Mapping[str, object]
     origins: Mapping[Key, str]
+    overridden: tuple[Overridden, ...] = ()
 
     def origin(self, key: Key) -> str:
         """The name of the layer that `key`, or else the innermost known table around it, came from."""
@@ -35,6 +45,7 @@ def merge(layers: Sequence[Layer]) -> Merged:
     """
     result: dict[str, object] = {}
     origins: dict[Key, str] = {(): layers[0].name}
+    lost: list[tuple[Key, str]] = []
     for layer in layers:
         pending: list[tuple[Key, dict[str, object], Mapping[str, object]]] = [((), result, layer.table)]
         while pending:  # a stack, not a recursion: a file may nest deeper than Python likes to
@@ -42,15 +53,19 @@ def merge(layers: Sequence[Layer]) -> Merged:
             for name, value in above.items():
                 path = (*key, name)
                 old = below.get(name)
-                if not isinstance(value, Mapping):
-                    below[name] = value
-                    origins[path] = layer.name
+                if isinstance(value, Mapping) and isinstance(old, dict):
+                    pending.append((path, old, value))
                     continue
-                if not isinstance(old, dict):
-                    old = below[name] = {}
-                    origins[path] = layer.name
-                pending.append((path, old, value))
-    return Merged(result, origins)
+                if name in below and old != value:
+                    lost.append((path, origins[path]))
+                origins[path] = layer.name
+                below[name] = value
+                if isinstance(value, Mapping):
+                    inner: dict[str, object] = {}
+                    below[name] = inner
+                    pending.append((path, inner, value))
+    merged = Merged(result, origins)
+    return Merged(result, origins, tuple(Overridden(key, layer, merged.origin(key)) for key, layer in lost))
 
 
 def overlay(table: Mapping[str, object], change: Mapping[str, object]) -> dict[str, object]:
@@ -70,3 +85,16 @@ def replace(table: Mapping[str, object], key: Iterable[str], value: object) -> d
         at = inner
     at[name] = value
     return result
+
+
+def without(table: Mapping[str, object], key: Iterable[str]) -> dict[str, object]:
+    """`table` without what is at `key` (not empty), and without the tables that are empty then. KeyError."""
+    name, *rest = key
+    found = table[name]
+    remaining = {each: value for each, value in table.items() if each != name}
+    if rest:
+        if not isinstance(found, Mapping):
+            raise KeyError(name)
+        inner = without(found, rest)
+        return {each: inner if each == name else value for each, value in table.items()} if inner else remaining
+    return remaining

@@ -22,6 +22,8 @@ def apply(installation: Installation) -> units.Changes:
     systemd.require(change=True)
     with units_lock(installation.state) as locked:  # whoever had it may have changed the configuration, too
         current = installation.anew()
+        for hidden in configure.hidden_schedules(current.config_file):
+            log.warning(configure.said(hidden))
         return _change(locked, UnitFiles(current.state), survey(current))
 
 

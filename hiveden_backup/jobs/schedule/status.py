@@ -20,9 +20,10 @@ from hiveden_backup.jobs.backups import unusual
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule.survey import idle_jobs
+from hiveden_backup.jobs.setup.managed import silenced
 
 _ELAPSES = 8
-_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (unusual.reasons,)
+_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (unusual.reasons, silenced)
 """What may need a person's attention, each in one sentence; a line of `status` for each, and exit 1."""
 _NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
 

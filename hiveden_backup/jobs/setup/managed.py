@@ -1,21 +1,26 @@
 """The effective configuration, and changes to the managed drop-in alone: `config` for people, settings for the API."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from hiveden_backup.core.backup.layout import MARKER
 from hiveden_backup.core.config.keys import Key, join, quoted, split
-from hiveden_backup.core.config.layers import overlay, replace
+from hiveden_backup.core.config.layers import Overridden, overlay, replace, without
 from hiveden_backup.core.config.parse import complete_table, effective_table
-from hiveden_backup.core.config.values import Config
+from hiveden_backup.core.config.values import Config, Job
 from hiveden_backup.core.errors import DirectoryError, NotFoundError, UsageError
+from hiveden_backup.core.model import Check, Finding, Status
 from hiveden_backup.core.names import did_you_mean
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk.repository import initialise
 from hiveden_backup.host.state.records import Records
+from hiveden_backup.jobs.installation import Installation
+
+_JOBS_KEY = 3  # jobs, its name, and what of it
+_SCHEDULING = frozenset({"schedule", "catch_up", "jitter", "timeout"})
 
 
 def show(path: Path) -> dict[str, object]:
@@ -39,6 +44,67 @@ def set_value(path: Path, key: str, value: str) -> Config:
     """
     parts, parsed = _parts(key), config_files.value_from(value)
     return config_files.update_managed(path, lambda managed: replace(managed, parts, parsed))
+
+
+def unset(path: Path, key: str) -> tuple[Key, object]:
+    """Take a dotted key out of the managed drop-in again; the key, and what is in effect now, None when nothing is.
+
+    NotFoundError when it is not in there. ConfigError, and nothing is changed, when the rest would not be valid.
+    """
+    parts = _parts(key)
+
+    def change(managed: Mapping[str, object]) -> Mapping[str, object]:
+        try:
+            return without(managed, parts)
+        except KeyError as error:
+            raise NotFoundError(
+                f"{join(parts)} is not in {config_files.managed_file(path)}",
+                "Nothing else is changed by this program",
+                "If another file says it, change it there",
+            ) from error
+
+    table = effective_table(config_files.update_managed(path, change))
+    try:
+        return parts, _find(table, parts)
+    except NotFoundError:
+        return parts, None
+
+
+def hidden(path: Path, jobs: Collection[str]) -> list[Finding]:
+    """What `check` says of values in a person's files that have no effect: of these jobs, and of no job."""
+    found = []
+    for each in config_files.overridden(path):
+        job = each.key[1] if each.key[0] == "jobs" and len(each.key) > 1 else ""
+        if not job or job in jobs:
+            hint = "Leave it in one of the two"
+            if each.by == config_files.MANAGED:
+                hint = f"To let {each.layer} say it again: hiveden-backup config unset {join(each.key)}"
+            found.append(Finding(job, Check.CONFIGURATION, Status.WARN, said(each), hint))
+    return found
+
+
+def said(hidden: Overridden) -> str:
+    """That a value has no effect, in words."""
+    return f"{join(hidden.key)} in {hidden.layer} has no effect: {hidden.by} overrides it"
+
+
+def hidden_schedules(path: Path) -> list[Overridden]:
+    """Values of a person's files about when jobs run that have no effect."""
+    keys = [each for each in config_files.overridden(path) if each.key[0] == "jobs"]
+    return [each for each in keys if len(each.key) < _JOBS_KEY or each.key[2] in _SCHEDULING]
+
+
+def silenced(installation: Installation, job: Job) -> Iterator[str]:
+    """That a job which a person gave a schedule runs by itself no more, since something of ours took it away."""
+    if job.schedule:
+        return
+    for each in config_files.overridden(installation.config_file):
+        if each.key == ("jobs", job.name, "schedule") and each.by == config_files.MANAGED:
+            yield (
+                f"It does not run by itself: `schedule unset` or the API took its schedule in {each.layer} away, "
+                f"in {each.by}. To have it again: hiveden-backup config unset {join(each.key)}, "
+                "then hiveden-backup schedule apply"
+            )
 
 
 def merge(path: Path, table: Mapping[str, object]) -> Config:
