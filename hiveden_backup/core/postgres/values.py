@@ -11,6 +11,7 @@ from typing import IO, Protocol
 from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.names import backup_id, did_you_mean
+from hiveden_backup.core.postgres.capacity import Capacity
 
 NAME_BYTES = 63
 """What PostgreSQL keeps of a name; it cuts longer ones silently, so they are refused before."""
@@ -29,9 +30,6 @@ PARALLEL_BYTES = 32 << 20
 
 MOST_JOBS = 4
 """With how many at most."""
-
-MOST_DUMPS = 16
-"""How many databases of one server are dumped at the same time at most."""
 
 _PARALLEL_SINCE = 14
 _KEPT = re.compile(r".+_before_\d{8}T\d{6}Z", re.DOTALL)
@@ -164,6 +162,7 @@ class ServerFacts:
     databases: tuple[DatabaseInfo, ...]
     user: str
     superuser: bool
+    capacity: Capacity
 
     @property
     def major(self) -> int:

@@ -24,6 +24,11 @@ CONNECTION_PARAMETERS = {
 READABLE_MESSAGES = "-c lc_messages=C"
 """An option to have the server's messages in English, which tell why a program failed. Only for superusers."""
 
+LARGE_OBJECTS_HINT = (
+    "pg_read_all_data does not cover large objects: use their owner or a superuser; or have a superuser say"
+    " ALTER ROLE {user} SET lo_compat_privileges = on, which lets it read and change all of them"
+)
+
 _MAX_MILLISECONDS = 2**31 - 1
 
 # Each with the version that knows it. What a database, a role or the server itself sets instead is for applications.

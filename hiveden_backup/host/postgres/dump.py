@@ -15,7 +15,7 @@ from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.postgres.values import Endpoint, ExecStream, PgTools, ServerFacts
 from hiveden_backup.host.disk.durable import translate
 from hiveden_backup.host.disk.stream import compressor
-from hiveden_backup.host.postgres.connect import end_backends, milliseconds, session_options
+from hiveden_backup.host.postgres.connect import LARGE_OBJECTS_HINT, end_backends, milliseconds, session_options
 from hiveden_backup.host.postgres.snapshot import Snapshot
 from hiveden_backup.host.postgres.tools import command
 from hiveden_backup.host.process import Command, Pipeline, ProcessError
@@ -270,6 +270,8 @@ def _refusal(error: ProcessError, what: str) -> BackupError:
     lock = _LOCK_QUERY.search(said)
     if "row-level security" in said:
         return DeniedError(what, error.why, "Give the user BYPASSRLS, or use a superuser")
+    if "permission denied for large object" in said:
+        return DeniedError(what, error.why, LARGE_OBJECTS_HINT.format(user="ROLE"))
     if any(words in said for words in _DENIED_WORDS):
         return DeniedError(what, error.why, "Use a superuser, or grant pg_read_all_data to the user")
     if lock is not None:

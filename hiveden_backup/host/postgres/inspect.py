@@ -1,9 +1,11 @@
 """What a server and a database say of themselves, from PostgreSQL 12 on."""
 
 import contextlib
+from dataclasses import dataclass
 
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import DatabaseFacts, Extension
+from hiveden_backup.core.postgres.capacity import Capacity, Extent
 from hiveden_backup.core.postgres.values import DatabaseInfo, Endpoint, ServerFacts
 from hiveden_backup.host.postgres.connect import connect, translated
 from hiveden_backup.host.postgres.driver import Connection, sql
@@ -24,33 +26,83 @@ _DATABASES = """
 """
 _MAY_SIZE = "has_database_privilege(d.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'MEMBER')"
 
+_SERVER = """
+    SELECT current_setting('server_version_num')::int, current_setting('server_version'), r.rolname, r.rolsuper,
+           current_setting('max_connections')::int,
+           CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int
+                                            + coalesce(current_setting('reserved_connections', true)::int, 0) END,
+           clients.number, CASE WHEN r.rolconnlimit >= 0 AND NOT r.rolsuper THEN r.rolconnlimit END, clients.own,
+           current_setting('max_locks_per_transaction')::int,
+           current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int
+           + coalesce(current_setting('autovacuum_worker_slots', true), current_setting('autovacuum_max_workers'))::int
+           + 1 + current_setting('max_worker_processes')::int + current_setting('max_wal_senders')::int
+    FROM pg_roles AS r, (
+        SELECT count(*) AS number, count(*) FILTER (WHERE usename = current_user) AS own FROM pg_stat_activity
+        WHERE datid IS NOT NULL AND pid <> pg_backend_pid()
+          AND coalesce(backend_type, 'client backend') = 'client backend'
+    ) AS clients WHERE r.rolname = current_user
+"""
+
+_EXTENT = """
+    SELECT d.datname, relations.tables, relations.others,
+           CASE WHEN d.datconnlimit >= 0 AND NOT r.rolsuper THEN d.datconnlimit END,
+           pg_stat_get_db_numbackends(d.oid) - 1
+    FROM pg_database AS d, pg_roles AS r, (
+        SELECT count(*) FILTER (WHERE c.relkind IN ('r', 'p')) AS tables,
+               count(*) FILTER (WHERE c.relkind IN ('S', 'v', 'm')) AS others
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relpersistence <> 't' AND {schema}
+    ) AS relations WHERE d.datname = current_database() AND r.rolname = current_user
+"""
+
 _UNREADABLE = """
-    SELECT format('%I.%I', n.nspname, c.relname),
-           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+    SELECT CASE WHEN has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+                THEN format('row-level security would hide rows of %I.%I', n.nspname, c.relname)
+                ELSE format('%I.%I may not be read', n.nspname, c.relname) END,
+           false, format('%I.%I', n.nspname, c.relname)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND {schema}
       AND (NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT')
            OR (c.relkind <> 'S' AND row_security_active(c.oid)))
-    ORDER BY 1
+    UNION ALL
+    SELECT format('the large object %s may not be read', min(m.oid))
+           || CASE WHEN count(*) > 1 THEN format(', nor may %s more', count(*) - 1) ELSE '' END, true, ''
+    FROM pg_largeobject_metadata AS m
+    WHERE NOT current_setting('lo_compat_privileges')::bool AND NOT ({readable})
+    HAVING count(*) > 0
+    ORDER BY 2 DESC, 3
 """
+_READABLE_SINCE = 180000
+_READABLE = "has_largeobject_privilege(m.oid, 'SELECT')"
+_READABLE_BEFORE = """
+    pg_has_role(m.lomowner, 'USAGE') OR EXISTS (
+        SELECT FROM aclexplode(m.lomacl) AS a WHERE a.privilege_type = 'SELECT'
+        AND CASE WHEN a.grantee = 0 THEN true ELSE pg_has_role(a.grantee, 'USAGE') END)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a user cannot dump all of a database: a clause for each thing that it may not read."""
+
+    reasons: tuple[str, ...] = ()
+    large_objects: bool = False
 
 
 def inspect(endpoint: Endpoint) -> ServerFacts:
     """What a server is and what it holds, as the endpoint's user may see it."""
     with contextlib.closing(connect(endpoint)) as connection, translated(endpoint, "asking the server what it holds"):
-        row = connection.execute(
-            "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
-            " r.rolname, r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user"
-        ).fetchone()
+        row = connection.execute(_SERVER).fetchone()
         if row is None:
             raise NotFoundError(f"{endpoint.name} does not know the user that it let in")
-        version_num, version, user, superuser = row
+        version_num, version, user, superuser, *capacity = row
         return ServerFacts(
             version_num=version_num,
             version=version,
             databases=_databases(connection, ""),
             user=user,
             superuser=superuser,
+            capacity=Capacity(*capacity),
         )
 
 
@@ -72,16 +124,20 @@ def database_facts(connection: Connection) -> DatabaseFacts:
     return with_properties(connection, facts)
 
 
-def privileges(connection: Connection) -> tuple[str, ...]:
-    """Why the connected user cannot dump all of the connected database: one clause for each table or sequence."""
-    row = connection.execute("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user").fetchone()
-    if row is not None and row[0]:
-        return ()
-    found = connection.execute(sql.SQL(_UNREADABLE).format(schema=sql.SQL(USER_SCHEMA))).fetchall()
-    return tuple(
-        f"row-level security would hide rows of {name}" if readable else f"{name} may not be read"
-        for name, readable in found
-    )
+def extent(connection: Connection) -> Extent:
+    """How much of the connected database a dump has to lock, and how many connections it allows."""
+    row = connection.execute(sql.SQL(_EXTENT).format(schema=sql.SQL(USER_SCHEMA))).fetchone()
+    if row is None:
+        raise NotFoundError("The connected database is not in its own catalog")
+    return Extent(*row)
+
+
+def unreadable(connection: Connection) -> Unreadable:
+    """What the connected user, who is no superuser, may not read of the connected database."""
+    readable = _READABLE if connection.info.server_version >= _READABLE_SINCE else _READABLE_BEFORE
+    query = sql.SQL(_UNREADABLE).format(schema=sql.SQL(USER_SCHEMA), readable=sql.SQL(readable))
+    found = connection.execute(query).fetchall()
+    return Unreadable(tuple(reason for reason, _, _ in found), any(large for _, large, _ in found))
 
 
 def extension_tables(connection: Connection) -> frozenset[str]:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.config.values import Job, PostgresSource
-from hiveden_backup.core.errors import DeniedError
-from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Check
+from hiveden_backup.core.errors import BackupError, DeniedError
+from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Check, Status
+from hiveden_backup.core.postgres.capacity import Extent, dumps_at_once, shortages
 from hiveden_backup.core.postgres.values import (
+    Endpoint,
+    ServerFacts,
     application_name,
     application_prefix,
     select_databases,
@@ -32,6 +35,7 @@ from hiveden_backup.jobs.services.servers import endpoint_of
 _LOCKED_SECONDS = 10.0
 _BLOCKED_POLL = 5.0
 _SHOWN_TABLES = 20
+_SHOWN_REASONS = 3
 
 
 def reach(draft: Draft, source: PostgresSource, server_name: str) -> Server:
@@ -40,12 +44,17 @@ def reach(draft: Draft, source: PostgresSource, server_name: str) -> Server:
     facts = inspection.inspect(endpoint)
     names = select_databases(facts, source, endpoint.name)
     tool = tools.dump_tool(endpoint, facts.major)
-    server = Server(source, endpoint, facts, names, tool)
     if not names:
         draft.findings.warn(Check.POSTGRES, f"{endpoint.name} has no database to dump", "Name them in `databases`")
+    extents = []
     for name in names:
         with draft.findings.check(Check.POSTGRES):
-            _check_readable(server, name)
+            extents.append(_look_into(endpoint, facts, name))
+    for shortage in shortages(facts.capacity, extents, endpoint.name, facts.user):
+        if shortage.status is Status.FAIL:
+            draft.findings.fail(Check.POSTGRES, BackupError(shortage.what, "", shortage.hint))
+        else:
+            draft.findings.warn(Check.POSTGRES, shortage.what, shortage.hint)
     if source.globals and not facts.superuser:
         draft.findings.warn(
             Check.POSTGRES,
@@ -58,19 +67,26 @@ def reach(draft: Draft, source: PostgresSource, server_name: str) -> Server:
         Check.POSTGRES,
         f"{endpoint.name} runs PostgreSQL {facts.version}, pg_dump {version} {where}; {', '.join(names) or 'nothing'}",
     )
-    return server
+    return Server(source, endpoint, facts, names, tool, dumps_at_once(facts.capacity, extents))
 
 
-def _check_readable(server: Server, name: str) -> None:
-    with closing(connections.connect(server.endpoint, name)) as connection:
-        reasons = inspection.privileges(connection)
-    if reasons:
-        more = f", and {len(reasons) - 3} more" if len(reasons) > 3 else ""  # noqa: PLR2004 - enough to understand
+def _look_into(endpoint: Endpoint, facts: ServerFacts, name: str) -> Extent:
+    """How large a database is for its dump. DeniedError when the user may not read all of it."""
+    with (
+        closing(connections.connect(endpoint, name)) as connection,
+        connections.translated(endpoint, f"looking into {name}"),
+    ):
+        extent = inspection.extent(connection)
+        lacks = inspection.Unreadable() if facts.superuser else inspection.unreadable(connection)
+    if lacks.reasons:
+        more = len(lacks.reasons) - _SHOWN_REASONS
+        hint = "Use a superuser, or a role with pg_read_all_data and BYPASSRLS"
         raise DeniedError(
-            f"{server.facts.user} cannot dump all of {name} on {server.endpoint.name}",
-            "; ".join(reasons[:3]) + more,
-            "Use a superuser, or a role with pg_read_all_data and BYPASSRLS",
+            f"{facts.user} cannot dump all of {name} on {endpoint.name}",
+            "; ".join(lacks.reasons[:_SHOWN_REASONS]) + (f", and {more} more" if more > 0 else ""),
+            connections.LARGE_OBJECTS_HINT.format(user=facts.user) if lacks.large_objects else hint,
         )
+    return extent
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
 from hiveden_backup.core.model import Check, Finding, Manifest, NamedVolume, Source, SourceKind, Status
-from hiveden_backup.core.postgres.values import MOST_DUMPS, Endpoint, PgTools, ServerFacts
+from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.host.state.records import Accepted
@@ -82,7 +82,7 @@ class Server:
     facts: ServerFacts
     names: tuple[str, ...]
     tool: PgTools
-    dumps_at_once: int = MOST_DUMPS
+    dumps_at_once: int
 
     @property
     def artifact_source(self) -> Source:

@@ -9,6 +9,7 @@ import pytest
 from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.postgres import conninfo
+from hiveden_backup.core.postgres.capacity import Capacity
 from hiveden_backup.core.postgres.values import (
     PARALLEL_BYTES,
     DatabaseInfo,
@@ -41,7 +42,8 @@ def info(name: str, *, allow: bool = True, template: bool = False) -> DatabaseIn
 
 
 def facts(*databases: DatabaseInfo) -> ServerFacts:
-    return ServerFacts(150014, "15.14", databases, "u", superuser=True)
+    capacity = Capacity(100, 0, 0, None, 0, 64, 122)
+    return ServerFacts(150014, "15.14", databases, "u", superuser=True, capacity=capacity)
 
 
 # ---- connection strings ----------------------------------------------------------------------------------------------
