@@ -2,7 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+_GOOD_START = timedelta(seconds=10)  # what Docker takes for one: its next restart is at once again
+_MANAGERS = {
+    "com.docker.swarm.task": "Swarm",
+    "com.docker.swarm.service.name": "Swarm",
+    "io.kubernetes.pod.name": "Kubernetes",
+    "com.hashicorp.nomad.alloc_id": "Nomad",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +45,10 @@ class Container:
     """A container. As in Docker, `running` stays true for a paused one, and for one that waits to be restarted.
 
     `status` is Docker's word (`created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`); `pid` is the
-    main process's on this machine, 0 when there is none; `started_at` is Docker's own text, compared and never parsed.
-    `health` is `starting`, `healthy` or `unhealthy`, None without a health check. `exit_code` and `error` tell of the
-    last end. `addresses` are those on Docker's
-    networks. The modes and `volumes_from` may name other containers, by name or id; `links` are such names.
+    main process's on this machine, 0 when there is none; `started_at` is Docker's own text. `restarts` counts those by
+    its restart policy since somebody last started it. `health` is `starting`, `healthy` or `unhealthy`, None without a
+    health check. `exit_code` and `error` tell of the last end. `addresses` are those on Docker's networks. The
+    modes and `volumes_from` may name other containers, by name or id; `links` are such names.
     """
 
     id: str
@@ -55,6 +64,7 @@ class Container:
     pid: int = 0
     exit_code: int = 0
     error: str = ""
+    restarts: int = 0
     health: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     environment: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
@@ -70,6 +80,20 @@ class Container:
     def up(self) -> bool:
         """Whether its main process exists now: it runs or is paused, and does not wait for a restart."""
         return self.running and not self.restarting
+
+    @property
+    def goes_down(self) -> bool:
+        """Whether a run that is to stop it does so; one that does not run, or is paused, stays as it is."""
+        return self.running and not self.paused
+
+    @property
+    def manager(self) -> str:
+        """What would start another one in its place: `Swarm`, say; "" for most."""
+        return next((_MANAGERS[label] for label in self.labels if label in _MANAGERS), "")
+
+    def restless(self, now: datetime) -> bool:
+        """Whether it restarts again and again: it waits for that, or has only just been restarted."""
+        return self.restarting or (self.running and self.restarts > 0 and now - _moment(self.started_at) < _GOOD_START)
 
 
 def container(record: Mapping[str, Any]) -> Container:
@@ -90,6 +114,7 @@ def container(record: Mapping[str, Any]) -> Container:
         pid=state["Pid"],
         exit_code=state["ExitCode"],
         error=state["Error"],
+        restarts=record.get("RestartCount", 0),
         health=None if health in (None, "", "none") else health,
         labels=dict(config["Labels"] or {}),
         environment=dict(_variables(config["Env"] or ())),
@@ -123,6 +148,14 @@ def _mount(record: Mapping[str, Any]) -> ContainerMount:
     return ContainerMount(
         record["Type"], record.get("Name", ""), record.get("Source", ""), record["Destination"], writable=record["RW"]
     )
+
+
+def _moment(text: str) -> datetime:
+    """A time as Docker writes it; one that cannot be read is long ago."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _plain(name: str) -> str:

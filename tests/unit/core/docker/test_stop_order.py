@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hiveden_backup.core.docker.containers import Container
-from hiveden_backup.core.docker.stop_order import stop_order
+from hiveden_backup.core.docker.stop_order import lodgers, stop_order, stopped_before, untold
 
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
@@ -118,3 +118,100 @@ def test_nobody_stops_before_who_needs_it(count: int, data: st.DataObject) -> No
     assert sorted(order) == sorted(names(made))
     for number, needed in enumerate(needs):
         assert all(order.index(f"c{number}") < order.index(f"c{one}") for one in needed)
+
+
+# ---- at once, or one after another -----------------------------------------------------------------------------------
+
+
+def first(containers: list[Container]) -> dict[str, set[str]]:
+    """By name: who is down before whom."""
+    ordered = stop_order(containers)
+    called = {one.id: one.name for one in containers}
+    return {called[one]: {called[each] for each in before} for one, before in stopped_before(ordered).items()}
+
+
+def test_what_nothing_links_waits_for_nobody() -> None:
+    assert first([container(name) for name in "abc"]) == {"a": set(), "b": set(), "c": set()}
+
+
+def test_who_is_needed_waits_for_all_that_need_it() -> None:
+    web, db, stranger = service("web", "db"), service("db"), service("stranger")
+    helper = container("helper", network_mode="container:app-web-1")
+    assert first([db, web, stranger, helper]) == {
+        "helper": set(),
+        "app-stranger-1": set(),
+        "app-web-1": {"helper"},
+        "app-db-1": {"app-web-1", "helper"},
+    }
+
+
+def test_a_circle_has_a_beginning() -> None:
+    one, two = container("one", volumes_from=("two",)), container("two", volumes_from=("one",))
+    assert first([one, two]) == {"one": set(), "two": {"one"}}
+
+
+def old(name: str, project: str = "app", **fields: object) -> Container:
+    """As Compose 1 makes them: without a word on what they depend on."""
+    return container(f"{project}_{name}_1", labels={PROJECT: project, SERVICE: name}, **fields)
+
+
+def test_of_a_compose_that_does_not_tell_each_waits_for_the_one_before() -> None:
+    web, db, cache = old("web"), old("db"), old("cache")
+    other, single = old("x", "other"), container("single")
+    given = [web, other, db, single, cache]
+    assert untold(given) == [web, db, cache]
+    assert first(given) == {
+        "app_web_1": set(),
+        "other_x_1": set(),
+        "app_db_1": {"app_web_1"},
+        "single": set(),
+        "app_cache_1": {"app_db_1"},
+    }
+
+
+def test_what_is_known_goes_before_the_given_order() -> None:
+    vpn = old("vpn")
+    client = old("client", network_mode=f"container:{vpn.id}")
+    assert first([vpn, client]) == {"app_client_1": set(), "app_vpn_1": {"app_client_1"}}
+
+
+def test_a_compose_that_tells_of_one_tells_of_all() -> None:
+    assert untold([old("web"), service("db")]) == []
+
+
+@given(st.integers(1, 9), st.data())
+def test_whoever_may_go_at_once_needs_nobody_who_is_up(count: int, data: st.DataObject) -> None:
+    """For any links at all: there is always somebody who can go, and the order holds."""
+    numbers = st.sets(st.integers(0, count - 1))
+    made = [
+        container(f"c{number}", volumes_from=tuple(f"c{one}" for one in data.draw(numbers))) for number in range(count)
+    ]
+    ordered = stop_order(made)
+    before = stopped_before(ordered)
+    seen: set[str] = set()
+    for each in ordered:
+        assert before[each.id] <= seen
+        seen.add(each.id)
+
+
+# ---- what goes along -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["network_mode", "pid_mode", "ipc_mode"])
+def test_lodgers_of_lodgers_go_along(field: str) -> None:
+    vpn = container("vpn")
+    inner = container("inner", **{field: f"container:{vpn.id}"})
+    deep = container("deep", **{field: f"container:{inner.name}"})
+    stranger = container("stranger", network_mode="container:other", volumes_from=("vpn",), links=("vpn",))
+    found = lodgers([vpn], [vpn, stranger, deep, inner])
+    assert {one: host.name for one, host in found.items()} == {inner.id: "vpn", deep.id: "inner"}
+    assert lodgers([vpn, inner], [vpn, deep, inner]) == {deep.id: inner}
+
+
+def test_only_what_runs_goes_along() -> None:
+    vpn = container("vpn")
+    down = container("down", network_mode="container:vpn", running=False)
+    paused = container("paused", network_mode="container:vpn", paused=True)
+    assert lodgers([vpn], [vpn, down, paused]) == {}
+    still = container("vpn", running=False)
+    assert lodgers([still], [still, container("up", network_mode="container:vpn")]) == {}
