@@ -23,9 +23,26 @@ from hiveden_backup.jobs.schedule.survey import idle_jobs
 from hiveden_backup.jobs.setup.managed import silenced
 
 _ELAPSES = 8
-_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (unusual.reasons, silenced)
-"""What may need a person's attention, each in one sentence; a line of `status` for each, and exit 1."""
 _NO_TIMER = "No timer of systemd starts it: hiveden-backup schedule apply"
+
+
+def _left_down(installation: Installation, job: Job) -> Iterable[str]:
+    """Containers that the ledger owes a start, unless a run or restore goes on, which pays them itself."""
+    if not installation.ledger.debts(job.name):
+        return ()
+    try:
+        with job_lock(installation.state, job.name, shared=True):
+            return tuple(
+                f"The container {debt.name} may still be stopped, since {iso(debt.owed_at)}."
+                f" Start it: hiveden-backup recover --job {job.name}"
+                for debt in installation.ledger.debts(job.name)
+            )
+    except BusyError:
+        return ()
+
+
+_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (_left_down, unusual.reasons, silenced)
+"""What may need a person's attention, each in one sentence; a line of `status` for each, and exit 1."""
 
 
 class JobState(StrEnum):
