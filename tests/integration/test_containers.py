@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -209,10 +209,12 @@ def test_paused_counts_as_running(engine: Engine, docker: Docker) -> None:
 def test_stop_and_start(engine: Engine, docker: Docker) -> None:
     before = docker.container(engine.run())
     stopped = docker.stop(before, 10)
+    assert stopped is not None
     assert not stopped.running
     assert stopped.exit_code == 0
     assert stopped.started_at == before.started_at
-    assert docker.stop(before, 10) == stopped
+    assert docker.stop(before, 10) is None, "it was down already"
+    assert docker.container(before.id) == stopped
     docker.start(before)
     docker.start(before)
     after = docker.wait_running(before, 10)
@@ -224,6 +226,7 @@ def test_one_that_ignores_term_is_killed(engine: Engine, docker: Docker) -> None
     found = docker.container(engine.run(IGNORE_TERM))
     begun = time.monotonic()
     stopped = docker.stop(found, 0.3)
+    assert stopped is not None
     assert 0.9 < time.monotonic() - begun < 5
     assert stopped.exit_code == 137
 
@@ -232,12 +235,14 @@ def test_a_slow_stop_is_not_cut_off(engine: Engine, docker: Docker, monkeypatch:
     """Its own time comes on top of what any call may take."""
     found = docker.container(engine.run(("sh", "-c", "trap 'sleep 3; exit 7' TERM; while :; do sleep 0.1; done")))
     monkeypatch.setattr(docker._api, "timeout", 1)
-    assert docker.stop(found, 30).exit_code == 7
+    stopped = docker.stop(found, 30)
+    assert stopped is not None
+    assert stopped.exit_code == 7
 
 
 def test_restart_policies_do_not_undo_a_stop(engine: Engine, docker: Docker) -> None:
     found = docker.container(engine.run(restart_policy={"Name": "always"}))
-    assert not docker.stop(found, 5).running
+    assert docker.stop(found, 5) is not None
     time.sleep(0.5)
     assert not docker.container(found.name).running
 
@@ -245,7 +250,12 @@ def test_restart_policies_do_not_undo_a_stop(engine: Engine, docker: Docker) -> 
 def test_gone_before_the_stop(engine: Engine, docker: Docker) -> None:
     found = docker.container(engine.run())
     engine.api.remove_container(found.id, force=True)
-    for call in (lambda: docker.stop(found, 1), lambda: docker.start(found), lambda: docker.wait_running(found, 1)):
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: docker.stop(found, 1),
+        lambda: docker.start(found),
+        lambda: docker.wait_running(found, 1),
+    )
+    for call in calls:
         with pytest.raises(NotFoundError):
             call()
 
@@ -254,7 +264,9 @@ def test_a_renamed_one_is_still_the_same(engine: Engine, docker: Docker) -> None
     found = docker.container(engine.run())
     other = unique_name("renamed")
     engine.api.rename(found.id, other)
-    assert docker.stop(found, 5).name == other
+    stopped = docker.stop(found, 5)
+    assert stopped is not None
+    assert stopped.name == other
     docker.start(found)
     assert docker.wait_running(found, 5).name == other
 

@@ -197,7 +197,7 @@ def test_one_that_refuses_keeps_its_debt_and_holds_up_no_other(
     time.sleep(0.2)
     debts = [owe(engine, ledger, name) for name in (broken, short, good)]
     script.unlink()
-    payments = {payment.container: payment for payment in recover(reach, ledger)}
+    payments = {payment.container: payment for payment in recover(reach, ledger, start_timeout=3)}
     assert payments[good].outcome == PaymentResult.STARTED
     for name, reason in ((broken, "entry.sh"), (short, "exit code 3")):
         assert payments[name].outcome == PaymentResult.FAILED
@@ -316,7 +316,7 @@ def test_an_error_on_the_way_is_a_value(
     for name in names:
         owe(engine, ledger, name)
     monkeypatch.setenv(VARIABLE, point)
-    payments = recover(reach, ledger)
+    payments = recover(reach, ledger, start_timeout=1)
     assert outcomes(payments) == dict.fromkeys(names, PaymentResult.FAILED)
     assert all(payment.exit_code for payment in payments)
     assert {debt.name for debt in ledger.debts()} == set(names)

@@ -127,6 +127,32 @@ def test_a_service_comes_back_after_the_one_that_it_depends_on(bed: Site, engine
     assert [each["name"] for each in bed.manifest()["containers"]] == [guest.name, base.name]
 
 
+def test_what_has_no_order_is_down_at_once(bed: Site, engine: Engine) -> None:
+    """Each takes a second to end; one after another they would be down for more than four."""
+    bed.docker = engine.url
+    slow = COUNT.replace("exit 0", "sleep 1; exit 0")
+    apps = [counting(engine, bed.data / name, command=("sh", "-c", slow)) for name in "abcd"]
+    manifest = ran(bed, *apps, paths=[str(bed.data)], containers=[app.name for app in apps])
+    stopped = {each["name"]: each["downtime_seconds"] for each in manifest["containers"]}
+    assert stopped.keys() == {app.name for app in apps}
+    assert 1 <= max(stopped.values()) < 4
+
+
+def test_containers_of_an_old_compose_keep_the_order_that_they_are_given_in(bed: Site, engine: Engine) -> None:
+    bed.docker = engine.url
+    labels = {"com.docker.compose.project": unique_name("project")}
+    apps = [counting(engine, bed.data / name, config={"labels": labels}) for name in "abc"]
+    names = [app.name for app in apps]
+    bed.configure({"app": {"paths": [str(bed.data)], "containers": names}})
+    assert f"{', '.join(names)} are stopped one after another as `containers` has them" in bed.run("check").out
+    done = bed.run("run", "app").succeeded()
+    check_invariants(bed, up=apps)
+    places = [done.err.index(f"Stopped container {name}") for name in names]
+    assert places == sorted(places)
+    moments = [app.started_at() for app in apps]
+    assert moments == sorted(moments, reverse=True)
+
+
 def checked(engine: Engine, data: Path, begin: str, test: str) -> App:
     """A container that counts, and whose health is what `test` says; it is healthy."""
     check = {"test": ["CMD-SHELL", test], "interval": 200_000_000, "timeout": 30 * 10**9, "retries": 2}

@@ -111,17 +111,21 @@ def test_killed(bed: Bed, moment: str) -> None:
 def test_while_a_container_takes_its_time_to_end(tmp_path: Path, engine: Engine, how: signal.Signals) -> None:
     """Docker goes on with the stop without us: the container is up, and yet it will be down in a moment."""
     with site(tmp_path, engine.url) as made:
-        app = counting(engine, made.data / "app", command=("sh", "-c", SLOW_TO_END))
-        made.configure({"app": {"paths": [str(made.data)], "containers": [app.name], "stop_timeout": "4s"}})
+        app, twin = (counting(engine, made.data / name, command=("sh", "-c", SLOW_TO_END)) for name in ("app", "twin"))
+        quick = counting(engine, made.data / "quick")
+        names = [app.name, twin.name, quick.name]
+        made.configure({"app": {"paths": [str(made.data)], "containers": names, "stop_timeout": "4s"}})
         process = made.init().start("run", "app")
-        until((made.data / "app/asked").exists, "the container was asked to end")
-        before = app.started_at()
+        for each in (app, twin):
+            until((each.data / "asked").exists, "the containers were asked to end, both at once")
+        before = [each.started_at() for each in (app, twin)]
         assert app.running
+        assert twin.running
         made.finish(process, how)
         if how is signal.SIGKILL:
             made.run("recover").succeeded()
-        assert app.started_at() != before
-        check_invariants(made, up=[app], swept=how is not signal.SIGKILL)
+        assert all(each.started_at() != moment for each, moment in zip((app, twin), before, strict=True))
+        check_invariants(made, up=[app, twin, quick], swept=how is not signal.SIGKILL)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -1,7 +1,7 @@
 """Docker: containers and volumes as values, stopping and starting, and programs run inside a container.
 
 Only the Engine of this machine makes sense here (the files are on this machine), so its address is a unix socket or
-plain tcp. No call waits for ever for an Engine that hangs.
+plain tcp. No call waits for ever for an Engine that hangs. Threads may share one.
 """
 
 import contextlib
@@ -41,7 +41,9 @@ _STEADY_SECONDS = 1.0
 _EXIT_SECONDS = 30.0  # from the end of a program's output to its exit code
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _TCP_PORT = 2375
-_FORBIDDEN = 403
+_FORBIDDEN = (401, 403, 405)
+_NOT_MODIFIED = 304
+_NOBODY_BEHIND = (502, 503, 504)  # what a proxy says while Docker itself is away
 _NOT_STARTED = (126, 127)
 
 
@@ -125,10 +127,26 @@ class Docker:
 
     # ---- stopping and starting ---------------------------------------------------------------------------------------
 
-    def stop(self, container: Container, timeout: float) -> Container:
-        """Stop it: TERM (or its own stop signal), KILL after `timeout` seconds. Returns it as it is then, down."""
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Wait no longer than that for an answer, for the block, in every thread. A stop gets its own time on top."""
+        before = self._api.timeout
+        self._api.timeout = min(before, math.ceil(seconds))
+        try:
+            yield
+        finally:
+            self._api.timeout = before
+
+    def stop(self, container: Container, timeout: float) -> Container | None:
+        """Stop it: TERM (or its own stop signal), KILL after `timeout` seconds. Returns it as it is then, down.
+
+        None when it was down already: then somebody else stopped it. DeniedError and NotFoundError say for certain
+        that nothing was stopped; after any other error nobody knows.
+        """
+        seconds = math.ceil(timeout)
         with _calling(self.address, f"stopping the container {container.name}"):
-            self._api.stop(container.id, timeout=math.ceil(timeout))
+            if not self._change(f"/containers/{container.id}/stop", self._api.timeout + seconds, t=seconds):
+                return None
         stopped = self.container(container.id)
         if stopped.running:
             raise ContainerError(
@@ -138,13 +156,29 @@ class Docker:
             )
         return stopped
 
-    def start(self, container: Container) -> None:
-        """Start it; one that runs already is left alone. ContainerError with Docker's reason when it refuses."""
+    def start(self, container: Container, patience: float = _PATIENCE_SECONDS) -> None:
+        """Start it; one that runs already is left alone. ContainerError with Docker's reason when it refuses.
+
+        `patience` is for how many seconds the answer is waited for, a minute at most.
+        """
         with _calling(self.address, f"starting the container {container.name}"):
-            self._api.start(container.id)
+            self._change(f"/containers/{container.id}/start", min(patience, _PATIENCE_SECONDS))
+
+    def _change(self, path: str, seconds: float, **parameters: int) -> bool:
+        """Ask for a change; whether there was anything to do, which the SDK keeps to itself."""
+        url = f"{self._api.base_url}/v{self._api.api_version}{path}"
+        response = self._api.post(url, params=parameters, timeout=seconds)
+        try:
+            response.raise_for_status()
+        except OSError as error:  # what requests raises for a status
+            errors.create_api_error_from_http_exception(error)  # type: ignore[arg-type]  # it raises
+        return response.status_code != _NOT_MODIFIED
 
     def wait_running(self, container: Container, timeout: float, *, steady: float = _STEADY_SECONDS) -> Container:
-        """Wait until it was up for `steady` seconds without a restart. ContainerError as soon as it ended instead."""
+        """Wait until it was up for `steady` seconds without a restart. ContainerError as soon as it ended instead.
+
+        As every wait here, it lasts through an outage of Docker.
+        """
         since, started_at = time.monotonic(), None
 
         def lasting(now: Container) -> bool:
@@ -165,7 +199,13 @@ class Docker:
         deadline = time.monotonic() + timeout
         hint = f"Look at `docker logs {container.name}`"
         while True:
-            now = self.container(container.id)
+            try:
+                now = self.container(container.id)
+            except UnreachableError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+                continue
             if done(now):
                 return now
             if now.status in ("exited", "dead", "removing"):
@@ -281,8 +321,17 @@ def _translated(address: str, doing: str) -> Iterator[None]:
     except errors.NotFound as error:
         raise NotFoundError(what, str(error.explanation)) from error
     except errors.APIError as error:
-        if error.status_code == _FORBIDDEN:
-            raise DeniedError(what, f"Docker at {address} forbids it: {error.explanation}") from error
+        if error.status_code in _FORBIDDEN:
+            raise DeniedError(
+                what,
+                f"Docker at {address} forbids it: {error.explanation}",
+                "If that is a proxy, let it pass on the starting and stopping of containers",
+            ) from error
+        if error.status_code in _NOBODY_BEHIND:
+            why = f"{what}: what listens there says {error.status_code}"
+            raise UnreachableError(
+                f"Docker does not answer at {address}", why, "Look at `systemctl status docker`"
+            ) from error
         raise ContainerError(what, f"Docker says: {error.explanation}") from error
     except (errors.DockerException, OSError, ValueError) as error:  # requests' own errors are OSErrors
         if isinstance(error, PermissionError):

@@ -25,7 +25,8 @@ class Debt:
     """A container that `job` stopped and has to start again.
 
     `started_at` is Docker's text for the start before our stop; `boot_id` tells in which life of the machine that was.
-    Docker was told to end it `stop_timeout` seconds after `owed_at`, and does so without us, too.
+    Docker was told to end it `stop_timeout` seconds after `owed_at`, and does so without us, too. A `restless` one
+    restarted again and again before that: it has only to be started, and will not run steadily.
     `damage` says why an entry could not be read: then only `job` and `name` are known, `owed_at` is the file's time.
     """
 
@@ -36,10 +37,11 @@ class Debt:
     started_at: str
     owed_at: datetime
     stop_timeout: float = 0.0
+    restless: bool = False
     damage: str = ""
 
 
-_DEBTS = Codec(Debt, lacking=("stop_timeout",), unwritten=("damage",), exact=True)
+_DEBTS = Codec(Debt, lacking=("stop_timeout",), sparse=("restless",), unwritten=("damage",), exact=True)
 
 
 class Ledger:

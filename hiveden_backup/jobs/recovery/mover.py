@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
-from hiveden_backup.core.docker.stop_order import stop_order
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.values import Endpoint
@@ -28,6 +27,7 @@ from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks, job_lock
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.services.docker import family
 from hiveden_backup.jobs.services.downtime import Downtime
 from hiveden_backup.jobs.services.servers import endpoint_of
 
@@ -162,9 +162,11 @@ class Mover:
             downtime: Downtime | None = None
             if act.containers:
                 docker = stack.enter_context(connect(self.installation.docker))
-                locked = stack.enter_context(container_locks(self.installation.state, act.containers, _LOCK_WAIT))
+                found = existing(docker, act.containers)[0]
+                names = {*act.containers, *(container.name for container in found)}
+                locked = stack.enter_context(container_locks(self.installation.state, names, _LOCK_WAIT))
                 downtime = Downtime(docker, self.installation, act.job, locked, act.stop_timeout, act.start_timeout)
-                downtime.stop(existing(docker, act.containers)[0])  # after a boot, Docker may have started some
+                downtime.stop(found)  # after a boot, Docker may have started some
             act = self._drive(act)
             self.put(act)
             if downtime is not None:
@@ -271,14 +273,11 @@ def tell(settled: Settled) -> None:
 
 
 def existing(docker: Docker, names: Sequence[str]) -> tuple[list[Container], list[str]]:
-    """Those containers that there are, in the order in which to stop them; and the names of the others."""
-    found, absent = [], []
-    for name in names:
-        try:
-            found.append(docker.container(name))
-        except NotFoundError:
-            absent.append(name)
-    return stop_order(found, docker.containers() if found else ()), absent
+    """Those containers that there are, and what lives in them, in their stop order; and the names of the others."""
+    everything = docker.containers() if names else ()
+    by_name = {container.name: container for container in everything}
+    found = [by_name[name] for name in names if name in by_name]
+    return family(found, everything), [name for name in names if name not in by_name]
 
 
 def insist(first: Callable[[], Act], again: Callable[[], Act]) -> tuple[Act, BackupError | None]:

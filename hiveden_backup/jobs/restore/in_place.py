@@ -207,6 +207,7 @@ class _Restore:
                 self._forward()
         if self._downtime is not None:
             self._downtime.await_healthy()
+            self._downtime.start_at_last()
             self._problems.extend(self._downtime.problems)
 
     def _start(self, downtime: Downtime) -> None:

@@ -29,7 +29,7 @@ from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore.database import configurations, find_artifact, find_server, job_then
 from hiveden_backup.jobs.restore.files import has_files
 from hiveden_backup.jobs.restore.places import Files
-from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there
+from hiveden_backup.jobs.services.docker import check_all_stoppable, docker_may_be_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,7 @@ def _find_containers(plan: Replacement) -> None:
         plan.absent = plan.job.containers
         return
     found, absent = existing(plan.docker, plan.job.containers)
-    for container in found:
-        check_stoppable(plan.job, container)
+    check_all_stoppable(plan.job, found)
     plan.containers, plan.absent = tuple(found), tuple(absent)
 
 

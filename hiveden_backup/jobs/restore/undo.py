@@ -26,7 +26,7 @@ from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore import staging
 from hiveden_backup.jobs.restore.in_place import ActResult, written
 from hiveden_backup.jobs.restore.places import Files, Place
-from hiveden_backup.jobs.services.docker import docker_may_be_there
+from hiveden_backup.jobs.services.docker import check_all_stoppable, docker_may_be_there
 from hiveden_backup.jobs.services.downtime import Downtime
 
 
@@ -84,6 +84,7 @@ def _find_containers(installation: Installation, plan: Reversal, stack: ExitStac
         return
     plan.docker = stack.enter_context(connect(installation.docker))
     plan.containers = tuple(existing(plan.docker, plan.job.containers)[0])
+    check_all_stoppable(plan.job, plan.containers)
 
 
 def _check(installation: Installation, plan: Reversal) -> None:
@@ -163,6 +164,7 @@ def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) ->
             problems.extend(written(mover, act, problem))
     if downtime is not None:
         downtime.await_healthy()
+        downtime.start_at_last()
         problems.extend(downtime.problems)
     log.event(events.Undone(act.job, act.backup))
     return ActResult(act, table, tuple(problems), down=downtime.summary() if downtime is not None else ())

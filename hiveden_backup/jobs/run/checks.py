@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
-from hiveden_backup.core.docker.stop_order import stop_order
+from hiveden_backup.core.docker.stop_order import lodgers, untold
 from hiveden_backup.core.docker.volumes import DEVICE_OPTION, recorded
 from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundError, UnreachableError
 from hiveden_backup.core.globs import real_patterns
@@ -20,7 +21,7 @@ from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
-from hiveden_backup.host.docker.engine import connect
+from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.jobs.backups.catalog import history
 from hiveden_backup.jobs.backups.ownership import check_owner
 from hiveden_backup.jobs.installation import Installation
@@ -30,7 +31,7 @@ from hiveden_backup.jobs.run.dumps import reach
 from hiveden_backup.jobs.run.passes import Trees, look
 from hiveden_backup.jobs.run.plan import Draft
 from hiveden_backup.jobs.run.space import check_room
-from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there
+from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there, family
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
 _PID_FILE = "postmaster.pid"
@@ -83,22 +84,62 @@ def check_docker(draft: Draft, installation: Installation, stack: ExitStack) -> 
             draft.findings.ok(Check.DOCKER, f"{error.what}: it is not asked whether containers use the files")
 
 
-def check_containers(draft: Draft) -> None:
-    """The containers to stop exist and can be stopped and started; puts them in their stop order."""
-    if draft.docker is None:
+def check_containers(draft: Draft, now: datetime) -> None:
+    """The containers to stop, and what lives in them, can be stopped and started; puts them in their stop order."""
+    if draft.docker is None or not draft.job.containers:
         return
-    found = []
-    for name in draft.job.containers:
-        with draft.findings.check(Check.CONTAINER):
-            container = draft.docker.container(name)
-            check_stoppable(draft.job, container)
-            found.append(container)
-            if not container.running or container.paused:
-                draft.findings.warn(Check.CONTAINER, f"{name} is {container.status}: it is left as it is")
-            else:
-                draft.findings.ok(Check.CONTAINER, f"{name} is running")
+    named: list[Container] = []
     with draft.findings.check(Check.DOCKER):
-        draft.containers = tuple(stop_order(found, draft.docker.containers() if found else ()))
+        by_name = {container.name: container for container in _everything(draft, draft.docker)}
+        for name in draft.job.containers:
+            with draft.findings.check(Check.CONTAINER):
+                named.append(by_name.get(name) or draft.docker.container(name))  # which has the closest name
+        hosts = lodgers(named, by_name.values())
+        draft.containers = tuple(family(named, tuple(by_name.values())))
+        for container in (*named, *(each for each in draft.containers if each.id in hosts)):
+            with draft.findings.check(Check.CONTAINER):
+                host = hosts.get(container.id)
+                check_stoppable(draft.job, container, host.name if host is not None else "")
+                _tell_state(draft, container, host, now)
+    _tell_order(draft)
+
+
+def _everything(draft: Draft, docker: Docker) -> tuple[Container, ...]:
+    if draft.everything is None:
+        draft.everything = docker.containers()
+    return draft.everything
+
+
+def _tell_state(draft: Draft, container: Container, host: Container | None, now: datetime) -> None:
+    name, findings = container.name, draft.findings
+    if not container.goes_down:
+        findings.warn(Check.CONTAINER, f"{name} is {container.status}: it is left as it is")
+    elif container.restless(now):
+        findings.warn(
+            Check.CONTAINER,
+            f"{name} restarts again and again: after a run, it is not waited for",
+            f"Look at `docker logs {name}`",
+        )
+    elif container.health == "unhealthy":
+        findings.warn(
+            Check.CONTAINER,
+            f"{name} is unhealthy: after a run, it is not waited for until it is healthy",
+            f"Look at `docker inspect {name}` and `docker logs {name}`",
+        )
+    else:
+        findings.ok(Check.CONTAINER, f"{name} is running")
+    if host is not None:
+        findings.ok(Check.CONTAINER, f"{name} lives in {host.name}, and is stopped and started along with it")
+
+
+def _tell_order(draft: Draft) -> None:
+    names = ", ".join(container.name for container in untold(draft.containers))
+    if names:
+        draft.findings.ok(
+            Check.CONTAINER,
+            f"{names} are stopped one after another as `containers` has them: their Compose (version 1) does not tell"
+            " what depends on what",
+        )
 
 
 def check_trees(draft: Draft, installation: Installation) -> None:
@@ -213,7 +254,7 @@ def check_mounted_by_others(draft: Draft) -> None:
     if draft.docker is None or draft.trees is None:
         return
     with draft.findings.check(Check.DOCKER):
-        running = [container for container in draft.docker.containers() if container.running and not container.paused]
+        running = [container for container in _everything(draft, draft.docker) if container.goes_down]
         writers = [(os.path.realpath(source), container) for container in running for source in _written(container)]
         live = {container.id for container in _check_live_databases(draft, writers)}
         spared = live | {container.id for container in draft.containers}

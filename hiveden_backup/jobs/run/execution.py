@@ -69,6 +69,7 @@ class Execution:
         self._started = started
         self._warnings = list(plan.warnings)
         self._problems: list[BackupError] = []
+        self._downtime: Downtime | None = None
         own = claimed(installation, plan.directory, job)
         self._owner = own.owner
         self._id, self._incoming = self._begin(own)
@@ -90,9 +91,11 @@ class Execution:
                 stack.close()
                 manifest = self._publish(state, databases, cold.downtime)
         except BaseException:
+            self._start_at_last()
             for problem in self._problems:  # what is raised will be told, and these are not part of it
                 log.error(str(problem), job=self._job.name)
             raise
+        self._start_at_last()
         return Published(manifest, tuple(self._problems))
 
     def _begin(self, job: OwnJob) -> tuple[str, Path]:
@@ -177,7 +180,7 @@ class Execution:
         names = [container.name for container in stop.containers]
         with container_locks(self._installation.state, names, self._job.lock_wait) as locked:
             synced = self._sync_before_stop()
-            downtime = Downtime.of(stop.docker, self._installation, self._job, locked, self._problems)
+            self._downtime = downtime = Downtime.of(stop.docker, self._installation, self._job, locked, self._problems)
             try:
                 taken = self._while_down(stop, downtime, state, synced, dumps)
             finally:
@@ -188,6 +191,10 @@ class Execution:
                     downtime.start()
                     raise
         return Cold(taken, downtime)
+
+    def _start_at_last(self) -> None:
+        if self._downtime is not None:
+            self._downtime.start_at_last()
 
     def _while_down(
         self, stop: PlannedStop, downtime: Downtime, state: State, synced: int, dumps: Dumps

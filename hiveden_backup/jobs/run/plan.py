@@ -112,7 +112,7 @@ class PlannedStop:
     @property
     def running(self) -> tuple[str, ...]:
         """The names of those that are up, and will be down."""
-        return tuple(each.name for each in self.containers if each.running and not each.paused)
+        return tuple(each.name for each in self.containers if each.goes_down)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,10 @@ class Plan:
 
 @dataclass(slots=True)
 class Draft:
-    """A plan that is being checked: each check adds what it found, and says what is wrong."""
+    """A plan that is being checked: each check adds what it found, and says what is wrong.
+
+    `everything` are all containers of this machine, None until somebody asked.
+    """
 
     job: Job
     findings: Findings
@@ -144,6 +147,7 @@ class Draft:
     history: tuple[Manifest, ...] = ()
     accepted: Accepted = field(default_factory=Accepted)
     docker: Docker | None = None
+    everything: tuple[Container, ...] | None = None
     containers: tuple[Container, ...] = ()
     trees: Trees | None = None
     sources: tuple[Source, ...] = ()

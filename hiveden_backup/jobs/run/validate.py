@@ -21,7 +21,7 @@ def drafted(installation: Installation, job: Job, spool: Path, *, full: bool = F
         checks.check_tools(draft)
         checks.check_directory(draft, installation)
         checks.check_docker(draft, installation, stack)
-        checks.check_containers(draft)
+        checks.check_containers(draft, installation.now())
         checks.check_trees(draft, installation)
         checks.check_mounts(draft, installation)
         checks.check_servers(draft)

@@ -1,0 +1,66 @@
+"""Several things done at once, each in a thread of its own, some of them after others."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from hiveden_backup.host.signals import deferred
+
+
+@dataclass(slots=True, eq=False)
+class Errand:
+    """Something to be done beside other things, after those that it `needs` have come far enough.
+
+    `do` fails by what it leaves behind; what it raises all the same is a defect, and raised by `join`.
+    """
+
+    do: "Callable[[Errand], None]"
+    needs: "Sequence[Errand]" = ()
+    _far_enough: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _defect: BaseException | None = None
+
+    def begin(self) -> None:
+        """Begin it. A thread takes over what signals its maker holds back: they are for the main thread alone."""
+        thread = threading.Thread(target=self._go, name="errand", daemon=True)
+        try:
+            with deferred():
+                thread.start()
+        except RuntimeError:  # there may be no more threads; it has to be done all the same
+            self._go()
+        else:
+            self._thread = thread
+
+    def others_may_go(self) -> None:
+        """Let those begin that need it; its end does so, too."""
+        self._far_enough.set()
+
+    def wait(self) -> None:
+        """Wait for its end, if it ever began."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def join(self) -> None:
+        """As `wait`, and raise what was no failure, but a defect."""
+        self.wait()
+        if self._defect is not None:
+            raise self._defect
+
+    def _go(self) -> None:
+        try:
+            for other in self.needs:
+                other._far_enough.wait()  # noqa: SLF001 - another one of this class
+            self.do(self)
+        except BaseException as defect:  # noqa: BLE001 - it is raised by who waits
+            self._defect = defect
+        finally:
+            self._far_enough.set()
+
+
+def do_all(errands: Iterable[Errand]) -> None:
+    """Begin them all and wait until all are done. What one needs must come before it."""
+    with ExitStack() as stack:
+        for errand in errands:
+            stack.callback(errand.join)
+            errand.begin()
