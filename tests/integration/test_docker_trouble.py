@@ -148,7 +148,10 @@ def test_a_refused_stop_fails_at_once(bed: Site, through: Proxy, engine: Engine)
     app, other = counting(engine, bed.data / "app"), counting(engine, bed.data / "other")
     job(bed, app, other, stop_timeout="30s")
     before = [each.started_at() for each in (app, other)]
+    assert said(bed, "WARN") == []
     through.rule = asked_to("stop", FORBIDDEN)
+    (message,) = said(bed, "WARN")
+    assert "may forbid to stop and start containers" in message
     began = time.monotonic()
     done = bed.run("run", "app").failed(77, "forbids it", "proxy")
     assert time.monotonic() - began < 15

@@ -43,6 +43,7 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _TCP_PORT = 2375
 _FORBIDDEN = (401, 403, 405)
 _NOT_MODIFIED = 304
+_NOBODY = "0" * 64
 _NOBODY_BEHIND = (502, 503, 504)  # what a proxy says while Docker itself is away
 _NOT_STARTED = (126, 127)
 
@@ -163,6 +164,12 @@ class Docker:
         """
         with _calling(self.address, f"starting the container {container.name}"):
             self._change(f"/containers/{container.id}/start", min(patience, _PATIENCE_SECONDS))
+
+    def check_allowed(self) -> None:
+        """DeniedError when a proxy lets nobody stop or start containers: it is asked to, with one that cannot be."""
+        for verb in ("stop", "start"):
+            with contextlib.suppress(NotFoundError), _calling(self.address, f"asking whether containers may {verb}"):
+                self._change(f"/containers/{_NOBODY}/{verb}", self._api.timeout)
 
     def _change(self, path: str, seconds: float, **parameters: int) -> bool:
         """Ask for a change; whether there was anything to do, which the SDK keeps to itself."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hiveden_backup.core.config.values import Job
-from hiveden_backup.core.errors import BackupError, UnreachableError
+from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
 from hiveden_backup.core.model import Check, Finding, Status
 from hiveden_backup.core.schedule.expression import to_calendars
 from hiveden_backup.host.systemd.calendar import upcoming
@@ -18,8 +18,25 @@ from hiveden_backup.jobs.schedule.survey import skipped
 def validate(installation: Installation, job: Job) -> tuple[Finding, ...]:
     """What `check` prints of one job."""
     with TemporaryDirectory(prefix="hiveden-backup-") as spool, drafted(installation, job, Path(spool)) as draft:
+        _check_door(draft)
         _check_schedule(draft, installation.now())
         return tuple(draft.findings.all)
+
+
+def _check_door(draft: Draft) -> None:
+    """What stands before Docker lets containers be stopped and started. A run finds that out by itself."""
+    if draft.docker is None or not draft.containers:
+        return
+    try:
+        draft.docker.check_allowed()
+    except DeniedError as error:
+        draft.findings.warn(
+            Check.DOCKER,
+            f"Docker at {draft.docker.address} may forbid to stop and start containers. {error.why}",
+            error.hint,
+        )
+    except BackupError as error:
+        draft.findings.fail(Check.DOCKER, error)
 
 
 def _check_schedule(draft: Draft, now: datetime) -> None:
