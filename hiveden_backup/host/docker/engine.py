@@ -221,7 +221,7 @@ class Docker:
             if time.monotonic() >= deadline:
                 state = now.health if now.up and now.health else now.status
                 why = f"It is `{state}`{f', and ended with exit code {now.exit_code}' if now.exit_code else ''}"
-                raise ContainerError(f"The container {now.name} {failing} after {timeout:g} seconds", why, hint)
+                raise ContainerError(f"The container {now.name} {failing} after {timeout:.0f} seconds", why, hint)
             time.sleep(_POLL_SECONDS)
 
     # ---- programs inside ---------------------------------------------------------------------------------------------
