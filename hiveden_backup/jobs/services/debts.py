@@ -119,11 +119,8 @@ def recover(
     deadline = time.monotonic() + lock_wait
     with contextlib.ExitStack() as connection:
         docker: Docker | None = None
-        for patience in (
-            0.0,
-            start_timeout,
-            0.0,
-        ):  # what fails may need what another job's debt starts: all of it first
+        # What fails may need what another job's debt starts: so all have one attempt before any has more.
+        for patience in (0.0, start_timeout, 0.0):
             tried: list[Payment] = []
             for name in dict.fromkeys(debt.job for debt in ledger.debts(job) if debt.job not in waiting):
                 try:
