@@ -34,7 +34,8 @@ def health() -> models.Health:
 @router.get("/status", response_model=list[models.Status])
 def status(installation: Installation = Depends(installation_of)) -> list[models.Status]:
     """How each job is doing."""
-    return [models.Status(**row.table()) for row in statuses(installation)]
+    tables = (row.table() for row in statuses(installation))
+    return [models.Status(**{**each, "attention": [_readable(text) for text in each["attention"]]}) for each in tables]
 
 
 @router.get("/jobs", response_model=list[models.Job])

@@ -191,7 +191,7 @@ class Unusual(Event):
     """A backup lost or changed so much that nothing older goes until a person accepts it; `sentences` say what."""
 
     kind = Kind.UNUSUAL
-    says = "The backup {0.backup} is unusual: {0.sentences}"
+    says = "The backup {0.backup} is unusual: {0.sentences}. If that is meant: hiveden-backup accept {0.job}"
 
     job: str
     backup: str

@@ -1,6 +1,7 @@
 """Runs by timers and units of a real, booted systemd, and what ends them."""
 
 import functools
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -129,6 +130,40 @@ def test_docker_may_be_restarted_in_the_middle(timed: Timed) -> None:
     timed.go_on(process)
     timed.ended()
     timed.is_up_again()
+
+
+def test_a_units_own_mounts_are_no_disks(timed: Timed) -> None:
+    """Runs by units and by hand see the same disks, though a unit has mounts of its own on every path of this job."""
+    places = ("/home/anna", "/root/notes", "/var/lib/thing", "/usr/local/share/thing", "/opt/thing")
+    for place in places:
+        timed.machine.write(f"{place}/file", "content")
+    timed.machine.ok("mkdir", "-p", "/home/anna/disk")
+    timed.configure({"app": {"paths": [*places]}})
+    timed.init().apply()
+
+    def run(*, by_unit: bool) -> int:
+        command = ("systemctl", "start", "hiveden-backup@app") if by_unit else ("hiveden-backup", "run", "app")
+        return timed.machine.run(*command).returncode
+
+    def disks() -> set[str]:
+        newest = json.loads(timed.machine.path(f"{BACKUPS}/app/{timed.ids()[-1]}/manifest.json").read_text())
+        return {point for root in newest["roots"] for point in (*root["mounts"], root["mount"])}
+
+    for by_unit in (True, False, True):
+        assert run(by_unit=by_unit) == 0
+        assert disks() == {"/"}
+    timed.machine.ok("mount", "-t", "tmpfs", "none", "/home/anna/disk")
+    timed.machine.write("/home/anna/disk/photo", "precious")
+    for by_unit in (True, False):
+        assert run(by_unit=by_unit) == 0
+        assert disks() == {"/", "/home/anna/disk"}
+    timed.machine.ok("umount", "/home/anna/disk")
+    assert run(by_unit=True) == 1
+    assert timed.record()["exit_code"] == 66
+    assert run(by_unit=False) == 66
+    timed.machine.ok("hiveden-backup", "accept", "app")
+    assert run(by_unit=True) == 0
+    assert disks() == {"/"}
 
 
 def test_a_backup_directory_that_goes_away_is_not_written_below(timed: Timed) -> None:

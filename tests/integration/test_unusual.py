@@ -46,6 +46,7 @@ def night(bed: Site) -> list[str]:
     status = bed.run("status")
     assert status.code == (1 if unusual else 0)
     assert ("hiveden-backup accept app" in status.out) == bool(unusual)
+    assert all(f"unusual     {sentence}" in bed.run("show", "app/latest").succeeded().out for sentence in unusual)
     return unusual
 
 

@@ -20,4 +20,4 @@ def accept(job: str = typer.Argument(..., metavar="JOB", help="A job's name.", a
     for sentence in accepted:
         typer.echo(output.printable(f"Accepted: {sentence}."))
     if not accepted:
-        typer.echo(f"There is nothing to accept for {job}: no mount is gone, and no backup is unusual.")
+        typer.echo(f"There is nothing to accept for {job}: no mount is gone, and its newest backup is usual.")

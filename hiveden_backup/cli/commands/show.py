@@ -64,6 +64,7 @@ def _described(table: dict) -> list[str]:  # type: ignore[type-arg] # the JSON o
             f"container   {each['name']} ({each['image']}): down for {output.span(each['downtime_seconds'])}"
             for each in manifest["containers"]
         )
+    lines.extend(f"unusual     {sentence}" for sentence in manifest.get("unusual") or ())
     lines.extend(f"warning     {warning}" for warning in manifest["warnings"])
     lines.extend(["", "The job's configuration:", ""])
     toml = to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})

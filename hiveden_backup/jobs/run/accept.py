@@ -18,7 +18,7 @@ from hiveden_backup.jobs.run.checks import trees_of
 def accept(installation: Installation, job: Job) -> tuple[str, ...]:
     """Accept all backups of the job as they are, and its disks that are away; what that is, a sentence each.
 
-    None when there is nothing that waits for a person: then nothing is changed.
+    There is none when nothing waits for a person: then nothing is changed.
     """
     directory, records = installation.directory, installation.records
     with job_lock(installation.state, job.name) as locked:
@@ -33,7 +33,7 @@ def accept(installation: Installation, job: Job) -> tuple[str, ...]:
         backups = tuple(directory.backups(job.name))
         records.put_accepted(locked, Accepted(installation.now(), backups, tuple(sorted(points))))
     return (
-        *(f"Nothing is mounted at {each.point}, which {each.job}/{each.backup} has" for each in away),
+        *(f"Nothing is mounted at {each.point} any more; {each.job}/{each.backup} has what was there" for each in away),
         *(sentence for each in unusual[:1] for sentence in each.unusual or ()),
     )
 
