@@ -14,8 +14,9 @@ _LOOSE = re.compile(
     r"|vfat|msdos|exfat"  # Linux numbers their inodes as it meets them, and they keep times by two seconds
 )
 _PASSING = re.compile(
-    r"/(proc|sys|dev|snap|run(?!/media/))(/.*)?|/(var/)?tmp"
-    r"|.*/overlay2?/[^/]+/merged|.*/(overlay-)?containers/[0-9a-f]{64}/.*shm|/var/lib/(lxcfs|kubelet/pods/.*)"
+    r"/(proc|sys|dev|snap|run(?!/media/))(/.*)?|/(var/)?tmp|/var/(snap|lib/lxcfs|lib/kubelet/pods)(/.*)?"
+    r"|.*/overlay2?/[^/]+/merged|.*/(zfs/graph|devicemapper/mnt|aufs/mnt)/[^/]+"
+    r"|.*/(overlay-)?containers/[0-9a-f]{64}/.*"
 )
 """Where the system and containers mount what comes and goes with them. A unit has a /tmp of its own, too."""
 _PASSING_KINDS = frozenset({"nsfs", "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "binfmt_misc"})
@@ -87,10 +88,13 @@ def _mount(line: _Line, lines: Mapping[int, _Line]) -> Mount:
     shown = line
     while (above := lines.get(shown.parent)) is not None and above is not shown and shown.shows_what_is_there(above):
         shown = above
-    lasting = (
-        shown.point == line.point and shown.filesystem not in _PASSING_KINDS and not _PASSING.fullmatch(line.point)
-    )
+    lasting = shown.point == line.point and shown.filesystem not in _PASSING_KINDS and not comes_and_goes(line.point)
     return Mount(line.point, line.filesystem, line.id, lasting)
+
+
+def comes_and_goes(point: str) -> bool:
+    """Whether this is a place where the system or containers mount what is not there always."""
+    return _PASSING.fullmatch(point) is not None
 
 
 def mount_of(path: str, table: Iterable[Mount]) -> Mount:

@@ -55,6 +55,8 @@ def absent(history: Iterable[Manifest], trees: Trees, accepted: Accepted) -> tup
 def _concerning(root: Root, trees: Trees) -> Iterator[str]:
     """The mount points of a root that have to do with what is backed up now."""
     for point in dict.fromkeys((*root.mounts, *filter(None, [root.mount]))):
+        if mounts.comes_and_goes(point):
+            continue  # version 0.1.0 recorded these, too
         if inside(root.path, point):  # the root lay on it
             concerns = any(inside(root.path, now) or inside(now, root.path) for now in trees.roots)
         else:
