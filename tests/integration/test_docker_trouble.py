@@ -53,9 +53,9 @@ class Once:
 # ---- away ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("answer", [DROP, GATEWAY])
+@pytest.mark.parametrize("answer", [DROP, GATEWAY, PASS])
 def test_away_for_a_while_at_the_start(bed: Site, through: Proxy, engine: Engine, answer: str) -> None:
-    """As when a proxy or the Engine is restarted at that moment."""
+    """As when a proxy or the Engine is restarted at that moment, or right after the first start."""
     app, other = counting(engine, bed.data / "app"), counting(engine, bed.data / "other")
     job(bed, app, other, start_timeout="30s")
     through.rule = Once("start", answer, lambda: through.away(3))

@@ -131,3 +131,13 @@ def test_a_restore_in_place_and_its_undo(bed: Site, engine: Engine) -> None:
         check_invariants(bed, up=apps)
         assert same_network(apps[0], apps[1])
     assert (bed.data / "new").read_text() == "made since"
+
+
+@pytest.mark.parametrize("point", ["stop", "commit", "swap"])
+def test_a_restore_in_place_that_is_killed(bed: Site, engine: Engine, point: str) -> None:
+    apps = stack(bed, engine)
+    bed.run("run", "app").succeeded()
+    assert bed.run("restore", "app/latest", "--in-place", "--yes", failpoint=f"{point}:kill").code == -signal.SIGKILL
+    bed.run("recover").succeeded()
+    check_invariants(bed, up=apps)
+    assert same_network(apps[0], apps[1])
