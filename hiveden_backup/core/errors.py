@@ -119,6 +119,12 @@ class ConfigError(BackupError):
         return f"{self.what}:{self.why}"
 
 
+class ImpossibleError(BackupError):
+    """The configuration is well formed, but asks for what makes no sense on this machine."""
+
+    exit_code = 78
+
+
 class ContainerError(BackupError):
     """Docker answered, but a container did not do what was asked of it."""
 

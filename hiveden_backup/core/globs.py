@@ -8,7 +8,7 @@ slash against the last component alone. A pattern that matches a directory cover
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hiveden_backup.core.model import Source
 from hiveden_backup.core.paths import inside
@@ -16,17 +16,57 @@ from hiveden_backup.core.paths import inside
 _NEGATIONS = ("!", "^")
 
 
-def matcher(patterns: Sequence[str]) -> Callable[[bytes], bool]:
+class Globs:
+    """Whether paths are matched by one of the patterns, and which patterns matched none of those that were asked about.
+
+    With `covering`, a path is also matched when a directory above it is.
+    """
+
+    __slots__ = ("_name", "_path", "_waiting")
+
+    def __init__(self, patterns: Iterable[str], *, covering: bool = False) -> None:
+        tail = "(?:/.*)?" if covering else ""
+        names: dict[str, str] = {}
+        paths: dict[str, str] = {}
+        for pattern in patterns:
+            parts, anchored = _parts(pattern)
+            if len(parts) == 1 and not anchored and not covering:
+                names[pattern] = _component(parts[0])
+            else:
+                paths[pattern] = _translate(parts, anchored=anchored) + tail
+        self._name = _compiled(names.values())
+        self._path = _compiled(paths.values())
+        self._waiting = [(pattern, True, _compiled([each])) for pattern, each in names.items()]
+        self._waiting += [(pattern, False, _compiled([each])) for pattern, each in paths.items()]
+
+    @property
+    def unmatched(self) -> tuple[str, ...]:
+        """The patterns that matched nothing yet."""
+        return tuple(pattern for pattern, _, _ in self._waiting)
+
+    def matches(self, path: bytes) -> bool:
+        """Whether a path relative to `/` is matched."""
+        text = os.fsdecode(path)
+        name = text[text.rfind("/") + 1 :]
+        if self._name(name) is None and self._path(text) is None:
+            return False
+        if self._waiting:  # what is left out costs a little more thus; what stays, which is most, does not
+            self._waiting = [each for each in self._waiting if each[2](name if each[1] else text) is None]
+        return True
+
+
+def _compiled(expressions: Iterable[str]) -> Callable[[str], re.Match[str] | None]:
+    return re.compile("|".join(expressions) or "(?!)", re.DOTALL).fullmatch
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[bytes], bool]:
     """Whether a path relative to `/` is matched itself by one of the patterns (what is above it is not looked at)."""
-    expression = re.compile("|".join(map(_translate, patterns)) or "(?!)", re.DOTALL)
-    return lambda path: expression.fullmatch(os.fsdecode(path)) is not None
+    return Globs(patterns).matches
 
 
-def covering_matcher(patterns: Sequence[str]) -> Callable[[bytes], bool]:
+def covering_matcher(patterns: Iterable[str]) -> Callable[[bytes], bool]:
     """Whether a path relative to `/`, or a directory above it, is matched by one of the patterns."""
-    whole = "|".join(map(_translate, patterns)) or "(?!)"
-    expression = re.compile(f"(?:{whole})(?:/.*)?", re.DOTALL)
-    return lambda path: expression.fullmatch(os.fsdecode(path)) is not None
+    return Globs(patterns, covering=True).matches
 
 
 def literal(path: str) -> str:
@@ -34,13 +74,17 @@ def literal(path: str) -> str:
     return re.sub(r"[*?[]", r"[\g<0>]", path)
 
 
-def _translate(pattern: str) -> str:
+def _parts(pattern: str) -> tuple[list[str], bool]:
+    """The components of a pattern, and whether they are those of a whole path."""
     parts = [part for part in pattern.split("/") if part]
-    expression = ""
-    if not pattern.startswith("/"):
-        while parts[:1] == ["**"] and len(parts) > 1:  # it may begin at any depth anyway
-            del parts[0]
-        expression = "(?:.*/)?"
+    anchored = pattern.startswith("/")
+    while not anchored and parts[:1] == ["**"] and len(parts) > 1:  # it may begin at any depth anyway
+        del parts[0]
+    return parts, anchored
+
+
+def _translate(parts: Sequence[str], *, anchored: bool) -> str:
+    expression = "" if anchored else "(?:.*/)?"
     for number, part in enumerate(parts, 1):
         last = number == len(parts)
         if part == "**":
@@ -89,7 +133,12 @@ def _set(body: str) -> str:
 def real_patterns(patterns: Sequence[str], sources: Sequence[Source]) -> Iterator[str]:
     """The patterns of a job, and below a path that is or lies behind a symbolic link those for where it leads to."""
     for pattern in patterns:
-        yield pattern
-        for source in sources:
-            if source.path != source.name and inside(pattern, source.name):
-                yield literal(source.path) + pattern[len(source.name.rstrip("/")) :]
+        yield from real_forms(pattern, sources)
+
+
+def real_forms(pattern: str, sources: Sequence[Source]) -> Iterator[str]:
+    """A pattern of a job, and what it says of each path behind a symbolic link."""
+    yield pattern
+    for source in sources:
+        if source.path != source.name and inside(pattern, source.name):
+            yield literal(source.path) + pattern[len(source.name.rstrip("/")) :]

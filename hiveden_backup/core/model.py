@@ -302,6 +302,7 @@ class Check(StrEnum):
     POSTGRES = "postgres"
     SPACE = "space"
     FILES = "files"
+    EXCLUDE = "exclude"
     LIVE_DATABASE = "live database"
     SCHEDULE = "schedule"
     TIMER = "timer"

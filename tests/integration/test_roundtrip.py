@@ -177,6 +177,17 @@ def test_only_with_nothing_to_find_is_an_error(program: Program) -> None:
     assert not target.exists()
 
 
+def test_each_only_must_find_something(program: Program) -> None:
+    """Whoever asked for two things and got one would take it for all."""
+    (program.tree / "file").write_text("x")
+    backup = program.run()
+    target = program.place / "out"
+    done = program.call("restore", backup, "--to", str(target), "--only", "file", "--only", "fiel", "--only", "f*")
+    assert done.returncode == 66
+    assert f"{backup} matches fiel." in done.stderr
+    assert not target.exists()
+
+
 def test_excluded_paths_are_left_out_with_all_below(tmp_path: Path) -> None:
     program = Program(tmp_path, f'exclude = ["**/cache", "*.tmp", "{tmp_path}/tree/secret"]')
     for name in ("cache/a", "x/cache/b", "x/c.tmp", "secret/d", "kept/secret/e", "kept/cached"):

@@ -112,7 +112,7 @@ def _job(name: str, table: TomlTable, directory: str | None, retention: Retentio
         jitter=table.span("jitter", _JOB.jitter, zero=True),
         paths=table.names("paths", rules.absolute_path),
         volumes=table.names("volumes", rules.volume_name),
-        exclude=table.texts("exclude", rules.exclude_pattern),
+        exclude=table.texts("exclude", _exclude_pattern),
         containers=table.names("containers", rules.container_name),
         postgres=tuple(_source(entry) for entry in table.tables("postgres")),
         retention=_retention(own) if own is not None else retention,
@@ -135,6 +135,8 @@ def _job(name: str, table: TomlTable, directory: str | None, retention: Retentio
     if not any(table.has(key) for key in ("paths", "volumes", "postgres")):
         table.problem(None, "the job has nothing to back up", "Give it paths, volumes or a postgres table")
     _check_paths(table, job.paths, directory)
+    if job.exclude:
+        _check_excludes(table, job.exclude, job.paths)
     _check_servers(table, job.postgres)
     return job
 
@@ -216,16 +218,27 @@ def _check_paths(table: TomlTable, paths: Sequence[str], directory: str | None) 
         outer = next((other for other in distinct if other != path and inside(path, other)), None)
         if outer is not None:
             table.problem("paths", f"{quoted(path)} is already covered by {quoted(outer)}", f"Remove {quoted(path)}")
-        if directory is None:
-            continue
-        if inside(path, directory):
+        if directory is not None and inside(path, directory):
             where = "is" if path == directory else "lies inside"
             table.problem(
                 "paths", f"{quoted(path)} {where} the backup directory", "Backups are not backed up: remove it"
             )
-        elif inside(directory, path):
-            hint = "Move the backup directory elsewhere, or name the directories beside it one by one"
-            table.problem("paths", f"the backup directory {quoted(directory)} lies inside {quoted(path)}", hint)
+
+
+def _exclude_pattern(text: str) -> rules.Fault | None:
+    from hiveden_backup.core.config.patterns import exclude_pattern  # noqa: PLC0415 - many jobs have no pattern
+
+    return exclude_pattern(text)
+
+
+def _check_excludes(table: TomlTable, patterns: Sequence[str], paths: Sequence[str]) -> None:
+    from hiveden_backup.core.config.patterns import covers  # noqa: PLC0415 - many jobs have no pattern
+
+    for pattern in patterns:
+        for path in paths:
+            if covers(pattern, path):
+                hint = "Remove one of the two, or leave out something below it"
+                table.problem("exclude", f"{quoted(pattern)} excludes all of {quoted(path)}", hint)
 
 
 def _check_servers(table: TomlTable, sources: Sequence[PostgresSource]) -> None:

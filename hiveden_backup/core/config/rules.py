@@ -79,13 +79,6 @@ def database_name(text: str) -> Fault | None:
     return Fault(f"{_shown(text)} is longer than the {_DATABASE_BYTES} bytes that PostgreSQL keeps of a name")
 
 
-def exclude_pattern(text: str) -> Fault | None:
-    """A glob pattern that does not exclude everything."""
-    if not text.strip("/*"):
-        return Fault(f"{_shown(text)} excludes everything", "Remove it")
-    return None
-
-
 def docker_address(text: str) -> Fault | None:
     """An address of a Docker daemon, without a password in it. The text is quoted only when it has none."""
     scheme = next((scheme for scheme in _DOCKER_SCHEMES if text.startswith(scheme)), "")

@@ -19,8 +19,11 @@ _PASSING = re.compile(
     r"|.*/(overlay-)?containers/[0-9a-f]{64}/.*"
 )
 """Where the system and containers mount what comes and goes with them. A unit has a /tmp of its own, too."""
-_PASSING_KINDS = frozenset({"nsfs", "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "binfmt_misc"})
 _OCTAL = re.compile(r"\\(\d{3})")
+_OF_KERNEL = frozenset(
+    {"proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "selinuxfs", "debugfs", "tracefs", "bpf"}
+    | {"configfs", "pstore", "efivarfs", "mqueue", "hugetlbfs", "fusectl", "binfmt_misc", "rpc_pipefs"}
+)
 _MODELESS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3"})
 
 
@@ -30,17 +33,25 @@ class Mount:
 
     One that is `lasting` shows something that is not there without it, and goes by itself neither with a container nor
     with a sandbox: units have mounts of their own that show a directory in its own place, without the right to write.
+    `device` is its number as the kernel writes it, `root` the directory of that file system which the point shows.
     """
 
     point: str
     filesystem: str
     id: int = 0
     lasting: bool = True
+    device: str = ""
+    root: str = "/"
 
     @property
     def loose(self) -> bool:
         """Whether inode numbers and clocks there are not to be trusted (network, FUSE and FAT)."""
         return _LOOSE.fullmatch(self.filesystem) is not None
+
+    @property
+    def of_kernel(self) -> bool:
+        """Whether the kernel makes up what is there, such as in /proc: it is no data, and some of it has no end."""
+        return self.filesystem in _OF_KERNEL
 
     @property
     def has_modes(self) -> bool:
@@ -88,8 +99,19 @@ def _mount(line: _Line, lines: Mapping[int, _Line]) -> Mount:
     shown = line
     while (above := lines.get(shown.parent)) is not None and above is not shown and shown.shows_what_is_there(above):
         shown = above
-    lasting = shown.point == line.point and shown.filesystem not in _PASSING_KINDS and not comes_and_goes(line.point)
-    return Mount(line.point, line.filesystem, line.id, lasting)
+    passing = shown.filesystem in _OF_KERNEL | {"nsfs"} or comes_and_goes(line.point)
+    lasting = shown.point == line.point and not passing
+    return Mount(line.point, line.filesystem, line.id, lasting, line.device, line.root)
+
+
+def place(path: str, table: Iterable[Mount]) -> tuple[str, str]:
+    """Where `path` (absolute, without symlinks) is kept: a device, and the path in its file system.
+
+    It is the same under whatever name a bind mount shows it. NotFoundError when /proc knows no mount of it.
+    """
+    mount = mount_of(path, table)
+    below = path[len(mount.point.rstrip("/")) :]
+    return mount.device, (mount.root.rstrip("/") + below) or "/"
 
 
 def comes_and_goes(point: str) -> bool:

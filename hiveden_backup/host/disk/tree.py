@@ -41,17 +41,16 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 class Scan:
     """The trees to scan, and what the scan counted.
 
-    `roots` are bytes relative to `/`, none below another. `skip` are paths relative to `/` left out with all below;
-    so are directories whose device and inode are in `hidden`, under whatever name: a bind mount gives them another one.
-    `excluded` decides further ones; trees kept for undo are left out, too. `loose_devices` are the device numbers of
-    network and FUSE file systems. Once `entries` is exhausted, `sockets` counts what cannot be archived, and `suspects`
-    are files by whose names a database seems to be in use there. `opened` gets an entry for each directory, and for
+    `roots` are bytes relative to `/`, none below another. Directories whose device and inode are in `hidden` are left
+    out with all below, under whatever name: a bind mount gives them another one. So is what is `excluded`, and trees
+    that are kept for undo. `loose_devices` are the device numbers of network and FUSE file systems. Once `entries` is
+    exhausted, `sockets` counts what cannot be archived, `suspects` are files by whose names a database seems to be in
+    use there, and `kept_out` is where the hidden ones were met. `opened` gets an entry for each directory, and for
     those above the roots, as `core/backup/moved.py` has it, ended by NUL. `too_long` counts paths that are left out,
     with all below, since they could not be restored; the first ones are named.
     """
 
     roots: tuple[bytes, ...]
-    skip: Collection[bytes] = ()
     hidden: Collection[tuple[int, int]] = ()
     excluded: Callable[[bytes], bool] | None = None
     one_file_system: bool = False
@@ -61,6 +60,7 @@ class Scan:
     suspects: list[bytes] = field(default_factory=list)
     too_long: int = 0
     too_long_first: list[bytes] = field(default_factory=list)
+    kept_out: list[tuple[bytes, tuple[int, int]]] = field(default_factory=list)
     _heads: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Scanned]:
@@ -119,15 +119,14 @@ class Scan:
     def _children(self, parent: bytes, device: int) -> list[Scanned]:
         """The sorted entries of one directory. An empty record marks where those below a subdirectory belong."""
         found: list[Scanned] = []
-        append, skip, excluded, scanned = found.append, self.skip, self.excluded, self._scanned
+        append, excluded, scanned = found.append, self.excluded, self._scanned
         prefix = parent + b"/" if parent else b""
         deep = len(prefix) + _LONGEST_NAME > _TOO_LONG
         with _opened(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
             self._tell(parent, os.fstat(descriptor))
             for entry in listing:
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
-                kept_for_undo = entry.name.startswith(HOLDER_PREFIX)
-                left_out = kept_for_undo or path in skip or (excluded is not None and excluded(path))
+                left_out = entry.name.startswith(HOLDER_PREFIX) or (excluded is not None and excluded(path))
                 if left_out or (deep and self._is_too_long(path)):
                     continue
                 try:
@@ -141,7 +140,8 @@ class Scan:
                     self.sockets += 1
                     continue
                 directory = status.st_mode & _FORMAT == stat.S_IFDIR
-                if directory and (status.st_dev, status.st_ino) in self.hidden:
+                if directory and (identity := (status.st_dev, status.st_ino)) in self.hidden:
+                    self.kept_out.append((path, identity))
                     continue
                 append(item)
                 if directory:

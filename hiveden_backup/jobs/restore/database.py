@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from hiveden_backup.core.config.parse import parse
+from hiveden_backup.core.config.patterns import exclude_pattern
 from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
@@ -106,7 +107,13 @@ def configurations(installation: Installation, manifest: Manifest) -> Iterator[J
 
 def job_then(installation: Installation, manifest: Manifest) -> Job | None:
     """The job as it was when the backup was made; None when that was written by a version that knew other keys."""
-    table = {"directory": installation.config.directory, "jobs": {manifest.job: dict(manifest.job_config)}}
+    config = dict(manifest.job_config)
+    match config.get("exclude"):
+        case list() as patterns:  # one that cannot mean anything was no error once, and had no effect
+            config["exclude"] = [
+                each for each in patterns if not isinstance(each, str) or exclude_pattern(each) is None
+            ]
+    table = {"directory": installation.config.directory, "jobs": {manifest.job: config}}
     try:
         return parse(table, lambda _: "manifest.json").jobs[manifest.job]
     except ConfigError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hiveden_backup.core.backup.extraction import Losses
 from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, UsageError
-from hiveden_backup.core.globs import covering_matcher
+from hiveden_backup.core.globs import Globs
 from hiveden_backup.core.model import ArtifactType, Manifest
 from hiveden_backup.core.progress import Step
 from hiveden_backup.host.disk.durable import make_directory, translated
@@ -45,7 +45,7 @@ def restore_files(installation: Installation, backup: Backup, target: Path, only
     """Restore a backup's files below `target`, a new or empty directory outside of the backup directory.
 
     With `only`, just what those globs match, by the final index. Digests are checked before anything is written.
-    NotFoundError when nothing matches; CorruptError when the backup is damaged.
+    NotFoundError when one of them matches nothing; CorruptError when the backup is damaged.
     """
     _refuse_inside(target, installation.directory)
     with job_lock(installation.state, backup.job, shared=True) as job:
@@ -68,11 +68,12 @@ def _restore(
     check_sums(directory, backup)
     home = directory.job_path(job.name)
     with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as spool:
-        plan = select(directory, manifest, covering_matcher(only) if only else None, Path(spool))
-        if only and not plan.entries:
+        wanted = Globs(only, covering=True)
+        plan = select(directory, manifest, wanted.matches if only else None, Path(spool))
+        if wanted.unmatched:
             raise NotFoundError(
-                f"Nothing in {backup} matches {', '.join(only)}",
-                "",
+                f"Nothing in {backup} matches {', '.join(wanted.unmatched)}",
+                "Nothing was restored" if len(only) > 1 else "",
                 f"List its paths: hiveden-backup show {backup} --files",
             )
         check_digests(home, manifest, plan, installation.progress.advance)

@@ -17,7 +17,10 @@ from hiveden_backup.jobs.schedule.survey import skipped
 
 def validate(installation: Installation, job: Job) -> tuple[Finding, ...]:
     """What `check` prints of one job."""
-    with TemporaryDirectory(prefix="hiveden-backup-") as spool, drafted(installation, job, Path(spool)) as draft:
+    with (
+        TemporaryDirectory(prefix="hiveden-backup-") as spool,
+        drafted(installation, job, Path(spool), thorough=True) as draft,
+    ):
         _check_door(draft)
         _check_schedule(draft, installation.now())
         return tuple(draft.findings.all)

@@ -166,23 +166,46 @@ def check_trees(draft: Draft, installation: Installation) -> None:
     if not sources:
         return
     draft.sources, draft.volumes = tuple(sources), tuple(volumes)
-    draft.trees = trees_of(installation, job, draft.sources)
-    for root in draft.trees.roots:
-        if any(inside(root, outside) or _same(root, outside) for outside in draft.trees.skip):
-            error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
-            draft.findings.fail(Check.PATH, error)
+    with draft.findings.check(Check.PATH):
+        draft.trees = trees_of(installation, job, draft.sources)
+        table = mounts.mounts()
+        for root in draft.trees.roots:
+            if any(_shows(root, outside, table) for outside in _ours(installation)):
+                error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
+                draft.findings.fail(Check.PATH, error)
 
 
 def trees_of(installation: Installation, job: Job, sources: Sequence[Source]) -> Trees:
     """What is archived of the sources of a job's files."""
-    kept_out = {os.path.realpath(installation.config.directory), os.path.realpath(installation.state)}
+    ours = _ours(installation)
     exclude = tuple(dict.fromkeys(real_patterns(job.exclude, sources)))
     roots = _outermost(source.path for source in sources)
-    return Trees(roots, exclude, tuple(sorted(kept_out)), job.one_file_system)
+    return Trees(roots, exclude, _left_out(roots, ours, mounts.mounts()) | ours, job.one_file_system)
 
 
-def _same(one: str, other: str) -> bool:
-    return os.path.exists(other) and os.path.samefile(one, other)
+def _ours(installation: Installation) -> dict[str, str]:
+    return {
+        os.path.realpath(installation.config.directory): "the backup directory",
+        os.path.realpath(installation.state): "the state directory",
+    }
+
+
+def _left_out(roots: Sequence[str], ours: Iterable[str], table: Sequence[mounts.Mount]) -> dict[str, str]:
+    """What is mounted below the roots, and never archived: mount points, and what they show."""
+    found = {}
+    for mount in table:
+        if any(inside(mount.point, root) for root in roots) and os.path.lexists(mount.point):
+            if mount.of_kernel:
+                found[mount.point] = f"the kernel's own ({mount.filesystem})"
+            elif any(_shows(mount.point, outside, table) for outside in ours):
+                found[mount.point] = "a part of the backup or state directory"
+    return found
+
+
+def _shows(path: str, outside: str, table: Sequence[mounts.Mount]) -> bool:
+    """Whether `path` is `outside` or lies below it, be it by the name that a bind mount gives it."""
+    (device, kept), (own_device, own) = mounts.place(path, table), mounts.place(outside, table)
+    return inside(path, outside) or (device == own_device and inside(kept, own))
 
 
 def _existing(path: str) -> str:
@@ -247,6 +270,9 @@ def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> No
             draft.findings.warn(
                 Check.FILES, draft.looked.too_long, "Give the directories above shorter names, or exclude them"
             )
+        left_out = draft.trees.skipped() | dict(draft.looked.kept_out)
+        for path in _outermost(left_out):
+            draft.findings.ok(Check.PATH, f"{path} is left out: it is {left_out[path]}")
 
 
 def check_mounted_by_others(draft: Draft) -> None:

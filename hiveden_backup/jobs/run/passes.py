@@ -31,7 +31,7 @@ from hiveden_backup.core.backup.moved import Ways
 from hiveden_backup.core.backup.tar_listing import FinishedIndex
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import NotFoundError, StorageError
-from hiveden_backup.core.globs import matcher
+from hiveden_backup.core.globs import Globs, matcher
 from hiveden_backup.core.model import Archive
 from hiveden_backup.core.paths import inside, shortened
 from hiveden_backup.core.progress import Advance
@@ -48,11 +48,14 @@ _BATCH = 4096
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """The job's files, resolved: `roots` are real absolute paths, `skip` absolute paths that are never archived."""
+    """The job's files, resolved: `roots` are real absolute paths.
+
+    `skip` are directories that are never archived, each with what it is.
+    """
 
     roots: tuple[str, ...]
     exclude: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
+    skip: Mapping[str, str] = field(default_factory=dict)
     one_file_system: bool = False
 
     def views(self) -> dict[str, mounts.View]:
@@ -65,10 +68,14 @@ class Trees:
                 raise NotFoundError(f"The job's path {root} is gone", "", "Mount it, or correct the job") from error
         return found
 
-    def hidden(self) -> frozenset[tuple[int, int]]:
+    def skipped(self) -> dict[str, str]:
+        """What of `skip` lies below the roots; the scan may not have met it, since it is excluded as well."""
+        return {path: what for path, what in self.skip.items() if any(inside(path, root) for root in self.roots)}
+
+    def hidden(self) -> dict[tuple[int, int], str]:
         """Device and inode of the directories that are never archived: a bind mount shows them elsewhere, too."""
-        found = [os.stat(path) for path in self.skip if os.path.exists(path)]
-        return frozenset((status.st_dev, status.st_ino) for status in found)
+        found = {path: os.stat(path) for path in self.skip if os.path.exists(path)}
+        return {(status.st_dev, status.st_ino): self.skip[path] for path, status in found.items()}
 
     def ignores(self, point: str) -> bool:
         """Whether what is mounted at `point` is no concern of the job."""
@@ -78,7 +85,9 @@ class Trees:
             return False
         excluded = matcher(self.exclude)
         parts = point.strip("/").split("/")
-        return any(excluded(os.fsencode("/".join(parts[: n + 1]))) for n in range(len(parts)))
+        root = next((root for root in self.roots if inside(point, root)), "/")
+        above = len(root.strip("/").split("/")) if root != "/" else 0  # patterns hold below a root alone
+        return any(excluded(os.fsencode("/".join(parts[: n + 1]))) for n in range(above, len(parts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,8 @@ class Look:
 
     `candidates` are the draft's lines that may be archived, compaction aside; `directories` those that were opened.
     `too_long` says what had to be left out, if anything.
+    `unmatched` are the patterns of `exclude` that left nothing out, `kept_out` what is never archived, where the scan
+    met it, and what it is.
     """
 
     base: State
@@ -117,6 +128,8 @@ class Look:
     sockets: int
     suspects: tuple[str, ...]
     too_long: str
+    unmatched: tuple[str, ...]
+    kept_out: tuple[tuple[str, str], ...]
 
     @property
     def selection(self) -> Selection:
@@ -179,11 +192,11 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         taken_ns = time.time_ns()
         sync(trees)
     draft, candidates, directories = (spool / f"{name}.{what}" for what in ("draft", "candidates", "directories"))
+    exclude, hidden = Globs(trees.exclude), trees.hidden()
     scan = Scan(
         roots=tuple(_relative(root) for root in trees.roots),
-        skip=frozenset(_relative(path) for path in trees.skip),
-        hidden=trees.hidden(),
-        excluded=matcher(trees.exclude) if trees.exclude else None,
+        hidden=hidden,
+        excluded=exclude.matches if trees.exclude else None,
         one_file_system=trees.one_file_system,
         loose_devices=_loose(views),
     )
@@ -203,9 +216,19 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
             archives=len(base.archives),
             broken=base.broken,
         )
-    suspects = tuple("/" + os.fsdecode(path) for path in scan.suspects)
     return Look(
-        base, draft, candidates, directories, comparison, taken_ns, views, scan.sockets, suspects, _too_long(scan)
+        base,
+        draft,
+        candidates,
+        directories,
+        comparison,
+        taken_ns,
+        views,
+        scan.sockets,
+        suspects=tuple("/" + os.fsdecode(path) for path in scan.suspects),
+        too_long=_too_long(scan),
+        unmatched=exclude.unmatched,
+        kept_out=tuple((f"/{os.fsdecode(path)}", hidden[identity]) for path, identity in scan.kept_out),
     )
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hiveden_backup.core.globs import covering_matcher, literal, matcher, real_patterns
+from hiveden_backup.core.globs import Globs, covering_matcher, literal, matcher, real_patterns
 from hiveden_backup.core.model import Source, SourceKind
 
 
@@ -44,6 +44,20 @@ def test_several_patterns_and_none() -> None:
     assert matcher(["a", "/b/c"])(b"b/c")
     assert not matcher([])(b"a")
     assert not covering_matcher([])(b"a")
+
+
+def test_a_pattern_that_matched_nothing_is_known() -> None:
+    """Also when what it matches is matched by another one as well."""
+    globs = Globs(["*.tmp", "/srv/a.tmp", "cache", "a/b", "/srv"])
+    for path in (b"srv/b.tmp", b"srv/x", b"srv/cache/y"):
+        globs.matches(path)
+    assert set(globs.unmatched) == {"/srv/a.tmp", "cache", "a/b", "/srv"}
+    for path in (b"srv/a.tmp", b"x/a/b"):
+        assert globs.matches(path)
+    assert set(globs.unmatched) == {"cache", "/srv"}
+    covering = Globs(["/srv", "cache"], covering=True)
+    assert covering.matches(b"srv/x")
+    assert covering.unmatched == ("cache",)
 
 
 def test_bytes_that_are_no_text() -> None:

@@ -138,20 +138,6 @@ WRONG = [
     (in_job('paths = ["/a", "/a"]'), 'jobs.immich.paths: "/a" is listed twice. Remove one.'),
     (in_job('paths = ["/a/b", "/a"]'), 'jobs.immich.paths: "/a/b" is already covered by "/a". Remove "/a/b".'),
     (
-        in_job('paths = ["/"]'),
-        (
-            'jobs.immich.paths: the backup directory "/srv/backups" lies inside "/". '
-            "Move the backup directory elsewhere, or name the directories beside it one by one."
-        ),
-    ),
-    (
-        in_job('paths = ["/srv"]'),
-        (
-            'jobs.immich.paths: the backup directory "/srv/backups" lies inside "/srv". '
-            "Move the backup directory elsewhere, or name the directories beside it one by one."
-        ),
-    ),
-    (
         in_job('paths = ["/srv/backups"]'),
         'jobs.immich.paths: "/srv/backups" is the backup directory. Backups are not backed up: remove it.',
     ),
