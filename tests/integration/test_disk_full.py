@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.disks import small_disk
+from tests.support.disks import fill, small_disk
 from tests.support.dockerd import Engine
 from tests.support.invariants import check_invariants
-from tests.support.job import App, Site, counting, site
+from tests.support.job import SLOW, App, Site, counting, held, site
 from tests.support.postgres import Server
 
 MIB = 1 << 20
@@ -59,12 +59,16 @@ def works_again(bed: Site, kept: list[str], up: tuple[App, ...] = (), postgres: 
 
 
 def test_hot_pass(bed: Site) -> None:
-    kept = prepared(bed)
-    incompressible(bed.data / "large", 3 * MIB)
-    bed.run("run", "app").failed(73, "No space left on device", "prune")
-    assert bed.record()["exit_code"] == 73
-    check_invariants(bed, kept=kept)
+    """Somebody else fills the disk while the run goes on."""
+    kept = prepared(bed, **SLOW)
     incompressible(bed.data / "large", MIB)
+    process = bed.start("run", "app")
+    with held(bed, process, "*.hot.tar.zst"):
+        fill(bed.backups)
+    bed.finish(process).failed(73, "No space left on device", "prune")
+    assert bed.record()["exit_code"] == 73
+    (bed.backups / "filler").unlink()
+    check_invariants(bed, kept=kept)
     works_again(bed, kept)
 
 
@@ -170,6 +174,54 @@ def test_a_run_that_cannot_fit_is_refused(bed: Site) -> None:
         os.posix_fallocate(file.fileno(), 0, 200 * MIB)
     bed.run("run", "app").failed(73, "did not pass validation", "free", "needs about")
     check_invariants(bed, kept=kept)
+
+
+def test_what_does_not_compress_and_cannot_fit_is_refused(bed: Site, engine: Engine) -> None:
+    """At once, with nothing stopped or written; the same amount of what compresses is tried, and fits."""
+    bed.docker = engine.url
+    app = counting(engine, bed.data / "app")
+    kept = prepared(bed, containers=[app.name])
+    started = app.started_at()
+    incompressible(bed.data / "large", 3 * MIB)
+    bed.run("run", "app").failed(73, "did not pass validation", "free", "needs about 3.0 MiB")
+    assert app.started_at() == started
+    assert bed.names() == {"archives", ".owner.json"}
+    check_invariants(bed, kept=kept, up=[app])
+    (bed.data / "large").write_bytes(b"so much text " * (3 * MIB // 13))
+    works_again(bed, kept, (app,))
+
+
+def test_what_is_large_is_measured_by_samples(tmp_path: Path) -> None:
+    """Refused is only what fits nowhere: where half of it compresses well, the run is tried."""
+    with site(tmp_path) as bed:
+        bed.backups.mkdir()
+        with small_disk(bed.backups, "64m"):
+            (bed.data / "a").write_bytes(bytes(45 * MIB))
+            for number in range(45):
+                incompressible(bed.data / f"b{number}", MIB)
+            bed.configure({"app": {"paths": [str(bed.data)]}})
+            bed.init()
+            (warning,) = [each for each in bed.run("check", "--json").json if each["name"] == "space"]
+            assert warning["status"] == "OK" or "may need" in warning["message"]
+            bed.run("run", "app").succeeded()
+            for path in bed.data.iterdir():
+                incompressible(path, 2 * MIB)
+            bed.run("run", "app").failed(73, "did not pass validation", "needs about 92.0 MiB")
+
+
+def test_lists_that_do_not_fit_stop_nothing(bed: Site, engine: Engine) -> None:
+    """The cold pass needs as large a list of all paths as the hot one, on the state directory's disk."""
+    bed.docker = engine.url
+    app = counting(engine, bed.data / "app")
+    kept = prepared(bed, containers=[app.name])
+    started = app.started_at()
+    for number in range(500):
+        (bed.data / f"{number:04}-{'x' * 100}").touch()
+    with small_disk(bed.state / "spool", "310k"):
+        bed.run("run", "app").failed(74, "state directory", "KiB free", "for its lists")
+        assert app.started_at() == started
+        check_invariants(bed, kept=kept, up=[app])
+    works_again(bed, kept, (app,))
 
 
 def test_a_run_that_may_fit_is_tried(bed: Site) -> None:

@@ -30,7 +30,7 @@ from hiveden_backup.jobs.run.checkpoint import find_base
 from hiveden_backup.jobs.run.dumps import reach
 from hiveden_backup.jobs.run.passes import Trees, look
 from hiveden_backup.jobs.run.plan import Draft
-from hiveden_backup.jobs.run.space import check_room
+from hiveden_backup.jobs.run.space import check_room, check_spool
 from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there, family
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
@@ -351,9 +351,12 @@ def _is_archived(trees: Trees, source: str) -> bool:
     return any(inside(source, root) for root in trees.roots) and not everywhere.ignores(source)
 
 
-def check_space(draft: Draft) -> None:
-    """The backup directory has room for what changed and for the dumps."""
+def check_space(draft: Draft, installation: Installation) -> None:
+    """The backup directory has room for what changed and for the dumps, the state directory for the pass's lists."""
     if draft.directory is None or draft.findings.failed:
         return
     with draft.findings.check(Check.SPACE):
         check_room(draft, draft.directory)
+    if draft.looked is not None and draft.containers:
+        with draft.findings.check(Check.SPACE):
+            check_spool(draft.looked, installation.spool(draft.job.name))

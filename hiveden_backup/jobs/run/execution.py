@@ -30,7 +30,7 @@ from hiveden_backup.jobs.run.dumps import Dumps
 from hiveden_backup.jobs.run.passes import Look, Passed, State, Take, Trees, compacting, conclude, look, sync, take
 from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
 from hiveden_backup.jobs.run.publish import artifact_file, publish
-from hiveden_backup.jobs.run.space import compaction_fits
+from hiveden_backup.jobs.run.space import check_spool, compaction_fits
 from hiveden_backup.jobs.run.unusual import unusual
 from hiveden_backup.jobs.services.downtime import Downtime
 
@@ -179,6 +179,8 @@ class Execution:
             return Cold()
         names = [container.name for container in stop.containers]
         with container_locks(self._installation.state, names, self._job.lock_wait) as locked:
+            if self._plan.files is not None:
+                check_spool(self._plan.files.look, self._spool)
             synced = self._sync_before_stop()
             self._downtime = downtime = Downtime.of(stop.docker, self._installation, self._job, locked, self._problems)
             try:

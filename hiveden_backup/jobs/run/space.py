@@ -1,16 +1,23 @@
-"""How much room a run needs in the backup directory, estimated from what changed and from the last dumps."""
+"""How much room a run needs, estimated from what changed and from the last dumps; measured where that is not enough.
+
+What certainly does not fit is refused before anything is touched; what may not is tried, with a warning.
+"""
 
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from hiveden_backup.core.backup.index import path_of
-from hiveden_backup.core.errors import DirectoryError
+from hiveden_backup.core.backup.index import HEADER_BYTES, path_of
+from hiveden_backup.core.errors import DirectoryError, StorageError
 from hiveden_backup.core.model import ArtifactType, Check
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import spooled
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.disk.sample import compressed_size, piece
 from hiveden_backup.jobs.backups.catalog import newest_manifest
 from hiveden_backup.jobs.run.passes import Look
 from hiveden_backup.jobs.run.plan import Draft
@@ -19,29 +26,96 @@ _SPARE = 16 << 20
 _BLOCK = 512
 _LEAST_FILES = 0.1
 _LEAST_DUMPS = 0.5
-"""What each may shrink to against all likelihood: a run that would not fit even so is refused, any other is tried."""
+"""What each may shrink to against all likelihood: a run that would not fit even so is refused without measuring."""
+_SAMPLES = 8
+_SAMPLE_BYTES = 8 << 20  # longer than what zstd looks back
+_SURE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a run needs, in bytes: at `least` surely, and `likely`."""
+
+    least: int
+    likely: int
 
 
 def check_room(draft: Draft, directory: BackupDirectory) -> None:
     """DirectoryError when the run cannot fit, a WARN when it may not."""
     free = shutil.disk_usage(directory.path).free
-    dumps, files = _last_dumps(draft, directory), 0.0
-    if draft.looked is not None:
-        content = draft.looked.comparison.taken_weight
-        if content + dumps + _SPARE > free:
-            content = _on_disk(draft.looked)
-        files = content * _ratio(draft)
-    likely = dumps + int(files)
-    if not free or dumps * _LEAST_DUMPS + files * _LEAST_FILES > free:
+    need = _need(draft, _last_dumps(draft, directory), free)
+    if not free or need.least > free:
         raise DirectoryError(
-            f"The backup directory has {size(free)} free, and the run needs about {size(likely)}",
+            f"The backup directory has {size(free)} free, and the run needs about {size(need.likely)}",
             "",
             "Free some space, prune, or exclude something",
         )
-    if likely + _SPARE > free:
-        draft.findings.warn(Check.SPACE, f"{size(free)} free, and the run may need {size(likely)}")
+    if need.likely + _SPARE > free:
+        draft.findings.warn(Check.SPACE, f"{size(free)} free, and the run may need {size(need.likely)}")
     else:
-        draft.findings.ok(Check.SPACE, f"{size(free)} free, about {size(likely)} needed")
+        draft.findings.ok(Check.SPACE, f"{size(free)} free, about {size(need.likely)} needed")
+
+
+def check_spool(looked: Look, state: Path) -> None:
+    """StorageError when the state directory's disk has no room for the second draft, which is made of the same paths.
+
+    It is written while the containers are down.
+    """
+    while not state.exists():
+        state = state.parent
+    with translated(f"looking at {state}", unwritable=StorageError):
+        free, needed = shutil.disk_usage(state).free, looked.draft.stat().st_size
+    if needed > free:
+        raise StorageError(
+            f"The state directory {state} has {size(free)} free, and the cold pass needs {size(needed)} for its lists",
+            "",
+            "Free some space there",
+        )
+
+
+def _need(draft: Draft, dumps: int, free: int) -> Need:
+    """Content that would fit as it is, is not looked at; else some of it is compressed, to see what becomes of it."""
+    if draft.looked is None:
+        return Need(int(dumps * _LEAST_DUMPS), dumps)
+    content = draft.looked.comparison.taken_weight
+    tight = content + dumps + _SPARE > free
+    if tight:
+        content = sum(HEADER_BYTES + occupied for _, occupied in _taken(draft.looked))
+    files = content * _ratio(draft)
+    need = Need(int(dumps * _LEAST_DUMPS + files * _LEAST_FILES), dumps + int(files))
+    if not tight or need.least > free:
+        return need
+    data = sum(occupied for _, occupied in _taken(draft.looked))
+    ratios = [
+        compressed_size(sample, draft.job.compression_level) / len(sample)
+        for sample in _samples(draft.looked, data)
+        if sample
+    ]
+    if not ratios:
+        return need
+    least = int(dumps * _LEAST_DUMPS + data * min(ratios) * _SURE)
+    likely = dumps + int(data * sum(ratios) / len(ratios) + (content - data) * _ratio(draft))
+    return Need(max(need.least, least), max(least, likely))
+
+
+def _samples(looked: Look, data: int) -> Iterator[bytes]:
+    """Pieces of what will be archived, in the order in which it will be: evenly spread, or all where it is little."""
+    windows = [(number * data // _SAMPLES, number * data // _SAMPLES + _SAMPLE_BYTES) for number in range(_SAMPLES)]
+    if data <= _SAMPLES * _SAMPLE_BYTES:
+        windows = [(0, data)]
+    at, pieces = 0, list[bytes]()
+    for path, occupied in _taken(looked):
+        end = at + occupied
+        while windows and windows[0][0] < end:
+            first, last = windows[0]
+            pieces.append(piece(path, max(first - at, 0), min(last, end) - max(first, at)))
+            if last > end:
+                break  # it goes on in the next file
+            yield b"".join(pieces)
+            pieces.clear()
+            del windows[0]
+        at = end
+    yield b"".join(pieces)
 
 
 def _ratio(draft: Draft) -> float:
@@ -64,17 +138,18 @@ def _last_dumps(draft: Draft, directory: BackupDirectory) -> int:
     return sum(file.bytes for each in artifacts if each.type is ArtifactType.DATABASE for file in each.files)
 
 
-def _on_disk(looked: Look) -> int:
-    """What the changed files occupy: sparse ones weigh less than their size says."""
-    total = 0
+def _taken(looked: Look) -> Iterator[tuple[bytes, int]]:
+    """The changed paths, and what those that are files occupy: sparse ones weigh less than their size says."""
     with translated("reading the draft index"):
-        for line in spooled(looked.draft):
+        for line in spooled(looked.candidates):
+            if not line.startswith(b"+\t"):
+                continue
+            path, occupied = b"/" + path_of(line), 0
             if line.startswith(b"+\tf"):
                 try:
-                    found = os.lstat(b"/" + path_of(line))
+                    found = os.lstat(path)
                 except (FileNotFoundError, NotADirectoryError):
                     continue
                 if stat.S_ISREG(found.st_mode):
-                    total += min(found.st_blocks * _BLOCK, found.st_size) // max(found.st_nlink, 1)
-            total += _BLOCK
-    return total
+                    occupied = min(found.st_blocks * _BLOCK, found.st_size) // max(found.st_nlink, 1)
+            yield path, occupied

@@ -32,5 +32,5 @@ def drafted(
         check_excludes(draft, thorough=thorough)
         checks.check_mounted_by_others(draft)
         checks.check_host_servers(draft)
-        checks.check_space(draft)
+        checks.check_space(draft, installation)
         yield draft
