@@ -122,6 +122,10 @@ def test_what_another_mount_hides_is_away(bed: Site, disk: Path) -> None:
         with small_disk(bed.data, "1m"):
             disk.mkdir()
             bed.run("run", "app").failed(66, f"Nothing is mounted at {disk}", kept[0])
+            bed.change(paths=[str(disk)])
+            bed.run("accept", "app").succeeded()
+            bed.run("run", "app").succeeded()
+            assert [(root["mounts"], root["mount"]) for root in bed.manifest()["roots"]] == [([], str(bed.data))]
 
 
 def test_a_new_disk_in_its_place_will_do(bed: Site, disk: Path) -> None:

@@ -219,11 +219,13 @@ def test_no_guard(bed: Site) -> None:
     assert night(bed) == []
 
 
-def test_a_damaged_reference_is_passed_over(bed: Site) -> None:
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_damaged_reference_is_passed_over(bed: Site, *, missing: bool) -> None:
     """The one before it will do."""
     older = bed.ids()[0]
     bed.run("run", "app").succeeded()
-    (bed.job() / bed.ids()[0] / "files.index.zst").write_bytes(b"damaged")
+    index = bed.job() / bed.ids()[0] / "files.index.zst"
+    index.unlink() if missing else index.write_bytes(b"damaged")
     shrink(bed)
     bed.run("run", "app").succeeded()
     assert bed.manifest()["unusual"] == [f"290 of the 304 paths in app/{older} are gone"]

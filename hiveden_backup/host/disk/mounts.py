@@ -153,7 +153,10 @@ def is_mounted(point: str) -> bool:
 
 def lasting_mount_of(path: str, table: Iterable[Mount]) -> str:
     """The point of the innermost lasting mount that `path` (absolute, without symlinks) lies on."""
-    return max((mount.point for mount in table if mount.lasting and inside(path, mount.point)), key=len, default="/")
+    covering = sorted(
+        (mount for mount in table if mount.lasting and inside(path, mount.point)), key=lambda each: each.point
+    )
+    return next((mount.point for mount in reversed(covering) if mounted_at(mount)), "/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from hiveden_backup.core.backup import unusual as rule
 from hiveden_backup.core.backup.index import HEADER_BYTES
 from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.unusual import Total
-from hiveden_backup.core.errors import CorruptError
+from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.globs import covering_matcher
 from hiveden_backup.core.model import Manifest
+from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.log import log
 from hiveden_backup.jobs.run.passes import State
@@ -33,7 +34,7 @@ def unusual(plan: Plan, manifest: Manifest, state: State, index: Path) -> tuple[
     for reference in good:
         try:
             said.extend(_of_files(plan, reference, state, index))
-        except CorruptError as error:
+        except BackupError as error:  # nothing of an older backup may fail this one
             log.warning(f"{error.what}: the backup is compared with an older one", job=manifest.job)
             continue
         name = f"{reference.job}/{reference.id}"
@@ -51,7 +52,7 @@ def _of_files(plan: Plan, reference: Manifest, state: State, index: Path) -> Ite
     older = plan.directory.backup_path(reference.job, reference.id) / INDEX
     if plan.files.look.base.index == older and rule.plainly_usual(_total(reference), _kept(reference, state)):
         return
-    with records(older) as before, records(index) as now:
+    with translated(f"reading {older}"), records(older) as before, records(index) as now:
         change = rule.measure(before, now, _concern(plan, plan.files, reference))
     yield from rule.of_files(change, f"{reference.job}/{reference.id}")
 
