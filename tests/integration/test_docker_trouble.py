@@ -185,15 +185,26 @@ def test_gone_right_before_its_stop(bed: Site, through: Proxy, engine: Engine) -
     check_invariants(bed, up=[other])
 
 
-def test_stopped_by_somebody_else_right_before(bed: Site, through: Proxy, engine: Engine) -> None:
+def test_stopped_by_somebody_else_before_its_turn(bed: Site, through: Proxy, engine: Engine) -> None:
     """Who stopped it knows why: it stays so."""
+    db = counting(engine, bed.data / "db")
+    web = counting(engine, bed.data / "web", volumes_from=[f"{db.name}:ro"])
+    job(bed, db, web)
+    through.rule = Once("stop", PASS, lambda: engine.api.stop(db.name))
+    done = bed.run("run", "app").succeeded()
+    assert f"Container {db.name} is exited and stays so" in done.err
+    assert [each["name"] for each in bed.manifest()["containers"]] == [web.name]
+    check_invariants(bed, up=[web], down=[db])
+
+
+def test_a_proxy_that_asks_twice_to_stop(bed: Site, through: Proxy, engine: Engine) -> None:
+    """Docker says the second time that it was down: and yet it is ours to start."""
     app = counting(engine, bed.data / "app")
     job(bed, app)
     through.rule = Once("stop", PASS, lambda: engine.api.stop(app.name))
-    done = bed.run("run", "app").succeeded()
-    assert f"Container {app.name} is exited and stays so" in done.err
-    assert bed.manifest()["containers"] == []
-    check_invariants(bed, down=[app])
+    bed.run("run", "app").succeeded()
+    assert [each["name"] for each in bed.manifest()["containers"]] == [app.name]
+    check_invariants(bed, up=[app])
 
 
 # ---- what was not well before ----------------------------------------------------------------------------------------

@@ -45,10 +45,10 @@ class Container:
     """A container. As in Docker, `running` stays true for a paused one, and for one that waits to be restarted.
 
     `status` is Docker's word (`created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`); `pid` is the
-    main process's on this machine, 0 when there is none; `started_at` is Docker's own text. `restarts` counts those by
-    its restart policy since somebody last started it. `health` is `starting`, `healthy` or `unhealthy`, None without a
-    health check. `exit_code` and `error` tell of the last end. `addresses` are those on Docker's networks. The
-    modes and `volumes_from` may name other containers, by name or id; `links` are such names.
+    main process's on this machine, 0 when there is none; `started_at` and `finished_at` are Docker's own texts.
+    `restarts` counts those by its restart policy since somebody last started it. `health` is `starting`, `healthy` or
+    `unhealthy`, None without a health check. `exit_code` and `error` tell of the last end. `addresses` are those on
+    Docker's networks. The modes and `volumes_from` may name other containers, by name or id; `links` are such names.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Container:
     restarting: bool = False
     auto_remove: bool = False
     started_at: str = ""
+    finished_at: str = ""
     pid: int = 0
     exit_code: int = 0
     error: str = ""
@@ -91,6 +92,10 @@ class Container:
         """What would start another one in its place: `Swarm`, say; "" for most."""
         return next((_MANAGERS[label] for label in self.labels if label in _MANAGERS), "")
 
+    def ended_before(self, moment: datetime) -> bool:
+        """Whether it was down by then."""
+        return not self.running and _moment(self.finished_at) < moment
+
     def restless(self, now: datetime) -> bool:
         """Whether it restarts again and again: it waits for that, or has only just been restarted."""
         return self.restarting or (self.running and self.restarts > 0 and now - _moment(self.started_at) < _GOOD_START)
@@ -111,6 +116,7 @@ def container(record: Mapping[str, Any]) -> Container:
         restarting=state["Restarting"],
         auto_remove=host.get("AutoRemove", False),
         started_at=state["StartedAt"],
+        finished_at=state["FinishedAt"],
         pid=state["Pid"],
         exit_code=state["ExitCode"],
         error=state["Error"],

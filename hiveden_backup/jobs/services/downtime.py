@@ -180,12 +180,14 @@ class Downtime:
             for name in (other.before.name for other in others if other.stopped is not None):
                 log.event(events.ContainerStopped(self.job, name))
             raise down.failed
-        if down.stopped is None:  # somebody else stopped it, and knows why
-            with deferred():
-                self.installation.ledger.cross_off(self.job, down.before.name)
-                self._down.remove(down)
-            self._leave(self.docker.container(down.before.id))
-            return
+        if down.stopped is None:  # it was down already: Docker may have been asked twice, by a proxy that tries again
+            down.stopped = self.docker.container(down.before.id)
+            if down.stopped.ended_before(down.debt.owed_at):  # somebody else stopped it, and knows why
+                with deferred():
+                    self.installation.ledger.cross_off(self.job, down.before.name)
+                    self._down.remove(down)
+                self._leave(down.stopped)
+                return
         log.event(events.ContainerStopped(self.job, down.before.name))
         with translated(f"stopping the container {down.before.name}", unwritable=StorageError):
             failpoint("stop")
