@@ -86,7 +86,8 @@ class Act:
 
     `database` is the one that was asked for, "" for all that the backup has.
     `holders` are the directories of ours that hold staged and replaced trees, `made` those directories above restored
-    paths that had to be made. `containers` must be down while names change. `keep` is seconds.
+    paths that had to be made. `containers` must be down while names change. `keep` is seconds, and `stuck`
+    why what is kept could not be removed after them.
     """
 
     id: str
@@ -107,6 +108,7 @@ class Act:
     swaps: tuple[Swap, ...] = ()
     dresses: tuple[Dress, ...] = ()
     databases: tuple[DatabaseSwap, ...] = ()
+    stuck: str = ""
 
     @property
     def pending(self) -> bool:
@@ -123,7 +125,7 @@ class Act:
         return self.finished is not None and not self.pending and (now - self.finished).total_seconds() >= keep
 
 
-ACTS = Codec(Act)
+ACTS = Codec(Act, sparse=("stuck",))
 """How acts are kept; paths that are no UTF-8 keep their odd bytes as surrogates."""
 
 

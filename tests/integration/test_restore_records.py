@@ -1,6 +1,8 @@
-"""What in-place restores and undos leave, like a run."""
+"""What in-place restores and undos leave: a record like a run's, and what they keep until its time is over."""
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 from tests.support.program import Program
@@ -28,3 +30,30 @@ def test_what_is_done_by_hand_leaves_a_record(tmp_path: Path) -> None:
     assert "no in-place restore of files to undo" in refused[3]
     after = json.loads(program.ok("status", "--json"))[0]
     assert {**after, "age_seconds": 0} == {**json.loads(before)[0], "age_seconds": 0}
+
+
+def test_what_cannot_be_removed_when_its_time_is_over_is_in_status(tmp_path: Path) -> None:
+    program = Program(tmp_path, settings='undo_keep = "1s"')
+
+    def attention() -> list[str]:
+        rows = json.loads(program.call("status", "--json").stdout)
+        found: list[str] = rows[0]["attention"]
+        return found
+
+    (program.tree / "file").write_text("one")
+    backup = program.run()
+    program.ok("restore", f"files/{backup}", "--in-place", "--yes")
+    (holder,) = tmp_path.glob(".hiveden-backup-undo-*")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(holder / "old")], check=True)
+    try:
+        time.sleep(1.1)
+        assert attention() == [], "it is only over, and nobody has tried"
+        program.ok("prune")
+        (reason,) = attention()
+        assert program.call("status").returncode == 1
+        assert all(word in reason for word in (backup, str(holder), f"umount {holder / 'old'}"))
+    finally:
+        subprocess.run(["umount", str(holder / "old")], check=True)
+    program.ok("prune")
+    assert not holder.exists()
+    assert attention() == []

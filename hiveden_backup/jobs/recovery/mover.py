@@ -202,11 +202,19 @@ class Mover:
     # ---- their time is over
 
     def expire(self, keep: float | None) -> None:
-        """Forget the acts whose time is over: after `keep` seconds, None for what was said when they began."""
+        """Forget the acts whose time is over: after `keep` seconds, None for what was said when they began.
+
+        Why one cannot be is logged, and written down for `status`.
+        """
         for act in self.acts.of(self.job.name):
             over = act.expired(self.installation.now(), act.keep if keep is None else keep)
             if over and _may_clear(act):
-                self.forget(act)
+                try:
+                    self.forget(act)
+                except BackupError as error:
+                    log.warning(str(error), job=act.job)
+                    self.put(replace(act, stuck=str(error)))
+                    continue
                 log.info(f"Removed what the in-place restore of {act.backup} replaced", job=act.job)
 
 

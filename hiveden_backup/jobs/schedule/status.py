@@ -14,6 +14,7 @@ from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import RunRecord, Verification
+from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.host.systemd.unit_files import timer_since
 from hiveden_backup.jobs.backups import unusual
@@ -41,7 +42,16 @@ def _left_down(installation: Installation, job: Job) -> Iterable[str]:
         return ()
 
 
-_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (_left_down, unusual.reasons, silenced)
+def _stuck(installation: Installation, job: Job) -> Iterable[str]:
+    """What in-place restores replaced that is to be gone, and could not be removed."""
+    return tuple(
+        f"What the in-place restore of {act.backup} replaced was to be gone, and could not be removed: {act.stuck}"
+        for act in Acts(installation.state).of(job.name)
+        if act.stuck
+    )
+
+
+_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (_left_down, unusual.reasons, silenced, _stuck)
 """What may need a person's attention, each in one sentence; a line of `status` for each, and exit 1."""
 
 
