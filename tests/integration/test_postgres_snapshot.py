@@ -143,6 +143,18 @@ def test_table_that_stays_locked_is_named_with_its_holder(postgres: Server, shop
             pytest.fail("it was locked")
 
 
+def test_prepared_transaction_that_holds_a_table_is_named_with_what_ends_it(postgres: Server, shop: str) -> None:
+    postgres.sql("BEGIN", "LOCK TABLE orders", "PREPARE TRANSACTION 'forgotten one'", dbname=shop)
+    try:
+        with (
+            pytest.raises(BackupError, match=r"public\.orders .*'forgotten one' of tester .* ROLLBACK PREPARED"),
+            hold(postgres.endpoint(), shop, lock_timeout=0.2),
+        ):
+            pytest.fail("it was locked")
+    finally:
+        postgres.sql("ROLLBACK PREPARED 'forgotten one'", dbname=shop)
+
+
 def test_lock_that_is_let_go_in_time_is_waited_for(postgres: Server, shop: str) -> None:
     with contextlib.closing(postgres.connect(shop)) as connection:
         connection.execute("BEGIN; TRUNCATE orders; INSERT INTO orders VALUES (7)")

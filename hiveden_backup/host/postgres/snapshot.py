@@ -31,12 +31,17 @@ _LOCKABLE = """
       AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
 """
 
+# A prepared transaction has no backend any more; of its locks, one is on its own number.
 _IN_THE_WAY = """
-    SELECT format('%I.%I', n.nspname, c.relname), l.pid, a.application_name, a.usename, coalesce(a.state, '')
+    SELECT format('%I.%I', n.nspname, c.relname), l.pid, a.application_name, a.usename, coalesce(a.state, ''),
+           p.gid, p.owner, to_char(p.prepared, 'YYYY-MM-DD HH24:MI')
     FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+    LEFT JOIN pg_locks AS own ON l.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
+                             AND own.virtualtransaction = l.virtualtransaction
+    LEFT JOIN pg_prepared_xacts AS p ON p.transaction = own.transactionid
     WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p') AND l.pid <> pg_backend_pid()
+      AND l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p') AND l.pid IS DISTINCT FROM pg_backend_pid()
     ORDER BY l.granted DESC, a.xact_start LIMIT 1
 """
 
@@ -191,17 +196,17 @@ def _lockable(connection: Connection) -> tuple[_Lockable, ...]:
 
 def _still_locked(connection: Connection, endpoint: Endpoint, dbname: str, lock_timeout: float) -> BackupError:
     row = connection.execute(_IN_THE_WAY).fetchone()
+    hint = "Let it finish, end it with pg_terminate_backend, or raise `dump_lock_timeout`"
     if row is None:
         what, why = f"A table of {dbname} on {endpoint.name}", "Who held it has let go of it since"
     else:
-        table, pid, application, user, state = row
+        table, pid, application, user, state, prepared, owner, since = row
         what = f"The table {table} of {dbname} on {endpoint.name}"
         why = f"All of it is held or wanted by {_who(application, user, pid)}{state and f', {state}'}"
-    return BackupError(
-        f"{what} stayed locked for {lock_timeout:g} seconds",
-        why,
-        "Let it finish, end it with pg_terminate_backend, or raise `dump_lock_timeout`",
-    )
+        if prepared is not None:
+            why = f"The prepared transaction {prepared!r} of {owner} has held it since {since}, and no session ends it"
+            hint = "Say COMMIT PREPARED or ROLLBACK PREPARED in that database, as its application would have done"
+    return BackupError(f"{what} stayed locked for {lock_timeout:g} seconds", why, hint)
 
 
 def _who(application: str | None, user: str | None, pid: int) -> str:
