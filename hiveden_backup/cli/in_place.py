@@ -39,6 +39,14 @@ def preview(table: dict[str, Any], lines: Callable[[dict[str, Any]], List[str]],
     raise UsageError("Nothing was changed", "", "Give --yes to do it")
 
 
+def stopped(table: dict[str, Any]) -> List[str]:  # noqa: UP006
+    """The lines of a preview that say which containers are stopped."""
+    return [
+        *(f"  stopped meanwhile: {name}" for name in table["containers"]),
+        *(f"  stopped while files change places: {name}" for name in table["servers"]),
+    ]
+
+
 def moment(text: str) -> str:
     """A moment of a table, as `output.moment` shows it."""
     return output.moment(from_iso(text))

@@ -28,6 +28,17 @@ class BackupError(Exception):
         return " ".join(_sentence(part) for part in (self.what, self.why, self.hint) if part)
 
 
+class ObstaclesError(BackupError):
+    """Several things, each of which prevents what was asked for, said at once."""
+
+    def __init__(self, what: str, errors: "Sequence[BackupError]") -> None:
+        self.exit_code = common_exit_code(error.exit_code for error in errors)
+        super().__init__(f"{what}:" + "".join(f"\n  {error}" for error in errors))
+
+    def __str__(self) -> str:
+        return self.what
+
+
 class UsageError(BackupError):
     """The command line asks for something that makes no sense."""
 
@@ -148,6 +159,14 @@ def common_exit_code(codes: Iterable[int]) -> int:
     if not failures:
         return 0
     return failures.pop() if len(failures) == 1 else 1
+
+
+def raise_all(what: str, errors: "Sequence[BackupError]") -> None:
+    """Raise what was found, if anything was: one error as it is, several as an `ObstaclesError` that says `what`."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ObstaclesError(what, errors)
 
 
 def _sentence(text: str) -> str:

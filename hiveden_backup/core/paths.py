@@ -1,4 +1,6 @@
-"""Paths as texts: how two of them lie to each other, and how long ones are shown."""
+"""Paths as texts: how they lie to each other, and how long ones are shown."""
+
+from collections.abc import Iterable
 
 _END = 150
 
@@ -6,6 +8,15 @@ _END = 150
 def inside(inner: str, outer: str) -> bool:
     """Whether the normalized absolute path `inner` is `outer` or lies below it, by its letters alone."""
     return inner == outer or inner.startswith(f"{outer.rstrip('/')}/")
+
+
+def outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those of them that lie in none of the others, sorted."""
+    kept: list[str] = []
+    for path in sorted(set(paths)):
+        if not any(inside(path, root) for root in kept):
+            kept.append(path)
+    return tuple(kept)
 
 
 def shortened(text: str) -> str:

@@ -85,9 +85,10 @@ class Act:
     """One in-place restore of `backup` (an id), with all that is needed to finish or to reverse it.
 
     `database` is the one that was asked for, "" for all that the backup has.
+    `paths` are those that were asked for, none for all, and `files_only` says that its databases were not.
     `holders` are the directories of ours that hold staged and replaced trees, `made` those directories above restored
-    paths that had to be made. `containers` must be down while names change. `keep` is seconds, and `stuck`
-    why what is kept could not be removed after them.
+    paths that had to be made. `containers` must be down while names change, `servers`, in which the databases are, only
+    while those of files do. `keep` is seconds, and `stuck` why what is kept could not be removed after them.
     """
 
     id: str
@@ -108,7 +109,15 @@ class Act:
     swaps: tuple[Swap, ...] = ()
     dresses: tuple[Dress, ...] = ()
     databases: tuple[DatabaseSwap, ...] = ()
+    servers: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    files_only: bool = False
     stuck: str = ""
+
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """All containers that it stops."""
+        return (*self.containers, *self.servers)
 
     @property
     def pending(self) -> bool:
@@ -125,8 +134,9 @@ class Act:
         return self.finished is not None and not self.pending and (now - self.finished).total_seconds() >= keep
 
 
-ACTS = Codec(Act, sparse=("stuck",))
-"""How acts are kept; paths that are no UTF-8 keep their odd bytes as surrogates."""
+ACTS = Codec(Act, sparse=("servers", "paths", "files_only", "stuck"))
+"""How acts are kept; version 0.1.0 knew no servers to stop, nor parts of a backup.
+Paths that are no UTF-8 keep their odd bytes as surrogates."""
 
 
 def holder_name(job: str, act: str) -> str:

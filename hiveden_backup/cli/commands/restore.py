@@ -1,5 +1,6 @@
 """`restore`: files and databases back, beside what is there or in its place."""
 
+import os
 from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
@@ -7,7 +8,7 @@ import typer
 
 from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
-from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
+from hiveden_backup.cli.in_place import finish, moment, preview, stopped, tell_healed
 from hiveden_backup.cli.parameters import BACKUP, JSON
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.cli.watched import watched
@@ -17,6 +18,7 @@ from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.restore import in_place
 from hiveden_backup.jobs.restore.database import restore_as
 from hiveden_backup.jobs.restore.files import restore_files
+from hiveden_backup.jobs.restore.plan import Part
 
 
 @command("restore")
@@ -33,6 +35,14 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
         None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB"
     ),
     in_place: bool = typer.Option(False, "--in-place", help="Everything back where it was; undo reverses it."),
+    files: bool = typer.Option(False, "--files", help="With --in-place: only files, no databases."),
+    paths: Optional[List[str]] = typer.Option(  # noqa: UP006
+        None,
+        "--path",
+        help="With --in-place: only this path at or below one of the job's; may be repeated.",
+        metavar="P",
+        autocompletion=completion.files,
+    ),
     database: Optional[str] = typer.Option(
         None, "--database", help="This database back in place, or beside it with --as.", metavar="DB"
     ),
@@ -47,20 +57,47 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     """
     found = catalog.resolve(installation().directory, backup)
     ways = [way for way, given in (("--to", to), ("--in-place", in_place), ("--database", database)) if given]
-    if len(ways) > 1:
-        raise UsageError(f"{' and '.join(ways)} are different restores", "", "Give one of them")
-    if not ways:
-        raise UsageError("Say what to restore", "", "Give --to DIR, --in-place, or --database DB")
-    if only and to is None:
-        raise UsageError("--only goes with --to", "", "Restore some files with --to DIR, and copy them from there")
-    if database is None and (new_name is not None or server is not None):
-        raise UsageError("--as and --server go with --database", "", "See hiveden-backup restore --help")
+    given = {
+        "--only": only,
+        "--files": files,
+        "--path": paths,
+        "--server": server is not None,
+        "--as": new_name is not None,
+    }
+    _check_ways(ways, [option for option, value in given.items() if value])
     if to is not None:
         _restore_files(found, to.absolute(), only or [], as_json=as_json)
     elif new_name is not None:
         _restore_database(found, str(database), server, new_name, as_json=as_json)
     else:
-        _restore_in_place(found, database, server, yes=yes, as_json=as_json)
+        part = Part(database, server, files, tuple(map(_absolute, paths or ())))
+        _restore_in_place(found, part, yes=yes, as_json=as_json)
+
+
+_GO_WITH = {
+    "--only": "--to",
+    "--files": "--in-place",
+    "--path": "--in-place",
+    "--server": "--database",
+    "--as": "--database",
+}
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise UsageError(f"{path} is not an absolute path", "", "Give it as `show --files` lists it")
+    return os.path.normpath(path)
+
+
+def _check_ways(ways: List[str], options: List[str]) -> None:  # noqa: UP006
+    """UsageError unless there is one way to restore, and nothing that belongs to another one."""
+    if len(ways) > 1:
+        raise UsageError(f"{' and '.join(ways)} are different restores", "", "Give one of them")
+    if not ways:
+        raise UsageError("Say what to restore", "", "Give --to DIR, --in-place, or --database DB")
+    for option in options:
+        if _GO_WITH[option] not in ways:
+            raise UsageError(f"{option} goes with {_GO_WITH[option]}", "", "See hiveden-backup restore --help")
 
 
 def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
@@ -89,13 +126,11 @@ def _restore_database(found: Backup, database: str, server: Optional[str], new_n
         typer.echo(f"Restored {database} from {found} as the new database {new_name} on {restored.server}.")
 
 
-def _restore_in_place(
-    found: Backup, database: Optional[str], server: Optional[str], *, yes: bool, as_json: bool
-) -> None:
+def _restore_in_place(found: Backup, part: Part, *, yes: bool, as_json: bool) -> None:
     with watched() as surroundings:
         if not yes:
-            preview(in_place.preview(surroundings, found, database, server), _replaced, as_json=as_json)
-        done = in_place.restore_in_place(surroundings, found, database, server, tell_healed)
+            preview(in_place.preview(surroundings, found, part), _replaced, as_json=as_json)
+        done = in_place.restore_in_place(surroundings, found, part, tell_healed)
     if done is None:
         return  # this restore had been broken off
     if as_json:
@@ -121,7 +156,7 @@ def _replaced(table: dict[str, Any]) -> List[str]:  # noqa: UP006
         then += ", not all of them counted" if rows is None else f", {output.count(rows, 'row')}"
         lines.append(f"  the database {each['database']} on {each['server']}")
         lines += [f"      now   {_database_now(each['now'])}", f"      then  {then}"]
-    lines += [f"  stopped meanwhile: {name}" for name in table["containers"]]
+    lines += stopped(table)
     lines += [f"  not on this machine, and passed over: the container {name}" for name in table["absent"]]
     lines += [f"  not restored: {reason}" for reason in table["skipped"]]
     return lines

@@ -6,7 +6,7 @@ import typer
 
 from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command
-from hiveden_backup.cli.in_place import finish, moment, preview, tell_healed
+from hiveden_backup.cli.in_place import finish, moment, preview, stopped, tell_healed
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.watched import watched
 from hiveden_backup.jobs.restore import undo as undoing
@@ -39,5 +39,4 @@ def _put_back(table: dict[str, Any]) -> List[str]:  # noqa: UP006
     for each in table["databases"]:
         kept = f"comes back from {each['kept']}" if each["kept"] else "goes: there was none before"
         lines.append(f"  the database {each['database']} on {each['server']} {kept}")
-    lines.extend(f"  stopped meanwhile: {name}" for name in table["containers"])
-    return lines
+    return [*lines, *stopped(table)]

@@ -6,20 +6,19 @@ they would write into a mixture of old and new cannot be told apart later.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
-from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
 from hiveden_backup.host.disk import mounts, swaps
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.docker.engine import Docker, connect
+from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres import swap as postgres
@@ -27,7 +26,8 @@ from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks, job_lock
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.services.docker import family
+from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
+from hiveden_backup.jobs.services.docker import existing
 from hiveden_backup.jobs.services.downtime import Downtime
 from hiveden_backup.jobs.services.servers import endpoint_of
 
@@ -72,16 +72,19 @@ class Mover:
 
     # ---- either way
 
-    def forward(self, act: Act, point: str = "") -> Act:
-        """Everything of a committed act that is not in place yet; the act as it is then, to be written down."""
+    def forward(self, act: Act, servers: ServersDown, point: str = "") -> Act:
+        """Everything of a committed act that is not in place yet; the act as it is then, to be written down.
+
+        `servers` are down while files change places, so that databases come after them; else these come first.
+        """
         _check_holders(act)
         with (
             _servers(self.installation, act) as endpoint,
             translated(f"swapping the files of {act.job}", unwritable=StorageError),
         ):
-            for database in act.databases:
-                _reach(point)
-                postgres.swap(endpoint(database), _staged(database))
+            if not act.servers:
+                _swap_databases(act, endpoint, point)
+            servers.stop()
             for swap in act.swaps:
                 _reach(point)
                 swaps.forward(swap)
@@ -89,15 +92,19 @@ class Mover:
             for dress in act.dresses:
                 swaps.dress(dress.new, dress.live)
             swaps.make_durable(act.swaps, act.dresses)
+            _start(act, servers, endpoint, point)
+            if act.servers:
+                _swap_databases(act, endpoint, point)
         return replace(act, phase=Phase.DONE, finished=self.installation.now())
 
-    def backward(self, act: Act, point: str = "") -> Act:
+    def backward(self, act: Act, servers: ServersDown, point: str = "") -> Act:
         """Everything back to where it was before; the act as it is then, to be written down."""
         _check_holders(act)
         with (
             _servers(self.installation, act) as endpoint,
             translated(f"putting back the files of {act.job}", unwritable=StorageError),
         ):
+            servers.stop()
             for swap in reversed(act.swaps):
                 _reach(point)
                 swaps.backward(swap)
@@ -105,6 +112,7 @@ class Mover:
                 swaps.dress(dress.old, dress.live)
             swaps.make_durable(act.swaps, act.dresses)
             _unmake(act)
+            _start(act, servers, endpoint, point)
             for database in act.databases:
                 _reach(point)
                 postgres.put_back(endpoint(database), _staged(database))
@@ -155,26 +163,29 @@ class Mover:
 
         The ledger is to be paid afterwards. An act that was taken back is returned as it was.
         """
-        if act.phase is Phase.STAGING:
+        if act.phase is Phase.STAGING and not act.servers:
             self.take_back(act)
             return act
         with ExitStack() as stack:
             downtime: Downtime | None = None
-            if act.containers:
+            servers = NO_SERVERS
+            if act.stopped:
                 docker = stack.enter_context(connect(self.installation.docker))
-                found = existing(docker, act.containers)[0]
-                names = {*act.containers, *(container.name for container in found)}
+                names = {*act.stopped, *(each.name for each in existing(docker, act.stopped)[0])}
                 locked = stack.enter_context(container_locks(self.installation.state, names, _LOCK_WAIT))
+                servers = ServersDown.of(self.installation, act, docker, locked)
                 downtime = Downtime(docker, self.installation, act.job, locked, act.stop_timeout, act.start_timeout)
-                downtime.stop(found)  # after a boot, Docker may have started some
-            act = self._drive(act)
+            if act.phase is Phase.STAGING:
+                servers.start()  # it was broken off before the commit, and they have to let go of what was staged
+                self.take_back(act)
+                return act
+            if downtime is not None:
+                downtime.stop(existing(downtime.docker, act.containers)[0])  # some may run, after a boot
+            act = self.forward(act, servers) if act.phase is Phase.COMMITTED else self.backward(act, servers)
             self.put(act)
             if downtime is not None:
                 downtime.start()
         return act
-
-    def _drive(self, act: Act) -> Act:
-        return self.forward(act) if act.phase is Phase.COMMITTED else self.backward(act)
 
     def _settle_by(self, act: Act, deadline: float) -> Act:
         """As `settle`; again until `deadline` while a server does not answer yet, as after a power cut."""
@@ -280,14 +291,6 @@ def tell(settled: Settled) -> None:
     log.event(events.Recovered(settled.job, f"{outcome[0].upper()}{outcome[1:]}", failed=settled.error is not None))
 
 
-def existing(docker: Docker, names: Sequence[str]) -> tuple[list[Container], list[str]]:
-    """Those containers that there are, and what lives in them, in their stop order; and the names of the others."""
-    everything = docker.containers() if names else ()
-    by_name = {container.name: container for container in everything}
-    found = [by_name[name] for name in names if name in by_name]
-    return family(found, everything), [name for name in names if name not in by_name]
-
-
 def insist(first: Callable[[], Act], again: Callable[[], Act]) -> tuple[Act, BackupError | None]:
     """Do what must not stay half done, twice if it must be; and the failure that the second time made good."""
     with deferred():
@@ -300,7 +303,7 @@ def insist(first: Callable[[], Act], again: Callable[[], Act]) -> tuple[Act, Bac
 
 def unfinished(act: Act, error: BackupError) -> BackupError:
     """The error for an act that is half done; its exit code is the reason's."""
-    stopped = f", and {', '.join(act.containers)} stopped until then" if act.containers else ""
+    stopped = f", and {', '.join(act.stopped)} stopped until then" if act.stopped else ""
     told = BackupError(
         f"The in-place restore of {act.job} is half done{stopped}",
         str(error),
@@ -308,6 +311,21 @@ def unfinished(act: Act, error: BackupError) -> BackupError:
     )
     told.exit_code = error.exit_code
     return told
+
+
+def _swap_databases(act: Act, endpoint: Callable[[DatabaseSwap], Endpoint], point: str) -> None:
+    for database in act.databases:
+        _reach(point)
+        postgres.swap(endpoint(database), _staged(database))
+
+
+def _start(act: Act, servers: ServersDown, endpoint: Callable[[DatabaseSwap], Endpoint], point: str) -> None:
+    """Start the servers that were down for the files, and wait until they take what is to be done next."""
+    if act.servers:
+        _reach(point)
+    servers.start()
+    for database in act.databases:
+        servers.await_server(endpoint(database))
 
 
 @contextmanager

@@ -27,10 +27,10 @@ from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import Healed, healed
 from hiveden_backup.jobs.recovery.mover import Mover, insist, unfinished
-from hiveden_backup.jobs.restore import places as replacing
-from hiveden_backup.jobs.restore import staging
+from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
+from hiveden_backup.jobs.restore import in_use, staging
 from hiveden_backup.jobs.restore.places import Files
-from hiveden_backup.jobs.restore.plan import Database, Replacement, create_volumes, dump_path, replacement
+from hiveden_backup.jobs.restore.plan import Database, Part, Replacement, create_volumes, dump_path, replacement
 from hiveden_backup.jobs.services.downtime import Downtime
 
 
@@ -53,20 +53,16 @@ class ActResult:
         return replace(done(record, self.problems), warnings=self.warnings, downtime_seconds=downtime)
 
 
-def preview(installation: Installation, backup: Backup, database: str | None, server: str | None) -> dict[str, Any]:
+def preview(installation: Installation, backup: Backup, part: Part) -> dict[str, Any]:
     """What `restore_in_place` would replace, ready for JSON. Nothing is changed."""
-    with replacement(installation, backup, database, server) as plan:
+    with replacement(installation, backup, part) as plan:
         return plan.table()
 
 
 def restore_in_place(
-    installation: Installation,
-    backup: Backup,
-    database: str | None,
-    server: str | None,
-    told: Callable[[Healed], None],
+    installation: Installation, backup: Backup, part: Part, told: Callable[[Healed], None]
 ) -> ActResult | None:
-    """Restore a backup in place, or just one database of it; None when that had been broken off, and is finished now.
+    """Restore a backup in place, or a part of it; None when that had been broken off, and is finished now.
 
     `told` hears what was broken off before, as soon as it is brought to its end. BackupError when nothing was replaced,
     and everything is as it was, or when the error says otherwise.
@@ -76,13 +72,19 @@ def restore_in_place(
         healed(installation, backup.job, told) as (job, found),
         recording.begun(job),
     ):
-        if any((act.phase, act.backup, act.database) == (Phase.DONE, backup.id, database or "") for act in found.acts):
+        if any(act.phase is Phase.DONE and act.backup == backup.id and _is_of(act, part) for act in found.acts):
             recording.record = done(recording.record, found.problems)
             return None
-        with replacement(installation, backup, database, server) as plan:
+        with replacement(installation, backup, part) as plan:
             result = _Restore(installation, job, plan).execute(plan.table())
         recording.record = result.recorded(recording.record)
         return result
+
+
+def _is_of(act: Act, part: Part) -> bool:
+    """Whether an act is the one that is asked for."""
+    asked = part.database or "", part.paths, part.without_databases
+    return (act.database, act.paths, act.files_only) == asked
 
 
 class _Restore:
@@ -95,6 +97,7 @@ class _Restore:
         self._problems: list[BackupError] = list(plan.skipped)
         self._warnings: list[str] = []
         self._downtime: Downtime | None = None
+        self._servers = NO_SERVERS
         self._committing = False
         self._act = self._begun()
 
@@ -115,7 +118,10 @@ class _Restore:
             self._clean()
             raise
         log.event(events.Restored(plan.backup.job, plan.backup.id))
-        down = self._downtime.summary() if self._downtime is not None else ()
+        down = (
+            *(self._downtime.summary() if self._downtime is not None else ()),
+            *self._servers.summary(),
+        )
         return ActResult(self._act, table, tuple(self._problems), tuple(self._warnings), down)
 
     def _begun(self) -> Act:
@@ -125,11 +131,14 @@ class _Restore:
             job=self._plan.backup.job,
             backup=self._plan.backup.id,
             started=now,
-            database=self._plan.database or "",
+            database=self._plan.part.database or "",
+            paths=self._plan.part.paths,
+            files_only=self._plan.part.without_databases,
             keep=job.undo_keep,
             stop_timeout=job.stop_timeout,
             start_timeout=job.start_timeout,
             containers=tuple(container.name for container in self._plan.containers),
+            servers=tuple(container.name for container in self._plan.servers),
         )
 
     def _put(self, act: Act) -> None:
@@ -145,7 +154,7 @@ class _Restore:
             if plan.files is not None:
                 holders = self._reserve(plan.files)
                 failpoint("stage")
-                lost = staging.stage(plan.directory, plan.manifest, holders, progress.advance)
+                lost = staging.stage(plan.directory, plan.manifest, self._act, holders, progress.advance)
                 if lost.counts:
                     self._problems.append(_without(plan, lost))
             failpoint("stage")
@@ -194,12 +203,15 @@ class _Restore:
     def _swap(self) -> None:
         """Everything down, the last look, the record, everything swapped, everything started."""
         plan, act = self._plan, self._act
-        locks = container_locks(self._installation.state, act.containers, plan.job.lock_wait)
+        locks = container_locks(self._installation.state, act.stopped, plan.job.lock_wait)
         with locks as locked, ExitStack() as started:
             if plan.docker is not None:
                 self._downtime = Downtime.of(plan.docker, self._installation, plan.job, locked, [])
                 started.callback(self._start, self._downtime)
                 self._downtime.stop(plan.containers)
+                self._servers = ServersDown.of(self._installation, act, plan.docker, locked)
+                started.callback(self._start_servers)
+                self._servers.stop()
             act = self._named()
             with deferred():
                 self._committing = True
@@ -208,7 +220,7 @@ class _Restore:
         if self._downtime is not None:
             self._downtime.await_healthy()
             self._downtime.start_at_last()
-            self._problems.extend(self._downtime.problems)
+            self._problems.extend((*self._downtime.problems, *self._servers.finish()))
 
     def _start(self, downtime: Downtime) -> None:
         """Start what was stopped, but nothing on a mixture of old and new."""
@@ -220,12 +232,20 @@ class _Restore:
             downtime.start()
             raise
 
+    def _start_servers(self) -> None:
+        """As `_start`: when nothing was committed, or all went back. Else they run already."""
+        if self._act.phase not in (Phase.COMMITTED, Phase.UNDOING):
+            try:
+                self._servers.start()
+            except BackupError as error:
+                self._problems.append(error)
+
     def _named(self) -> Act:
         """The act with every name that is to change, as the record of the commit has it."""
         act, lost = staging.with_swaps(self._act)
         if self._plan.docker is not None and self._plan.files is not None:
-            replacing.check_unused(self._plan.docker, (), self._plan.files)
-            replacing.check_not_lost(self._plan.docker, lost)
+            in_use.check_unused(self._plan.docker, self._plan.files)
+            in_use.check_not_lost(self._plan.docker, lost)
         for path in lost:
             self._warn(f"{path} is not in the backup, nor is the directory it is in: it goes with what is replaced")
         with translated(f"committing the restore of {self._plan.backup}", unwritable=StorageError):
@@ -234,15 +254,15 @@ class _Restore:
 
     def _forward(self) -> None:
         """Twice if it must be; and when that cannot be, all goes back, which is decided by a record too."""
-        act = self._act
+        act, servers, move = self._act, self._servers, self._mover
         try:
-            self._act, problem = insist(lambda: self._mover.forward(act, "swap"), lambda: self._mover.forward(act))
+            self._act, problem = insist(lambda: move.forward(act, servers, "swap"), lambda: move.forward(act, servers))
         except UnreachableError as error:
             raise unfinished(act, error) from error
         except BackupError:
             try:
                 self._put(replace(act, phase=Phase.UNDOING))
-                self._act = self._mover.backward(self._act)
+                self._act = move.backward(self._act, servers)
             except BackupError as error:
                 raise unfinished(act, error) from error
             raise

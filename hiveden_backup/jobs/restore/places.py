@@ -1,18 +1,19 @@
 """What an in-place restore would replace, by what, and everything that speaks against it. Nothing is changed here."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.config.rules import absolute_path
-from hiveden_backup.core.docker.containers import Container, Volume
+from hiveden_backup.core.docker.containers import Volume
 from hiveden_backup.core.docker.volumes import DEVICE_OPTION, recorded
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
 from hiveden_backup.core.model import ArtifactType, Manifest, Source, SourceKind
-from hiveden_backup.core.paths import inside
+from hiveden_backup.core.paths import inside, outermost
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.disk.durable import translated
@@ -71,6 +72,8 @@ class Files:
     """The files of a backup, and the places they go to.
 
     `kept_out` are the backup and the state directory, `absent` are volumes that are not on this machine yet.
+    `keeping` are the sources of those places into which what a backup leaves out is carried, None for all. `partial`
+    says that only some paths of the backup were asked for. What is `noted` lets the next one be looked at.
     """
 
     exclude: tuple[str, ...]
@@ -78,6 +81,9 @@ class Files:
     places: list[Place] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     coming: Mapping[str, Coming] = field(default_factory=dict)
+    keeping: Collection[str] | None = None
+    partial: bool = False
+    noted: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def census(self, place: Place) -> Census | None:
         """What is at a place now, and what of it the backup leaves out. BackupError when it must not move."""
@@ -124,14 +130,11 @@ def sources_of(manifest: Manifest) -> tuple[Source, ...]:
     return next((each.sources for each in manifest.artifacts if each.type is ArtifactType.APPLICATION), ())
 
 
-def find_places(
-    manifest: Manifest, exclude: tuple[str, ...], docker: Docker | None, kept_out: tuple[str, ...]
-) -> Files:
-    """The places of a backup's files on this machine. BackupError for one that cannot be replaced.
+def find_places(manifest: Manifest, paths: Sequence[str], docker: Docker | None, files: Files) -> None:
+    """Find the places on this machine of a backup's files, or of these paths among them. What cannot be is noted.
 
-    `kept_out` are the backup and the state directory.
+    NotFoundError, not noted, for paths that are at or below none of the backup's own.
     """
-    files = Files(exclude, kept_out)
     volumes = {source.path: source.name for source in sources_of(manifest) if source.kind is SourceKind.VOLUME}
     for root in manifest.roots:
         if absolute_path(root.path) is not None:
@@ -140,22 +143,64 @@ def find_places(
                 f"{root.path!r} is not the path of a directory or file",
                 "Verify the backups of the job",
             )
+    wanted = {os.path.normpath(path) for path in paths}
+    known = {root.path for root in manifest.roots}
+    stray = [path for path in sorted(wanted) if not any(inside(path, root) for root in known)]
+    if stray:
+        raise NotFoundError(
+            f"{', '.join(stray)} is not in {manifest.job}/{manifest.id}",
+            f"Its files are at and below {', '.join(sorted(known))}",
+            f"List its paths: hiveden-backup show {manifest.job}/{manifest.id} --files",
+        )
+    files.partial = bool(paths)
+    for root in manifest.roots:
+        below = [path for path in outermost(wanted) if inside(path, root.path)] if paths else [root.path]
         name = volumes.get(root.path, "")
-        if not name:
-            files.places.append(_path_place(root.path, kept_out))
-            continue
-        if docker is None:
-            raise NotFoundError(
-                f"The volume {name} needs Docker", "It does not answer", "Start Docker, or use --to DIR"
-            )
-        try:
-            volume = docker.volume(name)
-        except NotFoundError:
-            _refuse_device(manifest, name)
-            files.absent[name] = root.path
-        else:
-            files.places.append(volume_place(root.path, volume, kept_out))
-    return files
+        for path in below:
+            with files.noted():
+                whole = _root_place(manifest, root.path, name, docker, files) if name or path == root.path else None
+                if path == root.path:
+                    files.places.extend([whole] if whole is not None else [])
+                elif name and whole is None:
+                    del files.absent[name]
+                    hint = f"Restore all of it: --path {root.path}"
+                    raise NotFoundError(f"The volume {name} is not on this machine", f"{path} lies in it", hint)
+                else:
+                    files.places.append(_inner_place(root.path, path, whole, files.kept_out))
+
+
+def _root_place(manifest: Manifest, path: str, name: str, docker: Docker | None, files: Files) -> Place | None:
+    """The place of one of the backup's own paths; None for a volume that is not there yet."""
+    if not name:
+        return _path_place(path, files.kept_out)
+    volume = _volume(docker, name)
+    if volume is not None:
+        return volume_place(path, volume, files.kept_out)
+    _refuse_device(manifest, name)
+    files.absent[name] = path
+    return None
+
+
+def _volume(docker: Docker | None, name: str) -> Volume | None:
+    if docker is None:
+        raise NotFoundError(f"The volume {name} needs Docker", "It does not answer", "Start Docker, or use --to DIR")
+    try:
+        return docker.volume(name)
+    except NotFoundError:
+        return None
+
+
+def _inner_place(root: str, path: str, above: Place | None, kept_out: Sequence[str]) -> Place:
+    """The place of a path below `root`, one of the backup's own, which is `above` if it is a volume.
+
+    It changes places as a whole, in a volume too. What comes and goes is beside the root, where nobody stumbles over
+    it, if that is on the same file system.
+    """
+    live = path if above is None else above.live + path[len(root) :]
+    inner = _path_place(live, kept_out)
+    outer = Place(path, live, os.path.dirname(root) if above is None else above.base)
+    beside = os.path.isdir(outer.base) and outer.device == inner.device
+    return outer if beside else Place(path, live, inner.base)
 
 
 def _refuse_device(manifest: Manifest, name: str) -> None:
@@ -231,39 +276,73 @@ def refuse_mounts(path: str, table: Iterable[mounts.Mount], *, own: bool) -> Non
 
 
 def look_at_index(directory: BackupDirectory, manifest: Manifest, files: Files) -> None:
-    """Fill in what comes to each place. CorruptError when the index has paths that belong to none."""
+    """Fill in what comes to each place. CorruptError when the index has paths that belong to none.
+
+    NotFoundError when a path that was asked for is not in it.
+    """
     index = directory.backup_path(manifest.job, manifest.id) / INDEX
-    tops = {os.fsencode(root.path.lstrip("/")): root.path for root in manifest.roots}
+    tops = [os.fsencode(root.path.lstrip("/")) for root in manifest.roots]
     live = {place.source: place.live for place in files.places}
-    found = {root.path: [0, 0, 0] for root in manifest.roots}
+    absent = set(files.absent.values())
+    sources = sorted({*live, *absent} if files.partial else {root.path for root in manifest.roots})
+    found = {source: [0, 0, 0] for source in sources}
+    below, wanted = Below(tops), Below([os.fsencode(source.lstrip("/")) for source in sources])
     kinds: dict[str, str] = {}
-    last = b""
     with trusted(index), records(index) as lines:
         for record in checked(lines, len(manifest.archives)):
             path = record.path
-            if not last or not (path == last or path.startswith(last + b"/")):
-                last = next((top for top in tops if path == top or path.startswith(top + b"/")), b"")
-                if not last:
-                    raise CorruptError(
-                        f"{index} is damaged",
-                        f"It has /{os.fsdecode(path)}, which is below none of the backup's own paths",
-                        "Verify the backups of the job",
-                    )
-            root = tops[last]
-            if path == last:
-                kinds[root] = record.type
-            counts = found[root]
+            if not below(path):
+                raise CorruptError(
+                    f"{index} is damaged",
+                    f"It has /{os.fsdecode(path)}, which is below none of the backup's own paths",
+                    "Verify the backups of the job",
+                )
+            if not wanted(path):
+                continue
+            source = "/" + os.fsdecode(wanted.last)
+            if path == wanted.last:
+                kinds[source] = record.type
+            counts = found[source]
             size = record.size // max(record.nlink, 1) if record.type == "f" else 0
             counts[0] += 1
             counts[1] += size
-            counts[2] += _BLOCK + (_on_disk(live.get(root, ""), root, path, size) if size > _LARGE else size)
-    for root, kind in kinds.items():
-        _check_kind(root, kind, live.get(root, ""), files)
+            counts[2] += _BLOCK + (_on_disk(live.get(source, ""), source, path, size) if size > _LARGE else size)
+    missing = [source for source in sources if source not in kinds]
+    if files.partial and missing:
+        raise NotFoundError(
+            f"{', '.join(missing)} is not in {manifest.job}/{manifest.id}",
+            "It has nothing of that name",
+            f"List its paths: hiveden-backup show {manifest.job}/{manifest.id} --files",
+        )
+    for source, kind in kinds.items():
+        with files.noted():
+            _check_kind(source, kind, live.get(source, ""), files)
     files.places = [place for place in files.places if place.source in kinds]
-    files.absent = {name: root for name, root in files.absent.items() if root in kinds}
+    files.absent = {name: source for name, source in files.absent.items() if source in kinds}
     files.coming = {
-        root: Coming(paths, size, room, kinds[root]) for root, (paths, size, room) in found.items() if root in kinds
+        source: Coming(paths, size, room, kinds[source])
+        for source, (paths, size, room) in found.items()
+        if source in kinds
     }
+
+
+class Below:
+    """Whether a path is one of `tops` or lies below one; most often below the same as the last one asked for.
+
+    `last` is the one that it was.
+    """
+
+    def __init__(self, tops: Sequence[bytes]) -> None:
+        self._tops = tops
+        self.last = tops[0] if tops else b""
+
+    def __call__(self, path: bytes) -> bool:
+        """Whether `path` is."""
+        for top in (self.last, *self._tops):
+            if path == top or path.startswith(top + b"/"):
+                self.last = top
+                return True
+        return False
 
 
 def _on_disk(live: str, root: str, path: bytes, size: int) -> int:
@@ -303,53 +382,3 @@ def check_room(backup: Backup, files: Files) -> None:
                 f"It needs about {size(room)} on {device[0]}, where {size(free)} are free",
                 "Free some space; or restore with --to DIR to another disk, and copy from there",
             )
-
-
-def check_unused(docker: Docker, stopped: Collection[str], files: Files) -> None:
-    """BackupError when a container that goes on uses what is replaced: it would go on in the old tree.
-
-    `stopped` are the ids of those that are stopped for it. What a backup leaves out is carried over, and may be in use.
-    """
-    for container in docker.containers():
-        if not container.running or container.id in stopped:
-            continue
-        for place, source in _used(container, files):
-            paused = "is paused and" if container.paused else "runs and"
-            raise BackupError(
-                f"{place.live} cannot be replaced now",
-                f"The container {container.name} {paused} uses {source}",
-                f"Stop it (docker stop {container.name}), or add it to the job's `containers`",
-            )
-
-
-def check_not_lost(docker: Docker, lost: Sequence[str]) -> None:
-    """BackupError when a container uses what goes with the replaced tree: something that a backup leaves out."""
-    for container in docker.containers() if lost else ():
-        sources = [os.path.realpath(mount.source) for mount in container.mounts if mount.source]
-        for path in lost:
-            used = [source for source in sources if inside(source, path)]
-            if used and container.running:
-                raise BackupError(
-                    f"{path} cannot be carried over",
-                    f"The container {container.name} uses it, and the backup has no directory for it",
-                    f"Stop it (docker stop {container.name}) and move its files, or restore with --to DIR",
-                )
-
-
-def _used(container: Container, files: Files) -> Iterator[tuple[Place, str]]:
-    for mount in container.mounts:
-        if not mount.source:
-            continue
-        source = os.path.realpath(mount.source)
-        for place in files.places:
-            if inside(place.live, source) and source != place.live:
-                if mount.writable:  # who only reads from above sees the new tree afterwards
-                    yield place, source
-            elif inside(source, place.live) and not _left_out(source, place, files.exclude):
-                yield place, source
-
-
-def _left_out(path: str, place: Place, exclude: Sequence[str]) -> bool:
-    excluded = excluded_below(place.source, exclude)
-    parts = path[len(place.live) :].strip("/").split("/")
-    return any(excluded("/".join(parts[: number + 1])) for number in range(len(parts)))

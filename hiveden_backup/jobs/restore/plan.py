@@ -11,7 +11,7 @@ from typing import Any
 from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.docker.containers import Container, Volume
 from hiveden_backup.core.docker.volumes import usable
-from hiveden_backup.core.errors import BackupError, ContainerError, NotFoundError
+from hiveden_backup.core.errors import BackupError, ContainerError, CorruptError, NotFoundError, raise_all
 from hiveden_backup.core.globs import real_patterns
 from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Manifest, SourceKind
 from hiveden_backup.core.names import iso
@@ -24,12 +24,12 @@ from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.recovery.mover import existing
+from hiveden_backup.jobs.restore import in_use
 from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore.database import configurations, find_artifact, find_server, job_then
 from hiveden_backup.jobs.restore.files import has_files
 from hiveden_backup.jobs.restore.places import Files
-from hiveden_backup.jobs.services.docker import check_all_stoppable, docker_may_be_there
+from hiveden_backup.jobs.services.docker import check_all_stoppable, docker_may_be_there, existing
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,30 @@ class Database:
     size: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a backup is to be replaced: all of it, one database, only files, or of these only some paths.
+
+    `server` tells databases of one name apart. Paths are absolute, as the backup has them or as they are here.
+    """
+
+    database: str | None = None
+    server: str | None = None
+    files_only: bool = False
+    paths: tuple[str, ...] = ()
+
+    @property
+    def without_databases(self) -> bool:
+        """Whether its databases are left alone."""
+        return self.files_only or bool(self.paths)
+
+
 @dataclass(slots=True)
 class Replacement:
-    """What an in-place restore will do. `database` is the only one that was asked for, None for everything.
+    """What an in-place restore will do. `servers` are containers of databases that are down for the files alone.
 
-    `absent` are containers of the job that are not on this machine. `skipped` says of databases whose server's
-    container is not there why they are not restored.
+    `obstacles` are what prevents it, `absent` containers of the job that are not on this machine. `skipped` says of
+    databases whose server's container is not there why they are not restored.
     """
 
     backup: Backup
@@ -58,14 +76,26 @@ class Replacement:
     directory: BackupDirectory
     job: Job
     kept_out: tuple[str, ...]
-    database: str | None = None
+    part: Part
     docker: Docker | None = None
     containers: tuple[Container, ...] = ()
+    servers: tuple[Container, ...] = ()
     absent: tuple[str, ...] = ()
     files: Files | None = None
     censuses: dict[str, Census | None] = field(default_factory=dict)
     databases: list[Database] = field(default_factory=list)
     skipped: list[BackupError] = field(default_factory=list)
+    obstacles: list[BackupError] = field(default_factory=list)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """What our errors in the block say is an obstacle, and the next ones are looked for. Damage ends it at once."""
+        try:
+            yield
+        except CorruptError:
+            raise
+        except BackupError as error:
+            self.obstacles.append(error)
 
     def table(self) -> dict[str, Any]:
         """What would be replaced, ready for JSON."""
@@ -97,6 +127,7 @@ class Replacement:
                 for each in self.databases
             ],
             "containers": [container.name for container in self.containers if container.running],
+            "servers": [container.name for container in self.servers],
             "absent": list(self.absent),
             "skipped": [str(error) for error in self.skipped],
         }
@@ -122,37 +153,46 @@ def _then(files: Files, source: str) -> dict[str, Any]:
 
 
 @contextmanager
-def replacement(
-    installation: Installation, backup: Backup, database: str | None, server: str | None
-) -> Iterator[Replacement]:
-    """Plan to restore a whole backup in place, or just one database of it; connections live as long as the block.
+def replacement(installation: Installation, backup: Backup, part: Part) -> Iterator[Replacement]:
+    """Plan to restore a backup, or a part of it, in place; connections live as long as the block.
 
-    Nothing is changed. BackupError with the first reason why it cannot be done.
+    Nothing is changed. BackupError with all reasons why it cannot be done.
     """
     directory = installation.directory
     manifest = directory.manifest(backup.job, backup.id)
     job = next(configurations(installation, manifest), Job(name=backup.job))
     kept_out = tuple(os.path.realpath(path) for path in (installation.config.directory, installation.state))
-    plan = Replacement(backup, manifest, directory, job, kept_out, database)
+    plan = Replacement(backup, manifest, directory, job, kept_out, part)
     with ExitStack() as stack:
         _find_docker(installation, plan, stack)
         _find_containers(plan)
-        if database is None:
-            wanted = [each for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
-            if has_files(manifest):
-                _find_files(installation, plan)
-        else:
-            wanted = [find_artifact(manifest, database, server)]
-        for artifact in wanted:
-            try:
-                plan.databases.append(_find_database(installation, plan, artifact, stack))
-            except NotFoundError as error:
-                if database is not None or not _is_absent(plan, artifact):
-                    raise
-                plan.skipped.append(error)
+        if part.without_databases and not has_files(manifest):
+            raise NotFoundError(f"{backup} has no files", "Its job backs up databases only")
+        if part.database is None and has_files(manifest):
+            _find_files(installation, plan)
+        _find_databases(installation, plan, stack)
+        raise_all(f"{backup} cannot be restored in place now", plan.obstacles)
         if plan.skipped and not plan.databases and plan.files is None:
             raise plan.skipped[0]
         yield plan
+
+
+def _find_databases(installation: Installation, plan: Replacement, stack: ExitStack) -> None:
+    part, manifest = plan.part, plan.manifest
+    if part.without_databases:
+        return
+    if part.database is not None:
+        wanted = [find_artifact(manifest, part.database, part.server)]
+    else:
+        wanted = [each for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
+    for artifact in wanted:
+        with plan.noted():
+            try:
+                plan.databases.append(_find_database(installation, plan, artifact, stack))
+            except NotFoundError as error:
+                if part.database is not None or not _is_absent(plan, artifact):
+                    raise
+                plan.skipped.append(error)
 
 
 def _find_docker(installation: Installation, plan: Replacement, stack: ExitStack) -> None:
@@ -170,7 +210,8 @@ def _find_containers(plan: Replacement) -> None:
         plan.absent = plan.job.containers
         return
     found, absent = existing(plan.docker, plan.job.containers)
-    check_all_stoppable(plan.job, found)
+    with plan.noted():
+        check_all_stoppable(plan.job, found)
     plan.containers, plan.absent = tuple(found), tuple(absent)
 
 
@@ -178,15 +219,21 @@ def _find_files(installation: Installation, plan: Replacement) -> None:
     then = job_then(installation, plan.manifest)
     patterns = then.exclude if then is not None else plan.job.exclude
     exclude = tuple(dict.fromkeys(real_patterns(patterns, replacing.sources_of(plan.manifest))))
-    files = replacing.find_places(plan.manifest, exclude, plan.docker, plan.kept_out)
+    files = replacing.Files(exclude, plan.kept_out, noted=plan.noted)
+    replacing.find_places(plan.manifest, plan.part.paths, plan.docker, files)
     replacing.look_at_index(plan.directory, plan.manifest, files)
     for place in files.places:
-        plan.censuses[place.source] = files.census(place)
-        replacing.check_left_out(place, plan.censuses[place.source])
+        with plan.noted():
+            plan.censuses[place.source] = files.census(place)
+            replacing.check_left_out(place, plan.censuses[place.source])
     if plan.docker is not None:
         stopped = {container.id for container in plan.containers if container.running and not container.paused}
-        replacing.check_unused(plan.docker, stopped, files)
-    replacing.check_room(plan.backup, files)
+        names = in_use.server_names(configurations(installation, plan.manifest))
+        users = in_use.find_users(plan.docker.containers(), stopped, files, names)
+        plan.obstacles.extend(users.obstacles)
+        plan.servers = in_use.going_down(plan.docker, users, plan.containers)
+    with plan.noted():
+        replacing.check_room(plan.backup, files)
     plan.files = files
 
 

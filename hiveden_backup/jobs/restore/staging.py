@@ -12,6 +12,7 @@ from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
+from hiveden_backup.core.paths import inside
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.core.restore_record import HOLDER_PREFIX, Act, Dress, Replaced, Swap, holder_name
 from hiveden_backup.host import process
@@ -21,7 +22,7 @@ from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
-from hiveden_backup.jobs.restore.places import Files, Place, excluded_below
+from hiveden_backup.jobs.restore.places import Below, Files, Place, excluded_below
 from hiveden_backup.jobs.restore.unpack import COARSE_NS, check_digests, closed, select, trusted, unpack
 
 
@@ -50,25 +51,28 @@ def make(act: Act) -> None:
             fsync_directory(Path(path).parent)
         for path in act.holders:
             os.mkdir(path, 0o700)
-            with closed(Path(path)) as inside:
+            with closed(Path(path)) as room:
                 for name in ("new", "old", "roots"):
-                    (inside / name).mkdir(0o700)
-                fsync_directory(inside)
+                    (room / name).mkdir(0o700)
+                fsync_directory(room)
             fsync_directory(Path(path).parent)
 
 
-def stage(directory: BackupDirectory, manifest: Manifest, found: Sequence[Holder], progress: Advance) -> Losses:
+def stage(
+    directory: BackupDirectory, manifest: Manifest, act: Act, found: Sequence[Holder], progress: Advance
+) -> Losses:
     """Restore into each holder what belongs to its places, compare that with the index, and make it durable.
 
     Returns attributes that the file systems do not have at all: what is there now cannot have had any either.
-    StorageError when a file system does not keep something else.
+    StorageError when a file system does not keep something else. Directories that were made above restored paths get
+    the owners and modes that they had, if the backup knows them.
     """
     lost = Losses()
     home = directory.job_path(manifest.job)
     index = directory.backup_path(manifest.job, manifest.id) / INDEX
     for holder in found:
         tops = [os.fsencode(place.source.lstrip("/")) for place in holder.places]
-        wanted = _below(tops) if len(found) > 1 else None
+        wanted = Below(tops) if len(found) > 1 or act.paths else None
         new = Path(holder.path) / "new"
         with (
             tempfile.TemporaryDirectory(prefix="hiveden-backup-") as spool,
@@ -76,14 +80,25 @@ def stage(directory: BackupDirectory, manifest: Manifest, found: Sequence[Holder
         ):
             plan = select(directory, manifest, wanted, Path(spool))
             check_digests(home, manifest, plan, progress)
-            with closed(Path(holder.path)) as inside:
-                _, losses = unpack(home, manifest, plan, inside / "new")
+            with closed(Path(holder.path)) as room:
+                _, losses = unpack(home, manifest, plan, room / "new")
             _refuse_losses(holder, losses)
+            _dress_made(manifest, holder, act.made)
             lost.merge(losses)
             with trusted(index), records(index) as lines:
                 compare(_of(checked(lines, len(manifest.archives)), tops), new, tops)
             process.run(process.Command(("sync", "-f", "--", str(new))))
     return lost
+
+
+def _dress_made(manifest: Manifest, holder: Holder, made: Sequence[str]) -> None:
+    roots = [root.path for root in manifest.roots]
+    for place in holder.places:
+        for path in made:
+            tail = place.live[len(path) :]
+            source = place.source.removesuffix(tail)
+            if inside(place.live, path) and place.source.endswith(tail) and any(inside(source, root) for root in roots):
+                swaps.dress(f"{holder.path}/new{source}", path)
 
 
 def _refuse_losses(holder: Holder, losses: Losses) -> None:
@@ -95,23 +110,8 @@ def _refuse_losses(holder: Holder, losses: Losses) -> None:
         )
 
 
-class _below:  # noqa: N801 - a function with a memory
-    """Whether a path is one of `tops` or lies below one; most often below the same as the last one asked for."""
-
-    def __init__(self, tops: Sequence[bytes]) -> None:
-        self._tops = tops
-        self._last = tops[0]
-
-    def __call__(self, path: bytes) -> bool:
-        for top in (self._last, *self._tops):
-            if path == top or path.startswith(top + b"/"):
-                self._last = top
-                return True
-        return False
-
-
 def _of(found: Iterable[Record], tops: Sequence[bytes]) -> Iterator[Record]:
-    wanted = _below(tops)
+    wanted = Below(tops)
     return (record for record in found if wanted(record.path))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
-from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.errors import BackupError, NotFoundError, raise_all
 from hiveden_backup.core.model import RunKind
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.restore_record import Act, Phase
@@ -21,12 +21,13 @@ from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.heal import Healed, healed
-from hiveden_backup.jobs.recovery.mover import Mover, check_kept, existing, insist, unfinished
+from hiveden_backup.jobs.recovery.mover import Mover, check_kept, insist, unfinished
+from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
+from hiveden_backup.jobs.restore import in_use, staging
 from hiveden_backup.jobs.restore import places as replacing
-from hiveden_backup.jobs.restore import staging
 from hiveden_backup.jobs.restore.in_place import ActResult, written
 from hiveden_backup.jobs.restore.places import Files, Place
-from hiveden_backup.jobs.services.docker import check_all_stoppable, docker_may_be_there
+from hiveden_backup.jobs.services.docker import check_all_stoppable, docker_may_be_there, existing
 from hiveden_backup.jobs.services.downtime import Downtime
 
 
@@ -38,6 +39,7 @@ class Reversal:
     job: Job
     docker: Docker | None = None
     containers: tuple[Container, ...] = ()
+    servers: tuple[Container, ...] = ()
 
     def table(self) -> dict[str, Any]:
         """What would come back, ready for JSON."""
@@ -51,6 +53,7 @@ class Reversal:
                 for each in self.act.databases
             ],
             "containers": [container.name for container in self.containers if container.running],
+            "servers": [container.name for container in self.servers],
         }
 
 
@@ -93,21 +96,20 @@ def _check(installation: Installation, plan: Reversal) -> None:
     for place in plan.act.places:
         replacing.refuse_mounts(place.live, table, own=not place.volume)
         replacing.census_of(place.live, replacing.excluded_below(place.source, plan.act.exclude), kept_out)
-    if plan.docker is not None:
-        stopped = {container.id for container in plan.containers if container.running and not container.paused}
-        _check_unused(plan, stopped)
-
-
-def _check_unused(plan: Reversal, stopped: set[str]) -> None:
-    """What a backup leaves out may be in use only where there is an old tree to carry it back into."""
-    docker, act = plan.docker, plan.act
-    if docker is None:
+    if plan.docker is None:
         return
-    for place in act.places:
-        old = bool(place.volume) or swaps.there(place.old)
-        place_now = Place(place.source, place.live, "", place.volume)
-        files = Files(act.exclude if old else (), places=[place_now])
-        replacing.check_unused(docker, stopped, files)
+    stopped = {container.id for container in plan.containers if container.running and not container.paused}
+    names = {*plan.act.servers, *in_use.server_names([plan.job], [each.source for each in plan.act.databases])}
+    users = in_use.find_users(plan.docker.containers(), stopped, _files(plan.act), names)
+    raise_all(f"The restore of {plan.act.job} cannot be reversed now", users.obstacles)
+    plan.servers = in_use.going_down(plan.docker, users, plan.containers)
+
+
+def _files(act: Act) -> Files:
+    """What changes places. What a backup leaves out may be in use only where there is an old tree to carry it into."""
+    places = [Place(each.source, each.live, "", each.volume) for each in act.places]
+    keeping = frozenset(each.source for each in act.places if each.volume or swaps.there(each.old))
+    return Files(act.exclude, places=places, keeping=keeping)
 
 
 def preview(installation: Installation, job: str) -> dict[str, Any]:
@@ -140,31 +142,41 @@ def undo(installation: Installation, job: str, told: Callable[[Healed], None]) -
 def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) -> ActResult:
     mover, table = Mover(installation, job), plan.table()
     act, names = plan.act, tuple(container.name for container in plan.containers)
+    servers = tuple(container.name for container in plan.servers)
     problems: list[BackupError] = []
     downtime: Downtime | None = None
-    with container_locks(installation.state, names, plan.job.lock_wait) as locked, ExitStack() as started:
+    down = NO_SERVERS
+    with container_locks(installation.state, (*names, *servers), plan.job.lock_wait) as locked, ExitStack() as started:
 
         def start() -> None:
             if downtime is not None and act.phase is not Phase.UNDOING:
                 downtime.start()
 
+        def start_servers() -> None:
+            if act.phase is not Phase.UNDOING:
+                down.start()
+
         started.callback(start)
         if plan.docker is not None:
             downtime = Downtime.of(plan.docker, installation, plan.job, locked, [])
             downtime.stop(plan.containers)
-            _check_unused(plan, set())
-        going = replace(staging.with_swaps_back(act), phase=Phase.UNDOING, containers=names)
+            down = ServersDown.of(installation, replace(act, servers=servers), plan.docker, locked)
+            started.callback(start_servers)
+            down.stop()
+            in_use.check_unused(plan.docker, _files(act))
+        going = replace(staging.with_swaps_back(act), phase=Phase.UNDOING, containers=names, servers=servers)
         with deferred():
             mover.put(going)
             act = going
             try:
-                act, problem = insist(lambda: mover.backward(going, "undo"), lambda: mover.backward(going))
+                act, problem = insist(lambda: mover.backward(going, down, "undo"), lambda: mover.backward(going, down))
             except BackupError as error:
                 raise unfinished(going, error) from error
             problems.extend(written(mover, act, problem))
     if downtime is not None:
         downtime.await_healthy()
         downtime.start_at_last()
-        problems.extend(downtime.problems)
+        problems.extend((*downtime.problems, *down.finish()))
     log.event(events.Undone(act.job, act.backup))
-    return ActResult(act, table, tuple(problems), down=downtime.summary() if downtime is not None else ())
+    was_down = (*(downtime.summary() if downtime is not None else ()), *down.summary())
+    return ActResult(act, table, tuple(problems), down=was_down)

@@ -15,7 +15,7 @@ from hiveden_backup.core.errors import BackupError, DirectoryError, NotFoundErro
 from hiveden_backup.core.globs import real_patterns
 from hiveden_backup.core.model import Check, NamedVolume, Source, SourceKind
 from hiveden_backup.core.names import server_names
-from hiveden_backup.core.paths import inside
+from hiveden_backup.core.paths import inside, outermost
 from hiveden_backup.core.progress import Step
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts
@@ -179,7 +179,7 @@ def trees_of(installation: Installation, job: Job, sources: Sequence[Source]) ->
     """What is archived of the sources of a job's files."""
     ours = _ours(installation)
     exclude = tuple(dict.fromkeys(real_patterns(job.exclude, sources)))
-    roots = _outermost(source.path for source in sources)
+    roots = outermost(source.path for source in sources)
     return Trees(roots, exclude, _left_out(roots, ours, mounts.mounts()) | ours, job.one_file_system)
 
 
@@ -216,14 +216,6 @@ def _existing(path: str) -> str:
         with translated(f"reading {path}"):
             os.close(os.open(real, os.O_RDONLY | os.O_NONBLOCK))
     return real
-
-
-def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    kept: list[str] = []
-    for path in sorted(set(paths)):
-        if not any(inside(path, root) for root in kept):
-            kept.append(path)
-    return tuple(kept)
 
 
 def check_mounts(draft: Draft, installation: Installation) -> None:
@@ -271,7 +263,7 @@ def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> No
                 Check.FILES, draft.looked.too_long, "Give the directories above shorter names, or exclude them"
             )
         left_out = draft.trees.skipped() | dict(draft.looked.kept_out)
-        for path in _outermost(left_out):
+        for path in outermost(left_out):
             draft.findings.ok(Check.PATH, f"{path} is left out: it is {left_out[path]}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import lodgers, stop_order
-from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.errors import BackupError, raise_all
 from hiveden_backup.host.docker.engine import Docker
 
 _DEFAULT_DOCKER = "unix:///var/run/docker.sock"
@@ -43,11 +43,16 @@ def check_stoppable(job: Job, container: Container, host: str = "") -> None:
 
 
 def check_all_stoppable(job: Job, containers: Sequence[Container]) -> None:
-    """BackupError for the first of the job's containers, and of what lives in them, that must not be stopped."""
+    """BackupError for all of the job's containers, and of what lives in them, that must not be stopped."""
     hosts = lodgers([each for each in containers if each.name in job.containers], containers)
+    errors: list[BackupError] = []
     for container in containers:
         host = hosts.get(container.id)
-        check_stoppable(job, container, host.name if host is not None else "")
+        try:
+            check_stoppable(job, container, host.name if host is not None else "")
+        except BackupError as error:
+            errors.append(error)
+    raise_all("Some containers must not be stopped", errors)
 
 
 def all_to_stop(docker: Docker, names: Sequence[str]) -> tuple[list[Container], tuple[Container, ...]]:
@@ -64,3 +69,11 @@ def family(containers: Sequence[Container], everything: Sequence[Container]) -> 
     """These and what lives in them, in the order in which to stop them."""
     along = lodgers(containers, everything)
     return stop_order([*containers, *(each for each in everything if each.id in along)], everything)
+
+
+def existing(docker: Docker, names: Sequence[str]) -> tuple[list[Container], list[str]]:
+    """Those containers that there are, and what lives in them, in their stop order; and the names of the others."""
+    everything = docker.containers() if names else ()
+    by_name = {container.name: container for container in everything}
+    found = [by_name[name] for name in names if name in by_name]
+    return family(found, everything), [name for name in names if name not in by_name]

@@ -1,0 +1,169 @@
+"""In-place restores of files that the database's own container has mounted: down for them, up for the rest."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.dockerd import Engine
+from tests.support.job import App, Site, counting, site
+
+THEN, NOW = "then", "now"
+HBA = "local all all trust\n"
+
+
+@dataclass(frozen=True)
+class Bed:
+    """An application, and a server that has one of its files mounted."""
+
+    site: Site
+    app: App
+    server: str
+
+    @property
+    def hba(self) -> Path:
+        return self.app.data / "pg_hba.conf"
+
+    def sql(self, statement: str) -> str:
+        argv = ["psql", "-U", "postgres", "-d", "shop", "-At", "-c", statement]
+        api = self.app.engine.api
+        made = api.exec_create(self.server, argv, environment={"PGHOST": "/run/postgresql"})
+        return str(api.exec_start(made["Id"]).decode()).strip()
+
+    def put(self, word: str) -> None:
+        (self.app.data / "word").write_text(word)
+        self.hba.write_text(f"{HBA}# {word}\n")
+        self.sql(f"UPDATE item SET word = '{word}'")
+
+    def started(self) -> str:
+        return str(self.app.engine.state(self.server)["StartedAt"])
+
+    def check(self, word: str) -> None:
+        """All of it is in one state, and everything runs."""
+        assert (self.app.data / "word").read_text() == word
+        assert self.sql("SELECT word FROM item") == word
+        assert self.hba.read_text() == f"{HBA}# {word}\n"
+        assert self.app.engine.execute(self.server, ["grep", f"# {word}", "/srv/pg_hba.conf"]) == 0
+        assert self.site.owed() == []
+        self.app.counts()
+
+    def restore(self, *options: str, failpoint: str = "") -> int:
+        done = self.site.run("restore", "app/latest", "--in-place", "--yes", *options, failpoint=failpoint)
+        assert "Traceback" not in done.err
+        return done.code
+
+    def left(self) -> list[str]:
+        records = self.site.state.glob("undo/app/*.json")
+        return [*map(str, self.app.data.parent.glob(".hiveden-backup-*")), *map(str, records)]
+
+
+@pytest.fixture
+def bed(engine: Engine, tmp_path: Path) -> Iterator[Bed]:
+    with site(tmp_path, engine.url) as made:
+        data = made.data / "app"
+        data.mkdir()
+        (data / "pg_hba.conf").write_text(HBA)
+        server = engine.postgres(
+            database="shop",
+            settings={"hba_file": "/srv/pg_hba.conf"},
+            binds=[f"{data}/pg_hba.conf:/srv/pg_hba.conf:ro"],
+        )
+        bed = Bed(made, counting(engine, data), server)
+        bed.sql(f"CREATE TABLE item AS SELECT '{THEN}' AS word")
+        bed.put(THEN)
+        postgres = [{"container": server, "databases": ["shop"]}]
+        made.configure(
+            {
+                "app": {
+                    "paths": [str(data)],
+                    "containers": [bed.app.name],
+                    "postgres": postgres,
+                    "stop_timeout": "2s",
+                    "start_timeout": "10s",
+                }
+            }
+        )
+        made.init().run("run", "app").succeeded()
+        bed.put(NOW)
+        yield bed
+
+
+def test_the_server_is_down_for_the_files_alone(bed: Bed) -> None:
+    started = bed.started()
+    told = bed.site.run("restore", "app/latest", "--in-place")
+    assert told.code == 2
+    assert f"stopped meanwhile: {bed.app.name}" in told.out
+    assert f"stopped while files change places: {bed.server}" in told.out
+    assert bed.started() == started
+    assert bed.restore() == 0
+    assert bed.started() != started
+    bed.check(THEN)
+    told = bed.site.run("undo", "app")
+    assert f"stopped while files change places: {bed.server}" in told.out
+    bed.site.run("undo", "app", "--yes").succeeded()
+    bed.check(NOW)
+
+
+def test_files_alone_leave_the_database(bed: Bed) -> None:
+    assert bed.restore("--files") == 0
+    assert bed.sql("SELECT word FROM item") == NOW
+    bed.sql(f"UPDATE item SET word = '{THEN}'")
+    bed.check(THEN)
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "word"),
+    [
+        *((point, NOW) for point in ("owe@2", "commit")),
+        *((point, THEN) for point in ("swap@1", "swap@3", "start@1", "swap@4")),
+    ],
+)
+def test_killed(bed: Bed, failpoint: str, word: str) -> None:
+    """Before the commit all goes back, after it all goes forward; the server runs whenever its databases are needed."""
+    assert bed.restore(failpoint=f"{failpoint}:kill") == -9
+    bed.site.run("recover").succeeded()
+    bed.check(word)
+    assert bool(bed.left()) == (word == THEN)
+
+
+def test_killed_while_it_is_undone(bed: Bed) -> None:
+    assert bed.restore() == 0
+    for point in ("undo@1", "start@1", "undo@3", "undo@4"):
+        done = bed.site.run("undo", "app", "--yes", failpoint=f"{point}:kill")
+        assert done.code == -9
+        bed.site.run("recover").succeeded()
+        bed.check(NOW)
+        if point != "undo@4":
+            assert bed.restore() == 0
+
+
+@pytest.mark.parametrize("failpoint", ["stop@2", "swap@1", "swap@4"])
+def test_failed(bed: Bed, failpoint: str) -> None:
+    """Before the commit nothing is replaced; what fails once after it is done a second time."""
+    code = bed.restore(failpoint=f"{failpoint}:error")
+    assert code == 1
+    bed.check(THEN if failpoint.startswith("swap") else NOW)
+
+
+def test_a_server_that_does_not_come_up_on_what_is_restored(bed: Bed) -> None:
+    """Then all goes back, and it runs on what there was."""
+    good = bed.hba.read_text()
+    bed.hba.write_text("this is no line of pg_hba.conf\n")
+    bed.site.run("run", "app").succeeded()
+    bed.hba.write_text(good)
+    done = bed.site.run("restore", "app/latest", "--in-place", "--yes")
+    assert done.code == 1, done.err
+    assert bed.server in done.err
+    bed.app.engine.wait_postgres(bed.server)
+    bed.check(NOW)
+    assert bed.left() == []
+
+
+def test_all_that_prevents_it_is_said_at_once(bed: Bed, engine: Engine) -> None:
+    others = [engine.run(binds=[f"{bed.app.data}/{name}:/data"]) for name in ("word", "counter")]
+    engine.api.pause(bed.server)
+    done = bed.site.run("restore", "app/latest", "--in-place", "--files")
+    done.failed(1, "cannot be restored in place now", *others, bed.server, "is paused")
+    engine.api.unpause(bed.server)
+    bed.site.run("check", "app").succeeded()
