@@ -37,6 +37,15 @@ def figure(message: str) -> int:
     return int(number)
 
 
+def dump_as_reader(made: Site, server: Server, database: str) -> None:
+    """Have the job dump a database as the role `reader`, whose password is `r`."""
+    passfile = made.path / "pass"
+    passfile.write_text("*:*:*:*:r\n")
+    passfile.chmod(0o600)
+    dsn = server.dsn(user="reader", tcp=True)
+    made.change(postgres=[{"dsn": dsn, "passfile": str(passfile), "globals": False, "databases": [database]}])
+
+
 def test_too_few_locks(bed: Site, small: Server) -> None:
     tables = "DO $$ BEGIN FOR i IN 1..900 LOOP EXECUTE format('CREATE TABLE t%s (id int)', i); COMMIT; END LOOP; END $$"
     with small.database("wide", tables):
@@ -78,10 +87,7 @@ def test_the_limit_of_a_database_is_too_low(bed: Site, small: Server) -> None:
         assert said(bed, "FAIL") == []  # a superuser's connections are not counted
         small.sql("CREATE ROLE reader LOGIN PASSWORD 'r'")
         try:
-            source = {"dsn": small.dsn(user="reader", tcp=True), "passfile": str(bed.path / "pass"), "globals": False}
-            (bed.path / "pass").write_text("*:*:*:*:r\n")
-            (bed.path / "pass").chmod(0o600)
-            bed.change(postgres=[{**source, "databases": ["shop"]}])
+            dump_as_reader(bed, small, "shop")
             refused(bed, 1, "2 connections to shop")
             small.sql(hint(bed))
             bed.run("run", "app").succeeded()
@@ -93,10 +99,7 @@ def test_large_objects_that_may_not_be_read(bed: Site, small: Server) -> None:
     with small.database("photos", "CREATE TABLE item AS SELECT 1 AS id", "SELECT lo_create(4711), lo_create(4712)"):
         small.sql("CREATE ROLE reader LOGIN PASSWORD 'r'", "GRANT pg_read_all_data TO reader")
         try:
-            source = {"dsn": small.dsn(user="reader", tcp=True), "passfile": str(bed.path / "pass"), "globals": False}
-            (bed.path / "pass").write_text("*:*:*:*:r\n")
-            (bed.path / "pass").chmod(0o600)
-            bed.change(postgres=[{**source, "databases": ["photos"]}])
+            dump_as_reader(bed, small, "photos")
             refused(bed, 77, "the large object 4711 may not be read, nor may 1 more")
             assert "ALTER ROLE reader SET lo_compat_privileges = on" in hint(bed)
             small.sql("GRANT SELECT ON LARGE OBJECT 4711, 4712 TO reader", dbname="photos")

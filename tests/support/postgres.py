@@ -162,13 +162,19 @@ def running_server(
             os.chown(path, account.pw_uid, account.pw_gid)
         top.chmod(0o755)
         _make_cluster(server, sockets, settings)
-        server.as_account("pg_ctl", "start", "-w", "-D", str(server.directory), "-l", str(server.directory / "log"))
-        try:
+        with _started(server):
             yield server
-        finally:
-            server.as_account("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(server.directory))
     finally:
         shutil.rmtree(top)
+
+
+@contextlib.contextmanager
+def _started(server: Server) -> Iterator[None]:
+    server.as_account("pg_ctl", "start", "-w", "-D", str(server.directory), "-l", str(server.directory / "log"))
+    try:
+        yield
+    finally:
+        server.as_account("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(server.directory))
 
 
 @contextlib.contextmanager
@@ -185,11 +191,8 @@ def standby(primary: Server) -> Iterator[Server]:
         server.as_account("pg_basebackup", *where, "-R", "--checkpoint=fast", "-D", str(server.directory))
         with open(server.directory / "postgresql.conf", "a") as file:
             file.write(f"port = {server.port}\nunix_socket_directories = '{server.sockets}'\n")
-        server.as_account("pg_ctl", "start", "-w", "-D", str(server.directory), "-l", str(server.directory / "log"))
-        try:
+        with _started(server):
             yield server
-        finally:
-            server.as_account("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(server.directory))
     finally:
         shutil.rmtree(top)
 
