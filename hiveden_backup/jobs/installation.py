@@ -14,6 +14,7 @@ from hiveden_backup.core.progress import Progress, Silence
 from hiveden_backup.host import config_files
 from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.log import log
 from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.records import Records
 
@@ -57,8 +58,11 @@ class Installation:
 
     @functools.cached_property
     def zone(self) -> tzinfo:
-        """The time zone of this machine."""
-        return local_zone()
+        """The time zone of this machine. A warning when it is not to be had."""
+        found = local_zone()
+        if found.fault:
+            log.warning(f"{found.fault}. UTC is used instead")
+        return found.zone
 
     @property
     def directory(self) -> BackupDirectory:

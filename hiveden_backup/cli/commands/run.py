@@ -1,8 +1,6 @@
 """`run`: a backup of one job, or of several one after another."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
@@ -14,6 +12,7 @@ from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError, StorageError, UsageError, common_exit_code
 from hiveden_backup.host.disk.durable import translate
+from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.dry_run import describe
 from hiveden_backup.jobs.run.job import exit_code, run_job
@@ -54,8 +53,8 @@ def _dry_run(installation: Installation, jobs: Sequence[Job], *, full: bool) -> 
     codes = []
     for job in jobs:
         try:
-            with TemporaryDirectory(prefix="hiveden-backup-") as spool:
-                for line in describe(installation, job, Path(spool), full=full):
+            with temporary_spool() as spool:
+                for line in describe(installation, job, spool, full=full):
                     typer.echo(line)
         except BackupError as error:
             report(error)

@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,6 +124,28 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+_OF_OTHERS = "Run as root, or through the systemd unit"
+_OF_ROOT = {
+    errno.EPERM: "It may be immutable or append-only: look with `lsattr -d`, and allow it with `chattr -ia`",
+    errno.EACCES: "Root may not either: look at how it is mounted (NFS with root_squash, FUSE without allow_root)",
+}
+_AWAY = "What is mounted there has lost its server or its program: unmount it (umount -l), and mount it again"
+_OTHERS_DID = "Something else removes or replaces files there: look at what is there now, then run again"
+_UNFIT = "That file system cannot do this: use another one, such as ext4, XFS or btrfs"
+_HINTS: Mapping[int | None, str] = {
+    errno.EFBIG: "The file is larger than its file system (4 GiB on FAT) or a limit allows: look at `ulimit -f`",
+    errno.ENAMETOOLONG: "Give it, or the directories above it, a shorter name",
+    **dict.fromkeys((errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ECONNABORTED), _AWAY),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY), _OTHERS_DID),
+    **dict.fromkeys((errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK), _UNFIT),
+    errno.ELOOP: "Its symbolic links lead in a circle, or there is one where none may be: look with `namei -l`",
+    errno.EBUSY: "Something uses it: `fuser -vm` and `findmnt` tell what",
+    errno.EMFILE: "Too many files are open: raise the limit (`ulimit -n`, LimitNOFILE= in the unit)",
+    errno.ENFILE: "Too many files are open on this machine: look at `sysctl fs.file-nr`",
+    errno.ENOMEM: "The memory is short: look at `free -h`, and at MemoryMax= of the unit",
+}
+
+
 def translate(error: OSError, doing: str, *, unwritable: type[BackupError] = DirectoryError) -> BackupError:
     """`error` in our words; `doing` is a clause such as "writing the backup directory /srv/backups".
 
@@ -137,9 +159,9 @@ def translate(error: OSError, doing: str, *, unwritable: type[BackupError] = Dir
         case errno.EROFS:
             return unwritable(what, why, "The file system is mounted read-only: look at `dmesg` for the reason")
         case errno.EACCES | errno.EPERM:
-            return DeniedError(what, why, "Run as root, or through the systemd unit")
-        case _:
-            return StorageError(what, why, "Look at `dmesg` and the disk's health, then run again")
+            return DeniedError(what, why, _OF_ROOT[error.errno] if os.geteuid() == 0 else _OF_OTHERS)
+        case number:
+            return StorageError(what, why, _HINTS.get(number, "Look at `dmesg` and the disk's health, then run again"))
 
 
 @contextlib.contextmanager

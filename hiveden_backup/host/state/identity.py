@@ -33,7 +33,7 @@ _HOSTS = Codec(_Host, lacking=("machine",))
 def known_host(state: Path) -> Owner:
     """This host as the owner of backups; with the id "" while it has none. StorageError when it cannot be read."""
     found = _read(state / "host.json")
-    return Owner(found.id if found is not None and _is_here(found) else "", gethostname())
+    return Owner(found.id if found is not None and _is_here(found) else "", host_name())
 
 
 def this_host(state: Path) -> Owner:
@@ -74,3 +74,8 @@ def _machine_id() -> str:
         text = _MACHINE_ID.read_text("ascii", "replace").strip()
         return text if text.isalnum() and text != "uninitialized" else ""
     return ""
+
+
+def host_name() -> str:
+    """What this machine is called. It may be any bytes: what is no text is shown as ?."""
+    return gethostname().encode(errors="replace").decode()

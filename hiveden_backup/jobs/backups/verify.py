@@ -1,7 +1,6 @@
 """Does a backup hold what it says? Digests of every file, every archive decoded and held against the index."""
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from hiveden_backup.host.disk import stream, tar
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names, unread
+from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.postgres.decode import decode
 from hiveden_backup.host.postgres.tools import find_tools
 from hiveden_backup.host.state.locks import LockedJob, job_lock
@@ -43,7 +43,7 @@ class Verifier:
 
     def __enter__(self) -> Self:
         self._directory = self.installation.directory
-        self._spool = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hiveden-backup-")))
+        self._spool = self._stack.enter_context(temporary_spool())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,5 @@
 """Files out of a backup into a new directory. Nothing but the backup directory is needed for it."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from hiveden_backup.core.model import ArtifactType, Manifest
 from hiveden_backup.core.progress import Step
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
@@ -67,9 +67,9 @@ def _restore(
     _refuse_used(target)
     check_sums(directory, backup)
     home = directory.job_path(job.name)
-    with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as spool:
+    with temporary_spool() as spool:
         wanted = Globs(only, covering=True)
-        plan = select(directory, manifest, wanted.matches if only else None, Path(spool))
+        plan = select(directory, manifest, wanted.matches if only else None, spool)
         if wanted.unmatched:
             raise NotFoundError(
                 f"Nothing in {backup} matches {', '.join(wanted.unmatched)}",

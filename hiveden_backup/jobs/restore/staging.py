@@ -1,7 +1,6 @@
 """The files of an in-place restore, complete beside what they replace; and the exact list of names that change."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from hiveden_backup.host.disk import swaps
 from hiveden_backup.host.disk.durable import fsync_directory, translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.restore.places import Below, Files, Place, excluded_below
@@ -75,10 +75,10 @@ def stage(
         wanted = Below(tops) if len(found) > 1 or act.paths else None
         new = Path(holder.path) / "new"
         with (
-            tempfile.TemporaryDirectory(prefix="hiveden-backup-") as spool,
+            temporary_spool() as spool,
             translated(f"restoring to {holder.path}", unwritable=StorageError),
         ):
-            plan = select(directory, manifest, wanted, Path(spool))
+            plan = select(directory, manifest, wanted, spool)
             check_digests(home, manifest, plan, progress)
             with closed(Path(holder.path)) as room:
                 _, losses = unpack(home, manifest, plan, room / "new")

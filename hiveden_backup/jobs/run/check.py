@@ -1,13 +1,13 @@
 """`check`: a job's validation without a run, and what does not matter to a run but to whoever waits for it."""
 
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
 from hiveden_backup.core.model import Check, Finding, Status
 from hiveden_backup.core.schedule.expression import to_calendars
+from hiveden_backup.host.clock import local_zone
+from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.plan import Draft
@@ -18,10 +18,11 @@ from hiveden_backup.jobs.schedule.survey import skipped
 def validate(installation: Installation, job: Job) -> tuple[Finding, ...]:
     """What `check` prints of one job."""
     with (
-        TemporaryDirectory(prefix="hiveden-backup-") as spool,
-        drafted(installation, job, Path(spool), thorough=True) as draft,
+        temporary_spool() as spool,
+        drafted(installation, job, spool, thorough=True) as draft,
     ):
         _check_door(draft)
+        _check_zone(draft)
         _check_schedule(draft, installation.now())
         return tuple(draft.findings.all)
 
@@ -40,6 +41,15 @@ def _check_door(draft: Draft) -> None:
         )
     except BackupError as error:
         draft.findings.fail(Check.DOCKER, error)
+
+
+def _check_zone(draft: Draft) -> None:
+    """The machine's time zone is to be had: schedules and retention go by it."""
+    fault = local_zone().fault
+    if fault:
+        draft.findings.warn(
+            Check.SCHEDULE, f"{fault}; UTC is used instead", "Set it: timedatectl set-timezone Europe/Berlin"
+        )
 
 
 def _check_schedule(draft: Draft, now: datetime) -> None:

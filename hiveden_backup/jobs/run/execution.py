@@ -5,7 +5,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from socket import gethostname
 
 from hiveden_backup import __version__
 from hiveden_backup.core import events
@@ -21,6 +20,7 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import time_limit
+from hiveden_backup.host.state.identity import host_name
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.ownership import OwnJob, claimed
@@ -276,7 +276,7 @@ class Execution:
         manifest = Manifest(
             id=self._id,
             job=self._job.name,
-            host=gethostname(),
+            host=host_name(),
             version=__version__,
             started=self._started,
             finished=self._installation.now(),

@@ -19,7 +19,7 @@ from hiveden_backup.core.names import iso
 from hiveden_backup.core.schedule import units
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 from hiveden_backup.core.schedule.skipped_hours import Gap, gaps
-from hiveden_backup.host.clock import local_zone, zone_name
+from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.systemd import systemctl as systemd
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.host.systemd.unit_files import UnitFiles, Written, digest, shared
@@ -219,7 +219,7 @@ def _zone_of(line: str) -> tuple[str, tzinfo]:
     if bare and (last == "UTC" or "/" in last) and ":" not in last and "*" not in last:
         with suppress(ZoneInfoNotFoundError, ValueError):
             return bare, ZoneInfo(last)
-    return line, local_zone()
+    return line, local_zone().zone
 
 
 def timer_findings(installation: Installation, jobs: Sequence[Job]) -> Sequence[Finding]:
@@ -301,7 +301,7 @@ def _row(installation: Installation, found: Survey, job: Job) -> ScheduleRow:
         job=job.name,
         schedule=job.schedule,
         calendars=calendars,
-        timezone=zone_name(),
+        timezone=local_zone().name,
         next=upcoming(calendars, _NEXT, installation.now()),
         last_trigger=state.last_trigger if state is not None else None,
         drift=found.drift(job.name),
