@@ -136,6 +136,17 @@ class ImpossibleError(BackupError):
     exit_code = 78
 
 
+class DifferencesError(BackupError):
+    """A database came back, and is not what was dumped. `differences` are lines, and it is kept to be looked at."""
+
+    def __init__(self, what: str, differences: Sequence[str], hint: str) -> None:
+        self.differences = tuple(differences)
+        super().__init__(what, "\n".join(["", *(f"  {each}" for each in self.differences)]), hint)
+
+    def __str__(self) -> str:
+        return f"{self.what}:{self.why}\n{_sentence(self.hint)}"
+
+
 class ContainerError(BackupError):
     """Docker answered, but a container did not do what was asked of it."""
 

@@ -16,13 +16,17 @@ HOLDER_PREFIX = ".hiveden-backup-undo-"
 
 
 class Phase(StrEnum):
-    """How far an act is. Only in the second and fourth, names that are in use change."""
+    """How far an act is. Only when it is committed or being undone, names that are in use change.
+
+    One whose databases came back with differences ends `beside`: nothing was replaced, and they wait to be looked at.
+    """
 
     STAGING = "staging"
     COMMITTED = "committed"
     DONE = "done"
     UNDOING = "undoing"
     UNDONE = "undone"
+    BESIDE = "beside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ class Act:
     @property
     def pending(self) -> bool:
         """Whether it was broken off, and must be finished before anything else is done with the job."""
-        return self.phase not in (Phase.DONE, Phase.UNDONE)
+        return self.phase not in (Phase.DONE, Phase.UNDONE, Phase.BESIDE)
 
     @property
     def half_done(self) -> bool:

@@ -101,7 +101,7 @@ def _restore(endpoint: Endpoint, path: Path, facts: DatabaseFacts, rounds: int) 
             for jobs, values in seconds.items():
                 rules.MOST_JOBS = jobs
                 with scratch_database(endpoint, facts) as scratch:
-                    values.append(timed(lambda: load(endpoint, path, scratch, tool)))
+                    values.append(timed(lambda: load(endpoint, path, scratch, tool, facts, options="")))
     finally:
         rules.MOST_JOBS = most
     for jobs, values in seconds.items():

@@ -20,8 +20,8 @@ from hiveden_backup.core.errors import BackupError, NotFoundError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, select_databases
 from hiveden_backup.host.failpoints import VARIABLE
-from hiveden_backup.host.postgres import swap as postgres_swap
 from hiveden_backup.host.postgres.inspect import inspect
+from hiveden_backup.host.postgres.restore import Restored
 from hiveden_backup.host.postgres.swap import Staged, check_kept, discard, drop_kept, intended, put_back, stage, swap
 from tests.support.postgres import Server, dump_to
 
@@ -43,8 +43,8 @@ def dumped(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 @pytest.fixture
 def staged(endpoint: Endpoint, dumped: tuple[Path, DatabaseFacts], tool: PgTools) -> Stage:
     def stage_it(live: str) -> Staged:
-        made, warnings = stage(endpoint, *dumped, live, NOW, tool)
-        assert warnings == ()
+        made, restored = stage(endpoint, *dumped, live, NOW, tool)
+        assert restored == Restored((), ())
         return made
 
     return stage_it
@@ -254,7 +254,10 @@ def test_prepared_transactions_are_refused(postgres: Server, endpoint: Endpoint,
     postgres.sql("BEGIN", "INSERT INTO t VALUES ('pending')", "PREPARE TRANSACTION 'order 7'", dbname=shop)
     try:
         for attempt in (lambda: swap(endpoint, made), lambda: staged(shop)):
-            with pytest.raises(BackupError, match=r"cannot be replaced.*order 7.*COMMIT PREPARED"):
+            with pytest.raises(
+                BackupError,
+                match=r"cannot be replaced.*order 7 \(user .*, since 20.*COMMIT PREPARED 'order 7'.* in shop",
+            ):
                 attempt()
         assert closed(postgres) == {made.staged}
     finally:
@@ -266,12 +269,12 @@ def test_what_does_not_become_free(
     postgres: Server, endpoint: Endpoint, staged: Stage, shop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transaction prepared at the last moment holds it; afterwards the live one is as it was."""
-    monkeypatch.setattr(postgres_swap, "_BUSY_SECONDS", 0.0)
-    monkeypatch.setattr(postgres_swap, "_check_replaceable", lambda *_: None)
+    monkeypatch.setattr(f"{swap.__module__}._BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(f"{swap.__module__}._check_replaceable", lambda *_: None)
     made = staged(shop)
     postgres.sql("BEGIN", "INSERT INTO t VALUES ('pending')", "PREPARE TRANSACTION 'order 8'", dbname=shop)
     try:
-        with pytest.raises(BackupError, match="would not become free"):
+        with pytest.raises(BackupError, match=r"would not become free.*order 8.*ROLLBACK PREPARED"):
             swap(endpoint, made)
         assert content(postgres, shop) == NEW
     finally:

@@ -18,6 +18,7 @@ from hiveden_backup.host.postgres.connect import connect
 from hiveden_backup.host.postgres.count import row_counts
 from hiveden_backup.host.postgres.endpoint import container_endpoint
 from hiveden_backup.host.postgres.inspect import inspect
+from hiveden_backup.host.postgres.restore import Restored
 from hiveden_backup.host.postgres.swap import discard, drop_kept, put_back, stage, swap
 from hiveden_backup.host.postgres.tools import dump_tool, find_tools, restore_tool
 from tests.support.dockerd import Engine
@@ -44,6 +45,37 @@ def do(endpoint: Endpoint, *statements: str) -> list[tuple[object, ...]]:
         return list(cursor.fetchall()) if cursor.description else []
 
 
+def test_what_is_refused_inside_is_tried_again_there(endpoint: Endpoint, tmp_path: Path) -> None:
+    """By the container's own pg_restore, which gets no file of ours."""
+    major = inspect(endpoint).major
+    path = tmp_path / "database.immich.immich.dump.zst"
+    do(
+        endpoint,
+        "CREATE SCHEMA odd",
+        "SET search_path = odd, public",
+        "CREATE FUNCTION inner_one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION outer_one() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN inner_one(); END'",
+        "CREATE MATERIALIZED VIEW seen AS SELECT outer_one() AS x",
+        "CREATE TABLE parent (id int PRIMARY KEY)",
+        "CREATE TABLE child (id int REFERENCES parent)",
+        "SET session_replication_role = replica",
+        "INSERT INTO child VALUES (2)",
+        "ALTER DATABASE immich SET search_path TO odd, public",
+    )
+    try:
+        facts = dump_to(path, endpoint, "immich", tool=dump_tool(endpoint, major, []))
+        tool = restore_tool(endpoint, major, major, [])
+        assert tool.inside
+        staged, restored = stage(endpoint, path, facts, "immich", NOW, tool)
+        assert [each.what for each in restored.differences] == ["FK CONSTRAINT child child_id_fkey"]
+        swap(endpoint, staged)
+        assert do(endpoint, "SELECT x FROM odd.seen") == [(1,)]
+        put_back(endpoint, staged)
+        discard(endpoint, staged)
+    finally:
+        do(endpoint, "DROP SCHEMA odd CASCADE", "ALTER DATABASE immich RESET search_path")
+
+
 @pytest.mark.parametrize("inside", [True, False])
 def test_there_and_back(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, inside: bool) -> None:
     """The database is the one that the image makes, and that carries the superuser's name."""
@@ -62,8 +94,8 @@ def test_there_and_back(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.
     lacking = replace(facts, roles=("gone",))
     with pytest.raises(NotFoundError, match=rf"docker exec -i {endpoint.name} psql -U immich -d postgres$"):
         stage(endpoint, path, lacking, "immich", NOW, restore_tool(endpoint, major, major, host))
-    staged, warnings = stage(endpoint, path, facts, "immich", NOW, restore_tool(endpoint, major, major, host))
-    assert warnings == ()
+    staged, restored = stage(endpoint, path, facts, "immich", NOW, restore_tool(endpoint, major, major, host))
+    assert restored == Restored((), ())
     swap(endpoint, staged)
     with contextlib.closing(connect(endpoint, "immich")) as connection:
         assert row_counts(connection) == facts.tables

@@ -21,16 +21,19 @@ from hiveden_backup.jobs.restore.files import restore_files
 from hiveden_backup.jobs.restore.plan import Part
 
 
+_TO = typer.Option(
+    None,
+    "--to",
+    help="Restore files below this new or empty directory.",
+    metavar="DIR",
+    autocompletion=completion.files,
+)
+
+
 @command("restore")
 def restore(  # noqa: PLR0917 - typer calls it by keyword
     backup: str = BACKUP,
-    to: Optional[Path] = typer.Option(
-        None,
-        "--to",
-        help="Restore files below this new or empty directory.",
-        metavar="DIR",
-        autocompletion=completion.files,
-    ),
+    to: Optional[Path] = _TO,
     only: Optional[List[str]] = typer.Option(  # noqa: UP006
         None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB"
     ),
@@ -48,6 +51,9 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     ),
     server: Optional[str] = typer.Option(None, "--server", help="Of this server, where several have it.", metavar="S"),
     new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),
+    accept: bool = typer.Option(
+        False, "--accept-differences", help="A database even when it does not come back as it was dumped."
+    ),
     yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would be replaced is printed."),
     as_json: bool = JSON,
 ) -> None:
@@ -63,23 +69,25 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
         "--path": paths,
         "--server": server is not None,
         "--as": new_name is not None,
+        "--accept-differences": accept,
     }
     _check_ways(ways, [option for option, value in given.items() if value])
     if to is not None:
         _restore_files(found, to.absolute(), only or [], as_json=as_json)
     elif new_name is not None:
-        _restore_database(found, str(database), server, new_name, as_json=as_json)
+        _restore_database(found, str(database), server, new_name, accept=accept, as_json=as_json)
     else:
         part = Part(database, server, files, tuple(map(_absolute, paths or ())))
-        _restore_in_place(found, part, yes=yes, as_json=as_json)
+        _restore_in_place(found, part, accept=accept, yes=yes, as_json=as_json)
 
 
 _GO_WITH = {
-    "--only": "--to",
-    "--files": "--in-place",
-    "--path": "--in-place",
-    "--server": "--database",
-    "--as": "--database",
+    "--only": ("--to",),
+    "--files": ("--in-place",),
+    "--path": ("--in-place",),
+    "--server": ("--database",),
+    "--as": ("--database",),
+    "--accept-differences": ("--database", "--in-place"),
 }
 
 
@@ -96,8 +104,9 @@ def _check_ways(ways: List[str], options: List[str]) -> None:  # noqa: UP006
     if not ways:
         raise UsageError("Say what to restore", "", "Give --to DIR, --in-place, or --database DB")
     for option in options:
-        if _GO_WITH[option] not in ways:
-            raise UsageError(f"{option} goes with {_GO_WITH[option]}", "", "See hiveden-backup restore --help")
+        if not any(way in ways for way in _GO_WITH[option]):
+            with_which = " or ".join(_GO_WITH[option])
+            raise UsageError(f"{option} goes with {with_which}", "", "See hiveden-backup restore --help")
 
 
 def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
@@ -117,20 +126,22 @@ def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -
         raise typer.Exit(1)
 
 
-def _restore_database(found: Backup, database: str, server: Optional[str], new_name: str, *, as_json: bool) -> None:
+def _restore_database(
+    found: Backup, database: str, server: Optional[str], new_name: str, *, accept: bool, as_json: bool
+) -> None:
     with watched() as surroundings:
-        restored = restore_as(surroundings, found, database, server=server, new_name=new_name)
+        restored = restore_as(surroundings, found, database, server=server, new_name=new_name, accept=accept)
     if as_json:
         output.print_json({"id": found.id, "job": found.job, "database": new_name, "server": restored.server})
     else:
         typer.echo(f"Restored {database} from {found} as the new database {new_name} on {restored.server}.")
 
 
-def _restore_in_place(found: Backup, part: Part, *, yes: bool, as_json: bool) -> None:
+def _restore_in_place(found: Backup, part: Part, *, accept: bool, yes: bool, as_json: bool) -> None:
     with watched() as surroundings:
         if not yes:
             preview(in_place.preview(surroundings, found, part), _replaced, as_json=as_json)
-        done = in_place.restore_in_place(surroundings, found, part, tell_healed)
+        done = in_place.restore_in_place(surroundings, found, part, tell_healed, accept=accept)
     if done is None:
         return  # this restore had been broken off
     if as_json:

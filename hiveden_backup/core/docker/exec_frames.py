@@ -11,12 +11,21 @@ CPU there and 0.08 here, with docker 5.0 and 7.2 alike; a dump out of a containe
 import json
 import struct
 from collections.abc import Iterator
+from typing import Protocol
 
 STDOUT = 1
 STDERR = 2
 
 _SWITCHING_PROTOCOLS, _OK = 101, 200
 _HEADER = struct.Struct(">BxxxL")
+
+
+class Readable(Protocol):
+    """What a program is fed from, in pieces."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, `size` at most; none at the end."""
+        ...
 
 
 class Frames:

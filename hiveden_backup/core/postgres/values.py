@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Protocol
+from typing import Protocol
 
 from hiveden_backup.core.config.values import PostgresSource
+from hiveden_backup.core.docker.exec_frames import Readable
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.names import backup_id, did_you_mean
 from hiveden_backup.core.postgres.capacity import Capacity
@@ -63,7 +64,7 @@ class Door(Protocol):
         *,
         user: str = "",
         environment: Mapping[str, str] | None = None,
-        stdin: IO[bytes] | None = None,
+        stdin: Readable | None = None,
     ) -> AbstractContextManager[ExecStream]:
         """Start a program, as `user` ("" is the image's own), fed from `stdin`.
 

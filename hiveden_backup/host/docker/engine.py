@@ -13,12 +13,12 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hiveden_backup.core.docker import containers as values
 from hiveden_backup.core.docker.containers import Container, ContainerMount, Volume
-from hiveden_backup.core.docker.exec_frames import opened, opening
+from hiveden_backup.core.docker.exec_frames import Readable, opened, opening
 from hiveden_backup.core.errors import ContainerError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.names import did_you_mean
 from hiveden_backup.host.docker.exec_stream import CHUNK, ExecStream
@@ -234,7 +234,7 @@ class Docker:
         *,
         user: str = "",
         environment: Mapping[str, str] | None = None,
-        stdin: IO[bytes] | None = None,
+        stdin: Readable | None = None,
     ) -> Iterator[ExecStream]:
         """Run a program inside, without a terminal; iterating over the stream gives its output as it comes.
 

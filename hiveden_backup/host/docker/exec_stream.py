@@ -4,13 +4,12 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import IO
 
-from hiveden_backup.core.docker.exec_frames import STDERR, STDOUT, Frames
+from hiveden_backup.core.docker.exec_frames import STDERR, STDOUT, Frames, Readable
 from hiveden_backup.core.errors import ContainerError
 
 CHUNK = 1 << 18
-_KEPT_STDERR = 1 << 16
+_KEPT_STDERR = 1 << 22
 _SILENCE_SECONDS = 60  # of a program's output, before the Engine is asked whether both are still there
 
 
@@ -25,7 +24,7 @@ class ExecStream:
         self,
         connection: socket.socket,
         early: bytes,
-        stdin: IO[bytes] | None,
+        stdin: Readable | None,
         translated: Callable[[], AbstractContextManager[None]],
         ended: Callable[[], object],
     ) -> None:

@@ -100,8 +100,14 @@ def session_options(server_version: int, *, superuser: bool) -> str:
 
     From there they have more weight than what a database or a role sets.
     """
-    options = [f"-c {name}={_escaped(value)}" for name, value in own_settings(server_version)]
+    options = [option(name, value) for name, value in own_settings(server_version)]
     return " ".join([*options, READABLE_MESSAGES] if superuser else options)
+
+
+def option(name: str, value: str) -> str:
+    """One setting as libpq's `options` take it."""
+    escaped = "".join(f"\\{each}" if each.isspace() or each == "\\" else each for each in value)
+    return f"-c {name}={escaped}"
 
 
 def milliseconds(seconds: float) -> int:
@@ -178,10 +184,6 @@ def _prepare(connection: Connection, endpoint: Endpoint) -> None:
     if connection.execute(query).fetchone() == (0,):
         row = connection.execute(_BEHIND).fetchone()
         raise _pooled(endpoint, str(row[0]) if row else "")
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def _pooled(endpoint: Endpoint, behind: str) -> UnreachableError:

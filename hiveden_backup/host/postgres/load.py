@@ -1,69 +1,155 @@
-"""A dump into an empty database by pg_restore: as a stream, or from a spool that several connections can read."""
+"""A dump into an empty database by pg_restore: as a stream, or from a spool that several connections can read.
+
+It goes as far as it can. What the server refuses is tried a second time when all the rest is there.
+"""
 
 import contextlib
 import errno
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from hiveden_backup.core.errors import BackupError
-from hiveden_backup.core.lines import split_lines
+from hiveden_backup.core.docker.exec_frames import Readable
+from hiveden_backup.core.errors import BackupError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts
+from hiveden_backup.core.postgres import restoring
 from hiveden_backup.core.postgres.database_settings import dumped
+from hiveden_backup.core.postgres.restoring import Difference
 from hiveden_backup.core.postgres.values import Door, Endpoint, PgTools, restore_jobs
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.stream import DECOMPRESSOR, PARTIAL_DECOMPRESSOR
+from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, PARTIAL_DECOMPRESSOR
+from hiveden_backup.host.postgres.connect import option
 from hiveden_backup.host.postgres.decode import unreadable
 from hiveden_backup.host.postgres.needs import explained
 from hiveden_backup.host.postgres.tools import command
-from hiveden_backup.host.process import Command, Pipeline, ProcessError
+from hiveden_backup.host.process import Command, Completed, Pipeline, ProcessError
 
 _SPOOL_FOLDER = "/var/tmp"  # noqa: S108 - for a file without a name; /tmp may be memory
 _LIKELY_RATIO = 10
 _NO_SPACE = os.strerror(errno.ENOSPC)
+_HEAD_BYTES = 1 << 16
+"""Of a dump: what it has pg_restore set is among the first things in it."""
+
+_WITH_LIST = 'exec "$@" 3<<END\n{}END\n'
+"""For sh(1) in a container: the numbers of entries on a descriptor, since no file of ours is there."""
 
 
-def load(endpoint: Endpoint, path: Path, dbname: str, tool: PgTools, *, options: str = "") -> tuple[str, ...]:
-    """Restore a compressed dump into the empty database `dbname`, up to the first error; what pg_restore said.
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """One dump on its way into one empty database. `options` are libpq's, for its sessions."""
 
-    `options` is PGOPTIONS.
+    endpoint: Endpoint
+    path: Path
+    dbname: str
+    tool: PgTools
+    options: str
+
+    def first(self) -> str:
+        """All of it, with several connections where that pays; what pg_restore said."""
+
+        def here(file: IO[bytes]) -> bytes:
+            jobs = restore_jobs(os.fstat(file.fileno()).st_size, os.cpu_count() or 1, self.tool)
+            return _here(self._command(), file, jobs)
+
+        def inside(door: Door, file: IO[bytes]) -> bytes:
+            with Pipeline(DECOMPRESSOR, stdin=file) as pipeline:
+                return _inside(door, self._command(), pipeline.stdout)
+
+        return self._said(here, inside)
+
+    def second(self, numbers: Sequence[int], search_path: str) -> str:
+        """Some entries of it once more, with another search path; what pg_restore said."""
+        listed = "".join(f"{number};\n" for number in numbers)
+        chosen = replace(self, options=f"{self.options} {option('search_path', search_path)}")
+
+        def here(file: IO[bytes]) -> bytes:
+            with _passed_on(listed) as descriptor:
+                restore = chosen._command(f"--use-list=/dev/fd/{descriptor}")  # noqa: SLF001 - its own kind
+                return _fed(replace(restore, descriptors=(descriptor,)), file)
+
+        def inside(door: Door, file: IO[bytes]) -> bytes:
+            restore = chosen._command("--use-list=/dev/fd/3")  # noqa: SLF001 - its own kind
+            argv = ("sh", "-c", _WITH_LIST.format(listed), "sh", *restore.argv)
+            with Pipeline(PARTIAL_DECOMPRESSOR, stdin=file) as pipeline:
+                return _inside(door, replace(restore, argv=argv), _OwnPath(pipeline.stdout))
+
+        return self._said(here, inside)
+
+    def _command(self, *arguments: str) -> Command:
+        return command(
+            self.endpoint,
+            self.tool,
+            "pg_restore",
+            ["--verbose", *arguments],
+            dbname=self.dbname,
+            application=self.dbname,
+            options=self.options,
+        )
+
+    def _said(self, here: Callable[[IO[bytes]], bytes], inside: Callable[[Door, IO[bytes]], bytes]) -> str:
+        """What pg_restore said, when it came to the dump's end, and the server to the end of pg_restore."""
+        try:
+            with translated(f"reading the dump {self.path}"), self.path.open("rb") as file:
+                door = self.endpoint.door
+                said = inside(door, file) if self.tool.inside and door is not None else here(file)
+                return said.decode("utf-8", "replace")
+        except ProcessError as error:
+            text = restoring.spoken(error.stderr)
+            plain = ProcessError(Completed(error.program, error.status, b"", text.encode("utf-8", "replace")))
+            if error.status <= 0 or not restoring.came_to_its_end(text):
+                raise _explained(plain, self.endpoint, self.path) from error
+            self._check(plain)
+            return error.stderr
+
+    def _check(self, error: ProcessError) -> None:
+        """BackupError when what failed is the server, or lacks there, and not what the dump wants."""
+        if lost := restoring.connection_lost(error.stderr):
+            raise UnreachableError(
+                f"The restore of {self.path} lost {self.endpoint.name}",
+                lost,
+                "Nothing was changed: look at the server's log, then try again",
+            )
+        if lacking := explained(error, self.endpoint, self.path):
+            raise lacking
+        if why := restoring.exhausted(error.stderr):
+            raise _not_restored(self.endpoint, self.path, why)
+
+
+def load(
+    endpoint: Endpoint, path: Path, dbname: str, tool: PgTools, facts: DatabaseFacts, *, options: str
+) -> tuple[tuple[Difference, ...], tuple[str, ...]]:
+    """Restore a compressed dump into the empty database `dbname`: what is missing all the same, and warnings.
+
+    What the server refuses is tried again at the end, with the search path that the database had: by then, all that a
+    function asks for is there. `options` are libpq's. BackupError when it did not come to its end.
     """
-    restore = command(
-        endpoint, tool, "pg_restore", ["--exit-on-error"], dbname=dbname, application=dbname, options=options
-    )
-    try:
-        with translated(f"reading the dump {path}"), path.open("rb") as file:
-            if tool.inside and endpoint.door is not None:
-                said = _inside(endpoint.door, restore, file)
-            else:
-                said = _here(restore, file, restore_jobs(os.fstat(file.fileno()).st_size, os.cpu_count() or 1, tool))
-    except ProcessError as error:
-        raise _explained(error, endpoint, path) from error
-    return tuple(line.strip() for line in split_lines(said.decode("utf-8", "replace")) if line.strip())
+    loading = _Load(endpoint, path, dbname, tool, options)
+    said = loading.first()
+    failed, warnings = restoring.failures(said), restoring.warnings(said)
+    missing: tuple[Difference, ...] = ()
+    untold = restoring.untold(said) if tool.inside else 0
+    if failed:
+        numbers = restoring.to_try_again(_read(endpoint, path, tool, ["--list"]), failed)
+        again = loading.second(numbers, restoring.search_path(facts))
+        missing = restoring.still_missing(failed, restoring.failures(again))
+        warnings += restoring.warnings(again)
+    if untold:  # only the end of what a program in a container says is kept
+        missing += (Difference(f"{untold} things", "The server refused them, with more words than are kept"),)
+    return missing, tuple(dict.fromkeys(warnings))
 
 
 def with_dumped_settings(endpoint: Endpoint, path: Path, facts: DatabaseFacts, tool: PgTools) -> DatabaseFacts:
     """The facts with those settings that are only in the dump, since they may be secrets."""
     if all(setting.value is not None for setting in facts.settings):
         return facts
-    argv = [tool.program("pg_restore"), "--create", "--schema-only", "--section=pre-data", "--file=-"]
-    try:
-        with translated(f"reading the dump {path}"), path.open("rb") as file:
-            if tool.inside and endpoint.door is not None:
-                decompress = Pipeline(PARTIAL_DECOMPRESSOR, stdin=file)
-                with decompress, endpoint.door(argv, stdin=decompress.stdout) as output:
-                    script = b"".join(output)
-            else:
-                with Pipeline(PARTIAL_DECOMPRESSOR, Command(argv), stdin=file) as pipeline:
-                    script = pipeline.stdout.read()
-    except ProcessError as error:
-        raise _explained(error, endpoint, path) from error
-    values = dumped(script.decode("utf-8", "replace"))
+    script = _read(endpoint, path, tool, ["--create", "--schema-only", "--section=pre-data", "--file=-"])
+    values = dumped(script)
     settings = (
         setting if setting.value is not None else replace(setting, value=values.get((setting.role, setting.name)))
         for setting in facts.settings
@@ -71,15 +157,66 @@ def with_dumped_settings(endpoint: Endpoint, path: Path, facts: DatabaseFacts, t
     return replace(facts, settings=tuple(settings))
 
 
-def _inside(door: Door, restore: Command, file: IO[bytes]) -> bytes:
+def _read(endpoint: Endpoint, path: Path, tool: PgTools, arguments: Sequence[str]) -> str:
+    """What pg_restore makes of a dump without a server."""
+    argv = [tool.program("pg_restore"), *arguments]
+    try:
+        with translated(f"reading the dump {path}"), path.open("rb") as file:
+            if tool.inside and endpoint.door is not None:
+                decompress = Pipeline(PARTIAL_DECOMPRESSOR, stdin=file)
+                with decompress, endpoint.door(argv, stdin=decompress.stdout) as output:
+                    return b"".join(output).decode("utf-8", "replace")
+            with Pipeline(PARTIAL_DECOMPRESSOR, Command(argv), stdin=file) as pipeline:
+                return pipeline.stdout.read().decode("utf-8", "replace")
+    except ProcessError as error:
+        raise _explained(error, endpoint, path) from error
+
+
+class _OwnPath:
+    """A decompressed dump as a stream, which leaves the session its own search path."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._head = restoring.with_own_search_path(stream.read(_HEAD_BYTES))
+
+    def read(self, size: int) -> bytes:
+        """As of any stream."""
+        head, self._head = self._head[:size], self._head[size:]
+        return head or self._stream.read(size)
+
+
+def _inside(door: Door, restore: Command, stdin: Readable) -> bytes:
     argv = [os.fsdecode(part) for part in restore.argv]
-    with (
-        Pipeline(DECOMPRESSOR, stdin=file) as pipeline,
-        door(argv, environment=restore.environment, stdin=pipeline.stdout) as output,
-    ):
+    with door(argv, environment={"LC_ALL": "C", **restore.environment}, stdin=stdin) as output:
         for _ in output:  # it has none, but the door feeds it meanwhile
             pass
     return output.stderr
+
+
+def _fed(restore: Command, file: IO[bytes]) -> bytes:
+    """Its first words are changed on the way; it may stop early, when it wants none of the data."""
+    with (
+        Pipeline(PARTIAL_DECOMPRESSOR, stdin=file) as source,
+        Pipeline(restore, stdin=subprocess.PIPE) as target,
+        contextlib.suppress(BrokenPipeError),
+    ):
+        stream = _OwnPath(source.stdout)
+        while piece := stream.read(CHUNK):
+            target.stdin.write(piece)
+    return target.results[-1].stderr
+
+
+@contextlib.contextmanager
+def _passed_on(text: str) -> Iterator[int]:
+    """A file without a name that has the text, to be opened anew by another program."""
+    descriptor = os.memfd_create("list")
+    try:
+        with open(descriptor, "w", encoding="ascii", closefd=False) as file:
+            file.write(text)
+        os.fchmod(descriptor, 0o444)  # whoever pg_restore runs as
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _here(restore: Command, file: IO[bytes], jobs: int) -> bytes:
@@ -123,9 +260,13 @@ def _explained(error: ProcessError, endpoint: Endpoint, path: Path) -> BackupErr
     return (
         explained(error, endpoint, path)
         or unreadable(error, path)
-        or BackupError(
-            f"The dump {path} could not be restored to {endpoint.name}",
-            f"{error.what}: {error.why}",
-            "Nothing was changed: correct what the server complains about, then try again",
-        )
+        or _not_restored(endpoint, path, f"{error.what}: {error.why}")
+    )
+
+
+def _not_restored(endpoint: Endpoint, path: Path, why: str) -> BackupError:
+    return BackupError(
+        f"The dump {path} could not be restored to {endpoint.name}",
+        why,
+        "Nothing was changed: correct what the server complains about, then try again",
     )

@@ -68,10 +68,7 @@ def with_properties(connection: Connection, facts: DatabaseFacts) -> DatabaseFac
 
 
 def put_settings(connection: Connection, name: str, facts: DatabaseFacts) -> tuple[str, ...]:
-    """Give the database `name` its settings; a warning for each that the server refuses.
-
-    Before the content comes, as pg_restore does it: functions in constraints and indexes may ask for them.
-    """
+    """Give the database `name` its settings; a warning for each that the server refuses."""
     warnings = []
     for setting in facts.settings:
         text = setting.name + (f" of the role {setting.role}" if setting.role else "")

@@ -11,6 +11,7 @@ from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import SCRATCH_PREFIX, Endpoint
 from hiveden_backup.host.postgres.connect import connect, translated
 from hiveden_backup.host.postgres.driver import Connection, errors, sql
+from hiveden_backup.host.postgres.occupied import drop_subscriptions, held, prepared
 
 _NAME = re.compile(rf"{SCRATCH_PREFIX}[0-9a-f]{{16}}")
 _BUSY_SECONDS = 15.0
@@ -55,21 +56,26 @@ def sweep_scratch(endpoint: Endpoint) -> tuple[str, ...]:
     return names
 
 
-def drop_database(endpoint: Endpoint, name: str) -> None:
-    """Drop a database of ours if it is there, ending whoever is connected to it."""
+def drop_database(endpoint: Endpoint, name: str) -> tuple[str, ...]:
+    """Drop a database of ours if it is there, ending whoever is connected to it; what it leaves elsewhere, in words.
+
+    BackupError names who does not let go of it.
+    """
     statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     deadline = time.monotonic() + _BUSY_SECONDS
     with contextlib.closing(connect(endpoint)) as connection, translated(endpoint, f"dropping the database {name}"):
+        notes = drop_subscriptions(connection, endpoint, name)
         while True:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
             try:
                 connection.execute(statement)
-            except errors.ObjectInUse:
-                if time.monotonic() >= deadline:
-                    raise
+            except errors.ObjectInUse as error:
+                if time.monotonic() >= deadline or prepared(connection, [name]):
+                    what = f"The database {name} on {endpoint.name} cannot be dropped"
+                    raise BackupError(what, *held(connection, [name])) from error
                 time.sleep(_POLL_SECONDS)
             else:
-                return
+                return notes
 
 
 def drop_after(endpoint: Endpoint, name: str, error: BaseException) -> None:

@@ -17,14 +17,13 @@ from hiveden_backup.core.postgres.values import MAINTENANCE, Endpoint, PgTools, 
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.postgres.connect import connect, translated
 from hiveden_backup.host.postgres.driver import Connection, errors, sql
-from hiveden_backup.host.postgres.restore import check_name, restore_new
+from hiveden_backup.host.postgres.occupied import held, prepared
+from hiveden_backup.host.postgres.restore import Restored, check_name, restore_new
 from hiveden_backup.host.postgres.scratch import add, drop_after, drop_database
 
 _BUSY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
-_PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY 1"
-_WHO = "SELECT application_name, backend_type, pid FROM pg_stat_activity WHERE datname = ANY (%s)"
 _END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY (%s) AND pid <> pg_backend_pid()"
 
 
@@ -52,8 +51,8 @@ def intended(endpoint: Endpoint, live: str, moment: datetime) -> Staged:
 
 def stage(  # noqa: PLR0917 - each is needed, none has a default
     endpoint: Endpoint, dump: Path, facts: DatabaseFacts, live: str, moment: datetime, tool: PgTools
-) -> tuple[Staged, tuple[str, ...]]:
-    """Restore a dump into a database of our own beside `live`, complete and compared; also the warnings.
+) -> tuple[Staged, Restored]:
+    """Restore a dump into a database of our own beside `live`, and compare it; also what came of that.
 
     Whatever fails, nothing is left and `live` was not touched. `live` need not exist.
     """
@@ -66,7 +65,7 @@ def stage(  # noqa: PLR0917 - each is needed, none has a default
             raise BackupError(
                 f"The database {plan.kept} exists on {endpoint.name} already", "", "Try again in a second"
             )
-    warnings = restore_new(endpoint, dump, facts, plan.staged, tool)
+    restored = restore_new(endpoint, dump, facts, plan.staged, tool)
     try:
         failpoint("stage-database")
         with _at(endpoint, plan, f"looking at the restored {live}") as connection:
@@ -76,7 +75,7 @@ def stage(  # noqa: PLR0917 - each is needed, none has a default
         drop_after(endpoint, plan.staged, error)
         raise
     staged = Staged(plan.server, live, plan.staged, plan.kept, names[plan.staged], names.get(live, 0))
-    return staged, warnings
+    return staged, restored
 
 
 def swap(endpoint: Endpoint, staged: Staged) -> None:
@@ -144,19 +143,29 @@ def check_kept(endpoint: Endpoint, staged: Staged) -> None:
         raise _changed(staged)
 
 
-def discard(endpoint: Endpoint, staged: Staged) -> None:
-    """Drop a restored database that is not live, and let the live one have connections; done already is fine."""
+def show(endpoint: Endpoint, staged: Staged) -> None:
+    """Let people look into a restored database that is not live."""
+    with _at(endpoint, staged, f"letting people look into {staged.staged}") as connection:
+        if _names(connection).get(staged.staged) == staged.oid:
+            _allow(connection, staged.staged, connections=True)
+
+
+def discard(endpoint: Endpoint, staged: Staged) -> tuple[str, ...]:
+    """Drop a restored database that is not live, and let the live one have connections; done already is fine.
+
+    What it leaves elsewhere, in words.
+    """
     with _at(endpoint, staged, f"discarding the restored {staged.live}") as connection:
         if staged.replaced and _names(connection).get(staged.live) == staged.replaced:
             _allow(connection, staged.live, connections=True)
-    drop_database(endpoint, staged.staged)
+    return drop_database(endpoint, staged.staged)
 
 
-def drop_kept(endpoint: Endpoint, staged: Staged) -> None:
-    """Drop the database that was replaced; done already is fine."""
+def drop_kept(endpoint: Endpoint, staged: Staged) -> tuple[str, ...]:
+    """Drop the database that was replaced; done already is fine. What it leaves elsewhere, in words."""
     if not is_ours(staged.kept):
         raise UsageError(f"{staged.kept} is no database that was kept for undo")
-    drop_database(endpoint, staged.kept)
+    return drop_database(endpoint, staged.kept)
 
 
 @contextlib.contextmanager
@@ -186,13 +195,8 @@ def _check_replaceable(connection: Connection, endpoint: Endpoint, live: str) ->
         raise UsageError(
             f"{live} on {endpoint.name} is a template", "New databases are made of it", "Restore it beside with --as"
         )
-    prepared = [gid for (gid,) in connection.execute(_PREPARED, (live,)).fetchall()]
-    if prepared:
-        raise BackupError(
-            f"The database {live} on {endpoint.name} cannot be replaced",
-            f"It has prepared transactions: {', '.join(prepared)}",
-            "Settle each with COMMIT PREPARED or ROLLBACK PREPARED, then try again",
-        )
+    if prepared(connection, [live]):
+        raise BackupError(f"The database {live} on {endpoint.name} cannot be replaced", *held(connection, [live]))
 
 
 def _not_kept(staged: Staged) -> NotFoundError:
@@ -253,9 +257,5 @@ def _rename(connection: Connection, renames: Sequence[tuple[str, str]], *, opene
 
 
 def _still_used(connection: Connection, names: Sequence[str]) -> BackupError:
-    who = [f"{application or kind} (backend {pid})" for application, kind, pid in connection.execute(_WHO, (names,))]
-    return BackupError(
-        f"The database {names[0]} would not become free within {_BUSY_SECONDS:g} seconds",
-        f"Its sessions were ended, yet there are: {', '.join(who) or 'others, which cannot be seen'}",
-        "Stop what connects to it, then try again",
-    )
+    what = f"The database {names[0]} would not become free within {_BUSY_SECONDS:g} seconds"
+    return BackupError(what, *held(connection, names))

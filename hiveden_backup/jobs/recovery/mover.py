@@ -6,7 +6,7 @@ they would write into a mixture of old and new cannot be told apart later.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -126,6 +126,27 @@ class Mover:
         self._each_database(act, postgres.discard)
         self.acts.remove(self.job, act)
 
+    def keep_beside(self, act: Act, kept: Sequence[DatabaseSwap]) -> Act:
+        """Take back what was staged for an act, all but some restored databases; these may be looked into.
+
+        They go with `undo_keep`, or when the same databases are restored again.
+        """
+        self._clear(act)
+        _unmake(act)
+        act, others = replace(act, holders=(), made=(), places=()), [each for each in act.databases if each not in kept]
+        self._each_database(replace(act, databases=tuple(others)), postgres.discard)
+        act = replace(act, phase=Phase.BESIDE, finished=self.installation.now(), databases=tuple(kept))
+        self.put(act)
+        self._each_database(act, postgres.show)
+        return act
+
+    def forget_beside(self, databases: Collection[tuple[str, str]]) -> None:
+        """Drop what earlier restores left of these databases (servers and names) because of differences."""
+        for act in self.acts.of(self.job.name):
+            if act.phase is Phase.BESIDE and any((each.server, each.live) in databases for each in act.databases):
+                self.forget(act)
+                log.info(f"Dropped what the restore of {act.backup} had kept beside", job=act.job)
+
     def forget(self, act: Act) -> None:
         """Remove for good what an act replaced, or what its undo took away, and its record."""
         self._clear(act)
@@ -148,11 +169,12 @@ class Mover:
 
     # ---- its databases
 
-    def _each_database(self, act: Act, do: "Callable[[Endpoint, postgres.Staged], object]") -> None:
+    def _each_database(self, act: Act, do: "Callable[[Endpoint, postgres.Staged], tuple[str, ...] | None]") -> None:
         with _servers(self.installation, act) as endpoint:
             for database in act.databases:
                 try:
-                    do(endpoint(database), _staged(database))
+                    for note in do(endpoint(database), _staged(database)) or ():
+                        log.warning(note, job=act.job)
                 except NotFoundError as error:  # with its server it is gone
                     log.warning(f"Databases of {database.server} cannot be dropped: {error}", job=act.job)
 
@@ -226,7 +248,8 @@ class Mover:
                     log.warning(str(error), job=act.job)
                     self.put(replace(act, stuck=str(error)))
                     continue
-                log.info(f"Removed what the in-place restore of {act.backup} replaced", job=act.job)
+                what = "had kept beside" if act.phase is Phase.BESIDE else "replaced"
+                log.info(f"Removed what the in-place restore of {act.backup} {what}", job=act.job)
 
 
 def check_kept(installation: Installation, act: Act) -> None:

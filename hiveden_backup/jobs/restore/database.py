@@ -20,6 +20,7 @@ from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.restore.differing import beside
 from hiveden_backup.jobs.services.servers import endpoint_of
 
 
@@ -32,18 +33,26 @@ class RestoredDatabase:
 
 
 def restore_as(
-    installation: Installation, backup: Backup, database: str, *, server: str | None, new_name: str
+    installation: Installation, backup: Backup, database: str, *, server: str | None, new_name: str, accept: bool
 ) -> RestoredDatabase:
     """Restore a database's dump as the new database `new_name` on the server that it came from.
 
     Digests are checked first. NotFoundError when the backup has no such database, UsageError when several servers do.
+    DifferencesError, unless `accept`, when it is there now, and is not what was dumped.
     """
     with job_lock(installation.state, backup.job, shared=True) as job:
-        return _restore_as(installation, job, backup, database, server=server, new_name=new_name)
+        return _restore_as(installation, job, backup, database, server=server, new_name=new_name, accept=accept)
 
 
 def _restore_as(
-    installation: Installation, job: LockedJob, backup: Backup, database: str, *, server: str | None, new_name: str
+    installation: Installation,
+    job: LockedJob,
+    backup: Backup,
+    database: str,
+    *,
+    server: str | None,
+    new_name: str,
+    accept: bool,
 ) -> RestoredDatabase:
     directory = installation.directory
     manifest = directory.manifest(job.name, backup.id)
@@ -56,9 +65,11 @@ def _restore_as(
         _, endpoint = find_server(installation, manifest, artifact, stack)
         dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
         tool = restore_tool(endpoint, dumped, major)
-        warnings = restore_new(endpoint, path, artifact.database, new_name, tool)
-    for warning in warnings:
-        log.warning(warning, job=backup.job)
+        restored = restore_new(endpoint, path, artifact.database, new_name, tool)
+    for warning in (*restored.warnings, *restored.differences * accept):
+        log.warning(str(warning), job=backup.job)
+    if restored.differences and not accept:
+        raise beside(manifest, database, endpoint.name, new_name, restored.differences)
     return RestoredDatabase(new_name, endpoint.name)
 
 

@@ -29,6 +29,7 @@ from hiveden_backup.jobs.recovery.heal import Healed, healed
 from hiveden_backup.jobs.recovery.mover import Mover, insist, unfinished
 from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
 from hiveden_backup.jobs.restore import in_use, staging
+from hiveden_backup.jobs.restore.differing import Differing, not_replaced
 from hiveden_backup.jobs.restore.places import Files
 from hiveden_backup.jobs.restore.plan import Database, Part, Replacement, create_volumes, dump_path, replacement
 from hiveden_backup.jobs.services.downtime import Downtime
@@ -60,12 +61,13 @@ def preview(installation: Installation, backup: Backup, part: Part) -> dict[str,
 
 
 def restore_in_place(
-    installation: Installation, backup: Backup, part: Part, told: Callable[[Healed], None]
+    installation: Installation, backup: Backup, part: Part, told: Callable[[Healed], None], *, accept: bool = False
 ) -> ActResult | None:
     """Restore a backup in place, or a part of it; None when that had been broken off, and is finished now.
 
     `told` hears what was broken off before, as soon as it is brought to its end. BackupError when nothing was replaced,
-    and everything is as it was, or when the error says otherwise.
+    and everything is as it was, or when the error says otherwise. Unless `accept`, databases that are not what was
+    dumped are such a reason, and are kept beside the live ones.
     """
     with (
         Recording(installation, RunKind.RESTORE, backup.job, backup.id) as recording,
@@ -76,7 +78,7 @@ def restore_in_place(
             recording.record = done(recording.record, found.problems)
             return None
         with replacement(installation, backup, part) as plan:
-            result = _Restore(installation, job, plan).execute(plan.table())
+            result = _Restore(installation, job, plan, accept=accept).execute(plan.table())
         recording.record = result.recorded(recording.record)
         return result
 
@@ -90,7 +92,7 @@ def _is_of(act: Act, part: Part) -> bool:
 class _Restore:
     """One act, from its record to its end. `act` is always what the record says."""
 
-    def __init__(self, installation: Installation, job: ExclusiveJob, plan: Replacement) -> None:
+    def __init__(self, installation: Installation, job: ExclusiveJob, plan: Replacement, *, accept: bool) -> None:
         self._installation = installation
         self._plan = plan
         self._mover = Mover(installation, job)
@@ -99,6 +101,8 @@ class _Restore:
         self._downtime: Downtime | None = None
         self._servers = NO_SERVERS
         self._committing = False
+        self._accept = accept
+        self._differing: list[Differing] = []
         self._act = self._begun()
 
     def execute(self, table: dict[str, Any]) -> ActResult:
@@ -111,6 +115,7 @@ class _Restore:
             self._warn(warning)
         try:
             self._stage()
+            self._insist_on_likeness()
             self._swap()
         except BaseException:
             for problem in self._downtime.problems if self._downtime is not None else ():
@@ -150,6 +155,7 @@ class _Restore:
     def _stage(self) -> None:
         plan, progress = self._plan, self._installation.progress
         progress.begin(Step.RESTORE)
+        self._mover.forget_beside([(each.endpoint.name, each.artifact.target) for each in plan.databases])
         with translated("staging the restored files", unwritable=StorageError):
             if plan.files is not None:
                 holders = self._reserve(plan.files)
@@ -178,14 +184,27 @@ class _Restore:
         name, before = database.artifact.target, self._act.databases
         meant = intended(database.endpoint, name, self._act.started)
         self._put(replace(self._act, databases=(*before, _swap_of(meant, database))))
-        staged, warnings = stage(
+        staged, restored = stage(
             database.endpoint, dump_path(self._plan, database), database.facts, name, self._act.started, database.tool
         )
         self._put(replace(self._act, databases=(*before, _swap_of(staged, database))))
-        for warning in warnings:
+        for warning in restored.warnings:
             self._warn(warning)
+        if restored.differences:
+            self._differing.append(Differing(_swap_of(staged, database), restored.differences))
         with translated("staging the restored databases", unwritable=StorageError):
             failpoint("stage")
+
+    def _insist_on_likeness(self) -> None:
+        """DifferencesError when databases are not what was dumped, and nobody has accepted that."""
+        if self._accept:
+            for each in self._differing:
+                for difference in each.differences:
+                    self._warn(f"{each.database.live} on {each.database.server}: {difference}")
+        elif self._differing:
+            error = not_replaced(self._plan.manifest, self._act, self._differing)
+            self._act = self._mover.keep_beside(self._act, [each.database for each in self._differing])
+            raise error
 
     def _clean(self) -> None:
         """After a failure: remove what was staged, unless names have changed. What cannot be, `recover` removes."""

@@ -1,0 +1,140 @@
+"""Databases that do not come back as they were dumped: nothing is replaced until somebody says that they will do."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.dockerd import unique_name
+from tests.support.job import Site, site
+from tests.support.postgres import Server
+
+VIOLATED = (
+    "CREATE TABLE parent (id int PRIMARY KEY)",
+    "CREATE TABLE child (id int REFERENCES parent, word text)",
+    "SET session_replication_role = replica",
+    "INSERT INTO child VALUES (2, 'then')",
+)
+ACCEPT = "--accept-differences"
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A job with a path and a database whose foreign key does not hold; both said `then` in the backup."""
+
+    site: Site
+    postgres: Server
+    database: str
+    word: Path
+    backup: str
+
+    def live(self) -> tuple[str, str]:
+        (row,) = self.postgres.sql("SELECT word FROM child", dbname=self.database)
+        return self.word.read_text(), str(row[0])
+
+    def staged(self) -> list[str]:
+        """What is kept beside, by its names."""
+        return sorted(name for name in self.postgres.databases() if name.startswith("hiveden_"))
+
+    def kept(self) -> str:
+        (name,) = self.staged()
+        assert self.postgres.sql("SELECT word FROM child", dbname=name) == [("then",)], "it can be looked into"
+        return name
+
+
+@pytest.fixture
+def shop(postgres: Server, tmp_path: Path) -> Iterator[Shop]:
+    with postgres.database(unique_name("shop"), *VIOLATED) as database, site(tmp_path, "unix:///none") as made:
+        word = made.data / "app" / "word"
+        word.parent.mkdir()
+        word.write_text("then")
+        source = {"dsn": postgres.dsn(), "databases": [database], "globals": False}
+        made.configure({"app": {"paths": [str(word.parent)], "postgres": [source]}})
+        backup = made.init().run("run", "app").succeeded().out.strip()
+        word.write_text("now")
+        postgres.sql("SET session_replication_role = replica", "UPDATE child SET word = 'now'", dbname=database)
+        yield Shop(made, postgres, database, word, backup)
+        for name in postgres.databases():
+            if name.startswith(("hiveden_", f"{database}_")):
+                postgres.drop(name)
+
+
+def test_a_database_with_differences_is_kept_beside(shop: Shop) -> None:
+    command = ("restore", f"app/{shop.backup}", "--database", shop.database)
+    done = shop.site.run(*command, "--yes")
+    kept = shop.kept()
+    again = f"hiveden-backup restore app/{shop.backup} --database {shop.database} {ACCEPT} --yes"
+    done.failed(1, "Nothing was replaced", f"kept there as {kept}", "violates foreign key constraint", again)
+    assert "FK CONSTRAINT child child_id_fkey" in done.err
+    assert shop.live() == ("now", "now")
+    for other in (("recover",), ("run", "app"), ("prune",)):
+        shop.site.run(*other).succeeded()
+        assert shop.kept() == kept, "nobody sweeps it while somebody decides"
+    shop.site.run(*command, "--yes").failed(1)
+    assert shop.kept() != kept, "and they do not pile up"
+    back = shop.site.run(*command, ACCEPT, "--yes").succeeded()
+    assert "violates foreign key constraint" in back.err
+    assert shop.staged() == []
+    assert shop.live() == ("now", "then")
+    shop.site.run("undo", "app", "--yes").succeeded()
+    assert shop.live() == ("now", "now")
+
+
+def test_files_are_not_replaced_without_the_database(shop: Shop) -> None:
+    command = ("restore", f"app/{shop.backup}", "--in-place", "--yes")
+    done = shop.site.run(*command)
+    done.failed(1, "Nothing was replaced", f"hiveden-backup restore app/{shop.backup} --in-place {ACCEPT} --yes")
+    shop.kept()
+    assert shop.live() == ("now", "now")
+    assert list(shop.site.data.glob(".hiveden-backup-*")) == []
+    shop.site.run(*command, ACCEPT).succeeded()
+    assert shop.live() == ("then", "then")
+    assert shop.staged() == []
+    shop.site.run("undo", "app", "--yes").succeeded()
+    assert shop.live() == ("now", "now")
+
+
+def test_what_is_kept_beside_goes_with_undo_keep(shop: Shop) -> None:
+    shop.site.run("restore", f"app/{shop.backup}", "--in-place", "--yes").failed(1)
+    shop.kept()
+    shop.site.run("undo", "app", "--yes").failed(66, "no in-place restore")
+    shop.site.change(undo_keep="1ms")
+    shop.site.run("prune").succeeded()
+    assert shop.staged() == []
+    assert list(shop.site.state.glob("undo/app/*")) == []
+
+
+def test_as_a_new_database(shop: Shop) -> None:
+    name = f"{shop.database}_new"
+    command = ("restore", f"app/{shop.backup}", "--database", shop.database, "--as")
+    shop.site.run(*command, name).failed(1, f"as {name}, but not as it was dumped", ACCEPT)
+    assert shop.postgres.sql("SELECT word FROM child", dbname=name) == [("then",)]
+    shop.site.run(*command, f"{name}er", ACCEPT).succeeded()
+    assert shop.live() == ("now", "now")
+    assert shop.staged() == []
+
+
+def test_rows_that_an_index_lacked(shop: Shop) -> None:
+    """Backups of older versions say what an index said; what the dump has is right, and nobody calls it damaged."""
+    backup = shop.site.job() / shop.backup
+    manifest = json.loads((backup / "manifest.json").read_text())
+    tables = next(each for each in manifest["artifacts"] if each["type"] == "database")["tables"]
+    next(table for table in tables if table["name"] == "public.child")["rows"] = 0
+    text = json.dumps(manifest).encode()
+    sums = (backup / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (backup / "manifest.json").write_bytes(text)
+    digest = hashlib.sha256(text).hexdigest()
+    lines = [f"{digest}  manifest.json\n" if line.endswith("manifest.json\n") else line for line in sums]
+    (backup / "SHA256SUMS").write_text("".join(lines))
+    command = ("restore", f"app/{shop.backup}", "--database", shop.database, "--yes")
+    shop.site.run(*command).failed(1, "public.child: 1 rows instead of 0 rows")
+    assert shop.live() == ("now", "now")
+    shop.site.run(*command, ACCEPT).succeeded()
+    assert shop.live() == ("now", "then")
+
+
+def test_the_flag_goes_with_databases(shop: Shop) -> None:
+    shop.site.run("restore", "app/latest", "--to", "/x", ACCEPT).failed(2, ACCEPT)
