@@ -122,7 +122,7 @@ class Scan:
         append, excluded, scanned = found.append, self.excluded, self._scanned
         prefix = parent + b"/" if parent else b""
         deep = len(prefix) + _LONGEST_NAME > _TOO_LONG
-        with _opened(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
+        with opened_directory(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
             self._tell(parent, os.fstat(descriptor))
             for entry in listing:
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
@@ -190,8 +190,8 @@ class Scan:
 
 
 @contextmanager
-def _opened(directory: bytes) -> Iterator[int]:
-    """A descriptor of a directory that is no symbolic link."""
+def opened_directory(directory: bytes) -> Iterator[int]:
+    """A descriptor of a directory that is no symbolic link; where that is allowed, its time of access stays."""
     descriptor = _open(directory)
     try:
         yield descriptor
@@ -272,7 +272,10 @@ def _count_directory(
 ) -> list[str]:
     """Count what is in the directory `below`; the directories among it."""
     directories = []
-    with _opened(os.fsencode(f"{path}/{below}" if below else path)) as descriptor, os.scandir(descriptor) as listing:
+    with (
+        opened_directory(os.fsencode(f"{path}/{below}" if below else path)) as descriptor,
+        os.scandir(descriptor) as listing,
+    ):
         for entry in listing:
             name = f"{below}/{entry.name}" if below else entry.name
             if entry.name.startswith(HOLDER_PREFIX):

@@ -14,6 +14,7 @@ from hiveden_backup.core.paths import inside
 from hiveden_backup.core.restore_record import HOLDER_PREFIX
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import spooled
+from hiveden_backup.host.disk.tree import opened_directory
 from hiveden_backup.jobs.run.passes import Look, Trees
 from hiveden_backup.jobs.run.plan import Draft
 
@@ -63,11 +64,16 @@ def _is_emptied(root: str, trees: Trees, excluded: Callable[[bytes], bool]) -> b
     if not os.path.isdir(root):
         return False
     some = False
-    with translated(f"reading {root}"), os.scandir(root) as listing:
+    with (
+        translated(f"reading {root}"),
+        opened_directory(os.fsencode(root)) as descriptor,
+        os.scandir(descriptor) as listing,
+    ):
         for entry in listing:
-            if entry.path in trees.skip or entry.name.startswith(HOLDER_PREFIX):
+            path = os.path.join(root, entry.name)
+            if path in trees.skip or entry.name.startswith(HOLDER_PREFIX):
                 continue
-            if not excluded(os.fsencode(entry.path.lstrip("/"))):
+            if not excluded(os.fsencode(path.lstrip("/"))):
                 return False
             some = True
     return some
