@@ -20,7 +20,6 @@ from hiveden_backup.jobs.restore.database import restore_as
 from hiveden_backup.jobs.restore.files import restore_files
 from hiveden_backup.jobs.restore.plan import Part
 
-
 _TO = typer.Option(
     None,
     "--to",
