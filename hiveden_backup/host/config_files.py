@@ -136,7 +136,9 @@ def _read(file: Path, name: str, hint_if_missing: str = "") -> Layer | Problem:
         line = data.count(b"\n", 0, error.start) + 1
         return Problem(name, "", f"the file is not UTF-8 (at line {line})")
     except ValueError as error:  # tomllib's own, and int()'s about thousands of digits
-        return Problem(name, "", f"the file is not valid TOML: {error}")
+        from hiveden_backup.core.config.toml_advice import advice  # noqa: PLC0415 - few files are damaged
+
+        return Problem(name, "", f"the file is not valid TOML: {error}", advice(data.decode("utf-8-sig"), str(error)))
     except RecursionError:
         return Problem(name, "", "the file is nested too deeply")
 

@@ -164,7 +164,10 @@ def test_every_file_that_cannot_be_parsed_is_told_with_the_line(main: Path, writ
     (main.parent / "config.d/70-g.toml").symlink_to("nowhere")
     found = problems(main)
     folder = main.parent / "config.d"
-    assert found[0] == "config.toml: the file is not valid TOML: Invalid value (at line 3, column 10)."
+    assert found[0] == (
+        "config.toml: the file is not valid TOML: Invalid value (at line 3, column 10). "
+        'Text needs quotation marks: key = "text".'
+    )
     assert found[1].startswith("config.d/10-a.toml: the file is not valid TOML: Expected ']'")
     assert "(at line 1, column 6)" in found[1]
     assert found[2].startswith("config.d/20-b.toml: the file is not valid TOML: Exceeds the limit")
