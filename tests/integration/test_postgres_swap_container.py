@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core.config.values import PostgresSource
-from hiveden_backup.core.errors import NotFoundError
+from hiveden_backup.core.errors import CorruptError, NotFoundError, UnreachableError
+from hiveden_backup.core.model import Artifact, ArtifactType, Source, SourceKind
 from hiveden_backup.core.postgres import values as rules
 from hiveden_backup.core.postgres.values import Endpoint, ServerContainer
 from hiveden_backup.host.docker import engine as containers
@@ -21,6 +22,7 @@ from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.restore import Restored
 from hiveden_backup.host.postgres.swap import discard, drop_kept, put_back, stage, swap
 from hiveden_backup.host.postgres.tools import dump_tool, find_tools, restore_tool
+from hiveden_backup.jobs.backups.verify import decode_dump
 from tests.support.dockerd import Engine
 from tests.support.postgres import dump_to
 
@@ -74,6 +76,22 @@ def test_what_is_refused_inside_is_tried_again_there(endpoint: Endpoint, tmp_pat
         discard(endpoint, staged)
     finally:
         do(endpoint, "DROP SCHEMA odd CASCADE", "ALTER DATABASE immich RESET search_path")
+
+
+def test_a_dump_is_decoded_in_its_container_where_the_host_cannot(
+    endpoint: Endpoint, dockerd: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "database.immich.immich.dump.zst"
+    facts = dump_to(path, endpoint, "immich", tool=dump_tool(endpoint, inspect(endpoint).major, []))
+    source = Source(SourceKind.CONTAINER, endpoint.name)
+    artifact = Artifact(ArtifactType.DATABASE, "immich", endpoint.name, (), 0, (source,), facts)
+    monkeypatch.setattr(f"{decode_dump.__module__}.find_tools", list)
+    decode_dump(dockerd.url, path, artifact)
+    with pytest.raises(UnreachableError, match="cannot be decoded here"):
+        decode_dump(dockerd.url, path, replace(artifact, sources=(Source(SourceKind.CONTAINER, "gone"),)))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CorruptError, match="is damaged"):
+        decode_dump(dockerd.url, path, artifact)
 
 
 @pytest.mark.parametrize("inside", [True, False])

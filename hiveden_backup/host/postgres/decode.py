@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from hiveden_backup.core.errors import BackupError, CorruptError, UnreachableError
-from hiveden_backup.core.postgres.values import PgTools
+from hiveden_backup.core.postgres.values import Door, PgTools
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.stream import DECOMPRESSOR
 from hiveden_backup.host.process import Command, Pipeline, ProcessError
@@ -12,15 +12,23 @@ from hiveden_backup.host.process import Command, Pipeline, ProcessError
 _TOO_NEW = re.compile(r"unsupported version|unrecognized (?:archive format|compression)|compression.*not supported")
 
 
-def decode(path: Path, tool: PgTools) -> None:
-    """Read a compressed dump from its first byte to its last.
+def decode(path: Path, tool: PgTools, door: Door | None = None) -> None:
+    """Read a compressed dump from its first byte to its last; behind `door` with tools that are inside a container.
 
     CorruptError names the file; UnreachableError when this pg_restore is too old for it, which says nothing against it.
     """
-    read = Command([tool.program("pg_restore"), "--file=/dev/null"])
+    argv = [tool.program("pg_restore"), "--file=/dev/null"]
     try:
-        with translated(f"reading the dump {path}"), path.open("rb") as file, Pipeline(DECOMPRESSOR, read, stdin=file):
-            pass
+        with translated(f"reading the dump {path}"), path.open("rb") as file:
+            if door is None:
+                with Pipeline(DECOMPRESSOR, Command(argv), stdin=file):
+                    return
+            with (
+                Pipeline(DECOMPRESSOR, stdin=file) as source,
+                door(argv, environment={"LC_ALL": "C"}, stdin=source.stdout) as output,
+            ):
+                for _ in output:  # it has none, but the door feeds it meanwhile
+                    pass
     except ProcessError as error:
         raise unreadable(error, path) or error from error
 

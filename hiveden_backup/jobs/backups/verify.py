@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
@@ -11,21 +11,23 @@ from hiveden_backup.core.backup.index import Record
 from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, INDEX, SUMS, is_globals, parse_sums
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
-from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
-from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Verdict
-from hiveden_backup.core.postgres.values import choose_restore_tool, major_of
+from hiveden_backup.core.errors import CorruptError, DeniedError, NotFoundError, StorageError, UnreachableError
+from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, SourceKind, Verdict
+from hiveden_backup.core.postgres.values import Endpoint, choose_restore_tool, major_of
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import stream, tar
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names, unread
 from hiveden_backup.host.disk.spool import temporary_spool
+from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.postgres.decode import decode
-from hiveden_backup.host.postgres.tools import find_tools
+from hiveden_backup.host.postgres.tools import find_tools, inside_tools
 from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.host.state.records import Verification
 from hiveden_backup.jobs.backups.catalog import Backup, show_path
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.services.servers import server_container
 
 _HINT = "Verify the other backups of the job; the next run takes again what this one lost"
 
@@ -88,7 +90,7 @@ class Verifier:
             if artifact.type is ArtifactType.APPLICATION:
                 self._files(backup, manifest, artifact, failed)
             else:
-                decode_dump(path / artifact.files[0].file, artifact)
+                decode_dump(self.installation.docker, path / artifact.files[0].file, artifact)
         for entry in path.iterdir():
             if is_globals(entry.name):
                 with stream.decompressed(entry) as content:
@@ -218,8 +220,36 @@ def _check_digest(path: Path, expected: str, progress: Advance) -> None:
         raise CorruptError(f"{path} is damaged", "Its SHA-256 is not what was written", _HINT)
 
 
-def decode_dump(path: Path, artifact: Artifact) -> None:
-    """Decode a whole dump. CorruptError names it; UnreachableError when no pg_restore here can."""
+def decode_dump(docker: str | None, path: Path, artifact: Artifact) -> None:
+    """Decode a whole dump, with the host's pg_restore or else with that of the container that it came out of.
+
+    `docker` is the configured address of the Engine. CorruptError names the dump; UnreachableError when no pg_restore here can.
+    """
     if artifact.database is None:
         raise NotFoundError(f"{path} is no dump of a database")
-    decode(path, choose_restore_tool(major_of(artifact.database.server_version), find_tools()))
+    dumped = major_of(artifact.database.server_version)
+    try:
+        tool = choose_restore_tool(dumped, find_tools())
+    except UnreachableError:
+        if not _decoded_inside(docker, path, artifact, dumped):
+            raise
+    else:
+        decode(path, tool)
+
+
+def _decoded_inside(address: str | None, path: Path, artifact: Artifact, dumped: int) -> bool:
+    """Whether a container has read its own dump; not when it is not there, or has no pg_restore that can."""
+    name = next((source.name for source in artifact.sources if source.kind is SourceKind.CONTAINER), "")
+    try:
+        with connect(address) if name else nullcontext() as docker:
+            container = docker.container(name) if docker is not None else None
+            if docker is None or container is None or not container.running:
+                return False
+            door = server_container(docker, container).door
+            tool = inside_tools(Endpoint(name, {}, door=door))
+            if tool is None or tool.major < dumped:
+                return False
+            decode(path, tool, door)
+    except (NotFoundError, UnreachableError, DeniedError):
+        return False
+    return True
