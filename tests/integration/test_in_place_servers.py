@@ -166,4 +166,15 @@ def test_all_that_prevents_it_is_said_at_once(bed: Bed, engine: Engine) -> None:
     done = bed.site.run("restore", "app/latest", "--in-place", "--files")
     done.failed(1, "cannot be restored in place now", *others, bed.server, "is paused")
     engine.api.unpause(bed.server)
-    bed.site.run("check", "app").succeeded()
+
+
+def test_check_says_so_beforehand(bed: Bed, engine: Engine) -> None:
+    """While there is time; the run itself is not troubled by it."""
+    reader = engine.run(binds=[f"{bed.app.data}:/data:ro"])
+    told = bed.site.run("check", "app", "--json").succeeded().json
+    warned = [each["message"] for each in told if each["status"] == "WARN"]
+    assert len(warned) == 1, warned
+    assert f"also stops {bed.server}" in warned[0]
+    assert any("waits for this" in each["message"] and reader in each["message"] for each in told)
+    bed.site.run("run", "app").succeeded()
+    assert bed.site.manifest()["warnings"] == []

@@ -172,7 +172,7 @@ def find_places(manifest: Manifest, paths: Sequence[str], docker: Docker | None,
 def _root_place(manifest: Manifest, path: str, name: str, docker: Docker | None, files: Files) -> Place | None:
     """The place of one of the backup's own paths; None for a volume that is not there yet."""
     if not name:
-        return _path_place(path, files.kept_out)
+        return path_place(path, files.kept_out)
     volume = _volume(docker, name)
     if volume is not None:
         return volume_place(path, volume, files.kept_out)
@@ -197,7 +197,7 @@ def _inner_place(root: str, path: str, above: Place | None, kept_out: Sequence[s
     it, if that is on the same file system.
     """
     live = path if above is None else above.live + path[len(root) :]
-    inner = _path_place(live, kept_out)
+    inner = path_place(live, kept_out)
     outer = Place(path, live, os.path.dirname(root) if above is None else above.base)
     beside = os.path.isdir(outer.base) and outer.device == inner.device
     return outer if beside else Place(path, live, inner.base)
@@ -235,7 +235,8 @@ def volume_place(source: str, volume: Volume, kept_out: Sequence[str]) -> Place:
     return Place(source, live, live if apart else os.path.dirname(live), volume.name)
 
 
-def _path_place(path: str, kept_out: Sequence[str]) -> Place:
+def path_place(path: str, kept_out: Sequence[str]) -> Place:
+    """The place of a path on this machine, which changes places as a whole. BackupError when it cannot."""
     base = os.path.dirname(path)
     while not os.path.lexists(base):
         base = os.path.dirname(base)

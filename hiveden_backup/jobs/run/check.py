@@ -10,6 +10,7 @@ from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.run.in_place import check_in_place
 from hiveden_backup.jobs.run.plan import Draft
 from hiveden_backup.jobs.run.validate import drafted
 from hiveden_backup.jobs.schedule.survey import skipped
@@ -23,6 +24,7 @@ def validate(installation: Installation, job: Job) -> tuple[Finding, ...]:
     ):
         _check_door(draft)
         _check_zone(draft)
+        check_in_place(draft, installation)
         _check_schedule(draft, installation.now())
         return tuple(draft.findings.all)
 
