@@ -223,7 +223,7 @@ def _check_digest(path: Path, expected: str, progress: Advance) -> None:
 def decode_dump(docker: str | None, path: Path, artifact: Artifact) -> None:
     """Decode a whole dump, with the host's pg_restore or else with that of the container that it came out of.
 
-    `docker` is the configured address of the Engine. CorruptError names the dump; UnreachableError when no pg_restore here can.
+    `docker` is the configured address of the Engine. CorruptError names the dump; UnreachableError when neither can.
     """
     if artifact.database is None:
         raise NotFoundError(f"{path} is no dump of a database")
