@@ -13,6 +13,8 @@ from hiveden_backup.core.postgres.database_settings import values
 
 _CAME_TO_ITS_END = re.compile(r"errors ignored on restore: (\d+)\s*\Z")
 _ENTRY = re.compile(r"from TOC entry (\d+); \d+ \d+ ([^\n]*)")
+_NO_OWNER = " owner)"
+"""Of what has none, it says "(no owner)" where the owner is said else, which is left out here."""
 _ERROR = re.compile(r"error: (.*)", re.DOTALL)
 _ERROR_LINE = re.compile(r"^pg_restore: error: ", re.MULTILINE)
 _WARNING_LINE = re.compile(r"^pg_restore: warning: (?!errors ignored on restore)(.*)$", re.MULTILINE)
@@ -114,7 +116,7 @@ def failures(said: str) -> tuple[Failure, ...]:
     starts = list(_ENTRY.finditer(said))
     ends = [*(match.start() for match in starts), len(said)][1:]
     for start, end in zip(starts, ends, strict=True):
-        number, what = int(start[1]), start[2].rpartition(" ")[0]
+        number, what = int(start[1]), start[2].removesuffix(_NO_OWNER).rpartition(" ")[0]
         error = _ERROR.search(said, start.end(), end)
         found.setdefault(number, Failure(number, what, _words(error[1]) if error is not None else ""))
     return tuple(found.values())

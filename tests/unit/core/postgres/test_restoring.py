@@ -50,6 +50,11 @@ def test_what_failed_is_read_with_the_servers_words_and_nobodys_rows() -> None:
     assert restoring.connection_lost(SAID) == restoring.exhausted(SAID) == ""
 
 
+def test_what_has_no_owner() -> None:
+    said = "pg_restore: from TOC entry 2; 3079 1 EXTENSION pg_cron (no owner)\npg_restore: error: no\n"
+    assert restoring.failures(said) == (Failure(2, "EXTENSION pg_cron", "no"),)
+
+
 def test_numbers_are_right_where_connections_speak_at_the_same_time() -> None:
     mixed = (
         "pg_restore:pg_restore: from TOC entry 1; 0 1 INDEX a b\n from TOC entry 2; 0 1 INDEX c d\n"
