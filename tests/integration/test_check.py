@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,30 @@ def test_dry_run_tells_the_plan_and_changes_nothing(docked: Site, engine: Engine
     assert app.started_at() == started
     steps = [line.strip().split(" ", 2)[1] for line in out.splitlines()[1:]]
     assert steps == ["archive", "stop", "archive", "hold", "start", "dump", "publish"]
+
+
+# ---- databases that programs of the machine use ----------------------------------------------------------------------
+
+
+def test_sqlite_in_use_by_a_program_of_this_machine(bed: Site) -> None:
+    script = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA journal_mode = wal');"
+        "c.execute('CREATE TABLE t (x)'); c.commit(); print('open', flush=True); sys.stdin.read()"
+    )
+    database = bed.data / "vault/db.sqlite3"
+    database.parent.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == "open\n"
+        (row,) = [each for each in check(bed) if each["name"] == "live database"]
+        assert row["status"] == "WARN"
+        assert row["message"].startswith(f"{database} is an SQLite database that a program of this machine uses: ")
+        assert f"(process {program.pid})" in row["message"]
+        bed.run("run", "app").succeeded()
+        assert any(str(database) in warning for warning in bed.manifest()["warnings"])
+        program.kill()  # as a crash does, it leaves the log, which is nobody's then
+    assert Path(f"{database}-wal").stat().st_size > 0
+    assert [each for each in check(bed) if each["name"] == "live database"] == []

@@ -18,7 +18,7 @@ from hiveden_backup.core.names import server_names
 from hiveden_backup.core.paths import inside, outermost
 from hiveden_backup.core.progress import Step
 from hiveden_backup.host import process
-from hiveden_backup.host.disk import mounts
+from hiveden_backup.host.disk import file_locks, mounts
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker, connect
@@ -35,6 +35,9 @@ from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_t
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv")
 _PID_FILE = "postmaster.pid"
+_WAL = "-wal"
+_SQLITE_USER = 128
+"""The byte of the `-shm` beside a `-wal` that each connection to an SQLite database has locked from first to last."""
 
 
 def check_tools(draft: Draft) -> None:
@@ -309,7 +312,7 @@ def _check_live_databases(draft: Draft, writers: Sequence[tuple[str, Container]]
 
 
 def check_host_servers(draft: Draft) -> None:
-    """No PostgreSQL of this machine itself works in what is archived: nothing stops it."""
+    """No database server of this machine itself works in what is archived: nothing stops it."""
     for path in draft.looked.suspects if draft.looked is not None else ():
         stopped = any(inside(path, source) for each in draft.containers for source in _written(each))
         if os.path.basename(path) == _PID_FILE and not stopped and _works_there(path):
@@ -319,6 +322,21 @@ def check_host_servers(draft: Draft) -> None:
                 "Exclude its files, and dump its databases: a [[postgres]] table with a `dsn`",
             )
             draft.findings.fail(Check.LIVE_DATABASE, error)
+        elif path.endswith(_WAL) and not any(inside(path, source) for source in _mounted(draft)):
+            user = file_locks.holder(path.removesuffix(_WAL) + "-shm", _SQLITE_USER)
+            if user is not None:
+                draft.findings.warn(
+                    Check.LIVE_DATABASE,
+                    f"{path.removesuffix(_WAL)} is an SQLite database that a program of this machine uses: {user}",
+                    "Its files are copied as they are, perhaps in the middle of a change: let the job run while that "
+                    "program does not, or back up a copy that it makes (sqlite3 FILE '.backup COPY')",
+                )
+
+
+def _mounted(draft: Draft) -> Iterator[str]:
+    """What running containers write to: these were looked at already, or are to be stopped."""
+    running = (each for each in draft.everything or () if each.goes_down)
+    return (os.path.realpath(source) for each in running for source in _written(each))
 
 
 def _works_there(pid_file: str) -> bool:
