@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiveden_backup.core.config.layers import Layer, Overridden, merge
+from hiveden_backup.core.config.layers import Layer, Merged, merge
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.errors import ConfigError, Problem
@@ -38,13 +38,13 @@ Change = Callable[[Mapping[str, object]], Mapping[str, object]]
 
 def load(path: Path) -> Config:
     """The configuration that the file at `path` and the drop-ins beside it say. ConfigError with all problems."""
-    merged = merge(_read_layers(path))
+    merged = read(path)
     return parse(merged.table, merged.origin)
 
 
-def overridden(path: Path) -> tuple[Overridden, ...]:
-    """The values of these files that later ones override. ConfigError when one cannot be read."""
-    return merge(_read_layers(path)).overridden
+def read(path: Path) -> Merged:
+    """What these files say as one table, right or wrong. ConfigError when one cannot be read, or is no TOML."""
+    return merge(_read_layers(path))
 
 
 def managed_file(path: Path) -> Path:

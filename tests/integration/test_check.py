@@ -131,6 +131,15 @@ def test_schedule_that_never_elapses(bed: Site) -> None:
     bed.run("run", "app").succeeded()
 
 
+def test_schedule_is_told_though_something_else_is_wrong(bed: Site) -> None:
+    """Also of an expression that only systemd can read."""
+    bed.change(schedule=["2001-01-01 00:00", "Moonday 02:30"], keep=3)
+    told = bed.run("check").failed(78).err
+    assert "jobs.app.keep" in told
+    assert 'The schedule "2001-01-01 00:00" never elapses' in told
+    assert "'Moonday 02:30' is not a systemd calendar" in told
+
+
 # ---- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 

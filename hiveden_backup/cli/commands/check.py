@@ -10,9 +10,10 @@ from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JOBS, JSON
 from hiveden_backup.cli.surroundings import chosen
 from hiveden_backup.cli.watched import watched
+from hiveden_backup.core.errors import ConfigError
 from hiveden_backup.core.model import Status
 from hiveden_backup.jobs.run.check import validate
-from hiveden_backup.jobs.schedule.survey import timer_findings
+from hiveden_backup.jobs.schedule.survey import timer_findings, with_schedules
 from hiveden_backup.jobs.setup.managed import hidden
 
 
@@ -23,7 +24,10 @@ def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # no
     Nothing is changed. Exit 1 if anything would prevent a run.
     """
     with watched() as installation:
-        asked = chosen(installation, jobs or [])
+        try:
+            asked = chosen(installation, jobs or [])
+        except ConfigError as error:
+            raise with_schedules(installation, error) from error
         findings = hidden(installation.config_file, [job.name for job in asked])
         findings += [finding for job in asked for finding in validate(installation, job)]
     findings += timer_findings(installation, asked)

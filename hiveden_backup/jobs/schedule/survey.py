@@ -19,6 +19,7 @@ from hiveden_backup.core.names import iso
 from hiveden_backup.core.schedule import units
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 from hiveden_backup.core.schedule.skipped_hours import Gap, gaps
+from hiveden_backup.host import config_files
 from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.systemd import systemctl as systemd
 from hiveden_backup.host.systemd.calendar import upcoming
@@ -193,6 +194,29 @@ def problem_of(expression: str, now: datetime) -> BackupError | None:
         why = "" if line == expression else f'That is systemd\'s "{line}"'
         return BackupError(f'The schedule "{expression}" never elapses', why, "Look at its date")
     return None
+
+
+def with_schedules(installation: Installation, error: ConfigError) -> ConfigError:
+    """All that is wrong with a configuration, also what systemd alone can say of its schedules.
+
+    Nothing else asks for that before the rest is right.
+    """
+    problems = list(error.problems)
+    known = {problem.key for problem in problems}
+    with suppress(BackupError):  # what cannot be read, and a systemd-analyze that is not there, are told already
+        for job, expression in _expressions(config_files.read(installation.config_file).table):
+            wrong = problem_of(expression, installation.now())
+            if wrong is not None and (problem := as_problem(job, wrong)).key not in known:
+                problems.append(problem)
+    return ConfigError(problems)
+
+
+def _expressions(table: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """The schedules in a table that need not be right, each with its job."""
+    jobs = table.get("jobs")
+    for name, job in jobs.items() if isinstance(jobs, Mapping) else ():
+        said = job.get("schedule") if isinstance(job, Mapping) else None
+        yield from ((name, each) for each in (said if isinstance(said, list) else [said]) if isinstance(each, str))
 
 
 def skipped(job: Job, now: datetime) -> Iterator[tuple[str, Gap]]:

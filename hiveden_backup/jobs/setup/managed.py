@@ -73,7 +73,7 @@ def unset(path: Path, key: str) -> tuple[Key, object]:
 def hidden(path: Path, jobs: Collection[str]) -> list[Finding]:
     """What `check` says of values in a person's files that have no effect: of these jobs, and of no job."""
     found = []
-    for each in config_files.overridden(path):
+    for each in config_files.read(path).overridden:
         job = each.key[1] if each.key[0] == "jobs" and len(each.key) > 1 else ""
         if not job or job in jobs:
             hint = "Leave it in one of the two"
@@ -90,7 +90,7 @@ def said(hidden: Overridden) -> str:
 
 def hidden_schedules(path: Path) -> list[Overridden]:
     """Values of a person's files about when jobs run that have no effect."""
-    keys = [each for each in config_files.overridden(path) if each.key[0] == "jobs"]
+    keys = [each for each in config_files.read(path).overridden if each.key[0] == "jobs"]
     return [each for each in keys if len(each.key) < _JOBS_KEY or each.key[2] in _SCHEDULING]
 
 
@@ -98,7 +98,7 @@ def silenced(installation: Installation, job: Job) -> Iterator[str]:
     """That a job which a person gave a schedule runs by itself no more, since something of ours took it away."""
     if job.schedule:
         return
-    for each in config_files.overridden(installation.config_file):
+    for each in config_files.read(installation.config_file).overridden:
         if each.key == ("jobs", job.name, "schedule") and each.by == config_files.MANAGED:
             yield (
                 f"It does not run by itself: `schedule unset` or the API took its schedule in {each.layer} away, "
