@@ -9,7 +9,7 @@ from tests.support.postgres import Server
 
 def test_a_raw_copy_of_a_server_of_this_machine_is_refused(tmp_path: Path, postgres: Server) -> None:
     with site(tmp_path) as made:
-        made.configure({"app": {"paths": [str(postgres.directory)]}})
+        made.configure({"app": {"paths": [str(postgres.directory), str(made.data)]}})
         made.init()
         done = made.run("run", "app").failed(1, f"{postgres.directory}/postmaster.pid", "runs on this machine")
         assert "`dsn`" in done.err

@@ -240,6 +240,20 @@ def test_version_starts_without_a_command_line() -> None:
     assert (done.returncode, done.stdout) == (0, f"hiveden-backup {__version__}\n")
 
 
+def test_help_needs_none_of_the_libraries_that_are_imported_late() -> None:
+    """The package is built, and its manual pages and completions are made, where these are not installed."""
+    program = f"""
+import importlib, sys
+for name in ("docker", "psycopg", "structlog", "tomli_w"):
+    sys.modules[name] = None
+for name in {[module_name(path, CHECKOUT) for path in python_files(f"{PACKAGE}/cli/commands")]!r}:
+    importlib.import_module(name)
+import {PACKAGE}.host.postgres.swap, {PACKAGE}.host.postgres.dump, {PACKAGE}.host.postgres.count
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_each_command_has_its_file() -> None:
     assert {path.stem for path in python_files(f"{PACKAGE}/cli/commands")} - {"__init__"} == set(COMMANDS)
 

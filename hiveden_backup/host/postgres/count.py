@@ -25,10 +25,10 @@ _COUNTED = """
 
 # An index may lack rows that the table, and so the dump, has. To plan a query locks all indexes of its table, until the
 # transaction ends or goes back to a savepoint: without that, some thousand tables would exhaust the server's locks.
-_BEGIN = sql.SQL("""
+_BEGIN = """
     SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;
     SET LOCAL enable_bitmapscan = off; SAVEPOINT counting
-""")
+"""
 _COUNT = "SELECT count(*) FROM ONLY {table} {condition}; ROLLBACK TO SAVEPOINT counting"
 
 
