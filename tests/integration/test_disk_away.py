@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.automount import automounted
 from tests.support.disks import own_disk, small_disk
 from tests.support.job import Site, site
 from tests.support.validation import said
@@ -202,6 +203,35 @@ def test_a_mount_that_shows_a_directory_in_its_own_place_is_none(bed: Site, disk
             assert bed.manifest()["roots"][0]["mounts"] == [str(disk)]
     with bound(disk, disk):  # and in its place, no disk
         bed.run("run", "app").failed(66, f"Nothing is mounted at {disk}")
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_disk_that_is_mounted_when_somebody_looks(bed: Site, disk: Path, *, below: bool) -> None:
+    """An automounter takes it away between the nights, and has it again."""
+    bed.change(paths=[str(bed.data if below else disk)])
+    with automounted(disk):
+        for _ in range(2):
+            bed.run("run", "app").succeeded()
+            root = bed.manifest()["roots"][0]
+            assert disk.as_posix() in (*root["mounts"], root["mount"])
+            assert bed.manifest()["warnings"] == []
+            subprocess.run(["umount", str(disk)], check=True)
+        restored = bed.restored("there")
+        assert (restored / str(disk)[1:] / "photo").read_text() == "precious"
+        kept = bed.ids()
+    bed.run("run", "app").failed(66, f"Nothing is mounted at {disk}", kept[0])
+
+
+def test_what_a_unit_must_not_see_is_no_disk(bed: Site, disk: Path) -> None:
+    """An empty directory of systemd hides it there, and nowhere else."""
+    hidden = bed.path / "run"
+    hidden.mkdir()
+    with small_disk(hidden, "1m"):
+        (hidden / "systemd/inaccessible/dir").mkdir(parents=True)
+        with bound(hidden / "systemd/inaccessible/dir", disk):
+            bed.run("run", "app").succeeded()
+            assert bed.manifest()["roots"][0]["mounts"] == []
+    bed.run("run", "app").succeeded()
 
 
 def test_accept_wants_a_job(bed: Site) -> None:

@@ -221,6 +221,24 @@ def test_disk_of_the_files_is_unmounted(bed: Site, *, below: bool) -> None:
         bed.run("run", "app").failed(66, f"{disk} does not exist")
 
 
+def test_what_comes_and_goes_goes_during_a_run(bed: Site) -> None:
+    """The mount of a container that the run, or anybody, stops."""
+    merged = bed.data / "overlay2" / "1f2e" / "merged"
+    merged.mkdir(parents=True)
+    bed.configure({"app": {"paths": [str(bed.data)], **SLOW}})
+    large(bed.data / "large")
+    bed.init()
+    with small_disk(merged, "1m"):
+        (merged / "file").write_text("a container's")
+        process = bed.start("run", "app")
+        with held(bed, process, "*.hot.tar.zst"):
+            subprocess.run(["umount", "--lazy", str(merged)], check=True)
+        done = bed.finish(process)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(merged)], check=True)  # for the block to unmount
+    done.succeeded()
+    bed.run("run", "app").succeeded()
+
+
 def test_disk_of_the_backups_is_unmounted(bed: Site) -> None:
     bed.backups.mkdir()
     with small_disk(bed.backups, "16m"):

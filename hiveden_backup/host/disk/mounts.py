@@ -14,16 +14,22 @@ _LOOSE = re.compile(
     r"|vfat|msdos|exfat"  # Linux numbers their inodes as it meets them, and they keep times by two seconds
 )
 _PASSING = re.compile(
-    r"/(proc|sys|dev|snap|run(?!/media/))(/.*)?|/(var/)?tmp|/var/(snap|lib/lxcfs|lib/kubelet/pods)(/.*)?"
-    r"|.*/overlay2?/[^/]+/merged|.*/(zfs/graph|devicemapper/mnt|aufs/mnt)/[^/]+"
-    r"|.*/(overlay-)?containers/[0-9a-f]{64}/.*"
+    r"/(proc|sys|dev|snap|run(?!/media/))(/.*)?|/(var/)?tmp|/var/(snap|lib/snapd/snap|lib/lxcfs|lib/kubelet/pods)(/.*)?"
+    r"|(/usr)?/lib/modules"  # ProtectKernelModules= hides it, and some manifests have it
+    r"|.*/(overlay2?|fuse-overlayfs)/[^/]+/merged|.*/(zfs/graph|devicemapper/mnt|aufs/mnt|\.zfs/snapshot)/[^/]+"
+    r"|.*/rootfs/[^/]+/[0-9a-f]{64}|.*/(overlay-)?containers/[0-9a-f]{64}/.*"
+    r"|.*/(docker/tmp/buildkit-mount[^/]*|containerd/tmpmounts/[^/]+)"
 )
 """Where the system and containers mount what comes and goes with them. A unit has a /tmp of its own, too."""
+_HIDING = re.compile(r".*/systemd/inaccessible/[a-z]+")
+"""What systemd mounts over a place that a unit must not see."""
 _OCTAL = re.compile(r"\\(\d{3})")
 _OF_KERNEL = frozenset(
     {"proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "selinuxfs", "debugfs", "tracefs", "bpf"}
     | {"configfs", "pstore", "efivarfs", "mqueue", "hugetlbfs", "fusectl", "binfmt_misc", "rpc_pipefs"}
 )
+_SLEEPING = "autofs"
+"""A point where something is mounted as soon as somebody looks."""
 _MODELESS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3"})
 
 
@@ -32,7 +38,8 @@ class Mount:
     """A mounted file system, by the point where it is mounted.
 
     One that is `lasting` shows something that is not there without it, and goes by itself neither with a container nor
-    with a sandbox: units have mounts of their own that show a directory in its own place, without the right to write.
+    with a sandbox: units have mounts of their own that show a directory in its own place, without the right to write,
+    or hide it. An automount point lasts as little: what is mounted there once somebody looks, does.
     `device` is its number as the kernel writes it, `root` the directory of that file system which the point shows.
     """
 
@@ -52,6 +59,12 @@ class Mount:
     def of_kernel(self) -> bool:
         """Whether the kernel makes up what is there, such as in /proc: it is no data, and some of it has no end."""
         return self.filesystem in _OF_KERNEL
+
+    @property
+    def number(self) -> int:
+        """`device` as stat(2) has it, but for the subvolumes of btrfs, which have numbers of their own."""
+        major, _, minor = self.device.partition(":")
+        return os.makedev(int(major), int(minor))
 
     @property
     def has_modes(self) -> bool:
@@ -99,8 +112,8 @@ def _mount(line: _Line, lines: Mapping[int, _Line]) -> Mount:
     shown = line
     while (above := lines.get(shown.parent)) is not None and above is not shown and shown.shows_what_is_there(above):
         shown = above
-    passing = shown.filesystem in _OF_KERNEL | {"nsfs"} or comes_and_goes(line.point)
-    lasting = shown.point == line.point and not passing
+    passing = shown.filesystem in _OF_KERNEL | {"nsfs", _SLEEPING} or comes_and_goes(line.point)
+    lasting = shown.point == line.point and not passing and _HIDING.fullmatch(line.root) is None
     return Mount(line.point, line.filesystem, line.id, lasting, line.device, line.root)
 
 
@@ -144,11 +157,16 @@ def is_mounted(point: str) -> bool:
     """Whether something lasting is mounted at `point`, or is as soon as somebody looks."""
     for asked in (False, True):
         if asked:
-            with suppress(OSError):
-                os.statvfs(point)  # unlike stat(2), it wakes automounters
+            _wake(point)
         if any(each.point == point and each.lasting and mounted_at(each) for each in mounts()):
             return True
     return False
+
+
+def _wake(point: str) -> None:
+    """Have an automounter mount what it has for `point`, or fail to."""
+    with suppress(OSError):
+        os.statvfs(point)  # unlike stat(2), it waits for that
 
 
 def lasting_mount_of(path: str, table: Iterable[Mount]) -> str:
@@ -163,9 +181,10 @@ def lasting_mount_of(path: str, table: Iterable[Mount]) -> str:
 class View:
     """The file systems under one root as a pass found them: the root's own, and each mount point below.
 
-    `identities` has the device, the file-system id and the mount behind the root and behind each mount point below it:
-    they differ when something else, or nothing, is mounted there. (The mount tells of one that shows another place of
-    the same file system.) `lies_on` is the point of the lasting mount that the root lies on.
+    `identities` has the device, the file-system id and the mount behind the root and behind each mount point below it
+    where none comes and goes: they differ when something else, or nothing, is mounted there. (The mount tells of one
+    that shows another place of the same file system.) `lies_on` is the point of the lasting mount that the root lies
+    on.
     """
 
     path: str
@@ -179,7 +198,10 @@ class View:
     def devices(self) -> dict[int, Mount]:
         """The file systems among them by their device numbers."""
         points = {self.path: self.mount, **{mount.point: mount for mount in self.below}}
-        return {self.identities[point][0]: mount for point, mount in points.items()}
+        return {
+            self.identities[point][0] if point in self.identities else mount.number: mount
+            for point, mount in points.items()
+        }
 
     @property
     def mount_points(self) -> tuple[str, ...]:
@@ -189,13 +211,26 @@ class View:
 
 
 def view(path: str, ignored: Callable[[str], bool]) -> View:
-    """What is under `path` right now, but for mount points that are `ignored`. OSError when it is gone."""
+    """What is under `path` right now, but for mount points that are `ignored`. OSError when it is gone.
+
+    What automounters have for the root and for points below it is mounted first.
+    """
+    _wake(path)
     table = mounts()
+    sleeping = [each.point for each in _below(path, table, ignored) if each.filesystem == _SLEEPING]
+    if asleep := [point for point in sleeping if not comes_and_goes(point)]:
+        for point in asleep:
+            _wake(point)
+        table = mounts()
     own = mount_of(path, table)
-    below = [mount for mount in table if mount.point != path and inside(mount.point, path)]
-    kept = tuple(mount for mount in below if not ignored(mount.point) and mounted_at(mount))
-    identities = {path: _identity(path, own), **{mount.point: _identity(mount.point, mount) for mount in kept}}
+    kept = tuple(mount for mount in _below(path, table, ignored) if mounted_at(mount))
+    told = {mount.point: mount for mount in kept if not comes_and_goes(mount.point)}
+    identities = {point: _identity(point, mount) for point, mount in {path: own, **told}.items()}
     return View(path, identities[path][0], own, lasting_mount_of(path, table), kept, identities)
+
+
+def _below(path: str, table: Iterable[Mount], ignored: Callable[[str], bool]) -> list[Mount]:
+    return [each for each in table if each.point != path and inside(each.point, path) and not ignored(each.point)]
 
 
 def _identity(point: str, mount: Mount) -> tuple[int, int, str]:
