@@ -30,6 +30,17 @@ def bed(tmp_path: Path) -> Iterator[Site]:
             yield made
 
 
+def test_a_disk_that_does_not_say_what_is_free(tmp_path: Path) -> None:
+    """It says that it has 0 bytes in all, as some FUSE file systems do: that is not full."""
+    with site(tmp_path) as made:
+        made.backups.mkdir()
+        with small_disk(made.backups, "0"):
+            assert os.statvfs(made.backups).f_blocks == 0
+            prepared(made)
+            assert "How much is free cannot be seen" in made.run("check", "app").succeeded().out
+            check_invariants(made)
+
+
 def incompressible(path: Path, size: int) -> None:
     path.write_bytes(os.urandom(size))
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _PASSING = re.compile(
     r"|.*/(docker/tmp/buildkit-mount[^/]*|containerd/tmpmounts/[^/]+)"
 )
 """Where the system and containers mount what comes and goes with them. A unit has a /tmp of its own, too."""
+UNTOLD = sys.maxsize
 _HIDING = re.compile(r".*/systemd/inaccessible/[a-z]+")
 """What systemd mounts over a place that a unit must not see."""
 _OCTAL = re.compile(r"\\(\d{3})")
@@ -138,6 +140,12 @@ def mount_of(path: str, table: Iterable[Mount]) -> Mount:
     if not covering:
         raise NotFoundError(f"No file system is mounted that contains {path}")
     return max(covering, key=lambda mount: len(mount.point))
+
+
+def free_bytes(path: str | os.PathLike[str]) -> int:
+    """What may still be written where `path` lies; UNTOLD, more than any need, where the file system does not say."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize if found.f_blocks else UNTOLD
 
 
 def mounted_at(mount: Mount) -> bool:

@@ -375,8 +375,7 @@ def check_room(backup: Backup, files: Files) -> None:
         needed[place.device] = needed.get(place.device, 0) + files.coming[place.source].room
         bases[place.device] = place.base
     for device, room in needed.items():
-        status = os.statvfs(bases[device])
-        free = status.f_bavail * status.f_frsize
+        free = mounts.free_bytes(bases[device])
         if room + _SPARE > free:
             raise StorageError(
                 f"{backup} does not fit beside what it replaces",

@@ -4,7 +4,6 @@ What certainly does not fit is refused before anything is touched; what may not 
 """
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from hiveden_backup.core.model import ArtifactType, Check
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import spooled
+from hiveden_backup.host.disk.mounts import UNTOLD, free_bytes
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.sample import compressed_size, piece
 from hiveden_backup.jobs.backups.catalog import newest_manifest
@@ -42,7 +42,7 @@ class Need:
 
 def check_room(draft: Draft, directory: BackupDirectory) -> None:
     """DirectoryError when the run cannot fit, a WARN when it may not."""
-    free = shutil.disk_usage(directory.path).free
+    free = free_bytes(directory.path)
     need = _need(draft, _last_dumps(draft, directory), free)
     if not free or need.least > free:
         raise DirectoryError(
@@ -50,7 +50,10 @@ def check_room(draft: Draft, directory: BackupDirectory) -> None:
             "",
             "Free some space, prune, or exclude something",
         )
-    if need.likely + _SPARE > free:
+    if free == UNTOLD:
+        what = f"How much is free cannot be seen: its file system does not say. About {size(need.likely)} needed"
+        draft.findings.ok(Check.SPACE, what)
+    elif need.likely + _SPARE > free:
         draft.findings.warn(Check.SPACE, f"{size(free)} free, and the run may need {size(need.likely)}")
     else:
         draft.findings.ok(Check.SPACE, f"{size(free)} free, about {size(need.likely)} needed")
@@ -64,7 +67,7 @@ def check_spool(looked: Look, state: Path) -> None:
     while not state.exists():
         state = state.parent
     with translated(f"looking at {state}", unwritable=StorageError):
-        free, needed = shutil.disk_usage(state).free, looked.draft.stat().st_size
+        free, needed = free_bytes(state), looked.draft.stat().st_size
     if needed > free:
         raise StorageError(
             f"The state directory {state} has {size(free)} free, and the cold pass needs {size(needed)} for its lists",
@@ -127,7 +130,7 @@ def _ratio(draft: Draft) -> float:
 
 def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> bool:
     """Whether there is room for compaction besides what changed, in bytes of content."""
-    return taken + rewritten + _SPARE <= shutil.disk_usage(directory.path).free
+    return taken + rewritten + _SPARE <= free_bytes(directory.path)
 
 
 def _last_dumps(draft: Draft, directory: BackupDirectory) -> int:
