@@ -196,6 +196,28 @@ def test_a_damaged_owner_is_refused_until_taken_over(bed: Site, damage: object) 
     bed.run("run", "app").succeeded()
 
 
+def test_a_machine_id_that_is_made_anew_at_each_boot(bed: Site, tmp_path: Path) -> None:
+    """As systemd does it where it cannot write to /etc: a file of /run, mounted in its place."""
+    memory = tmp_path / "run"
+    memory.mkdir()
+    (bed.state / "host.json").unlink()
+    shutil.rmtree(bed.job())
+    for boot in range(2):
+        mounted = f"mount -t tmpfs none {memory} && echo {str(boot) * 32} > {memory}/machine-id"
+        mounted += f" && mount --bind {memory}/machine-id /etc/machine-id"
+        command = [sys.executable, "-m", "hiveden_backup", "--config", str(bed.config), "run", "app"]
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", f'{mounted} && exec "$@"', "sh", *command],
+            env=bed.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    bed.run("run", "app").succeeded()
+
+
 def test_a_damaged_id_of_this_host_is_told(bed: Site) -> None:
     (bed.state / "host.json").write_bytes(b"\0" * 20)
     bed.run("run", "app").failed(74, "host.json", "Remove it")

@@ -4,11 +4,16 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hiveden_backup.core.config.values import Retention
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.jobs.backups import prune
+from hiveden_backup.jobs.installation import Installation
 from tests.support.invariants import check_invariants
 from tests.support.job import Site, site
 from tests.support.postgres import Server
@@ -63,14 +68,80 @@ def test_a_loss_is_held_for_as_many_nights_as_it_takes(bed: Site) -> None:
         (sentence,) = night(bed)
         assert sentence == f"290 of the 304 paths in app/{full} are gone"
     assert full in bed.ids()
-    assert len(bed.ids()) == 3, "of the unusual ones, those go that the policy lets go"
+    assert len(bed.ids()) == 4, "the policy keeps two, but the next two nights were not accepted either"
     rows = {row["id"]: row for row in bed.run("prune", "--dry-run", "--json").succeeded().json}
     assert rows[full]["keep"]
-    assert any("is unusual: hiveden-backup accept app" in reason for reason in rows[full]["reasons"])
+    assert rows[full]["reasons"] == [f"older than {bed.ids()[0]}, which is unusual: hiveden-backup accept app"]
     bed.run("prune").succeeded()
     assert full in bed.ids()
     assert len(list(bed.restored("all", backup=f"app/{full}").rglob("photo-*"))) == FILES
     check_invariants(bed)
+
+
+def test_a_second_disaster_while_the_first_waits(bed: Site) -> None:
+    """A person moves the photos, adds some, and accepts nothing. Only unusual backups have what is overwritten then."""
+    full = bed.ids()[0]
+    bed.data.rename(bed.data.with_name("moved"))
+    bed.data.mkdir()
+    bed.data.with_name("moved").rename(bed.data / "moved")
+    for number in range(FILES):
+        (bed.data / f"fresh-{number}").write_text("not yet in any good backup")
+    gone = f"303 of the 304 paths in app/{full} are gone"
+    assert [night(bed), night(bed)] == [[gone], [gone]]
+    moved = bed.ids()[0]
+    rewrite(bed)
+    harm = f"600 of the 600 files in app/{moved} have other content"
+    assert night(bed) == [gone, harm]
+    harmed = bed.ids()[0]
+    for _ in range(2):
+        assert night(bed) == [gone], "only what is new is said of it"
+    assert len(bed.ids()) == 6
+    assert (bed.restored("all", backup=f"app/{moved}") / str(bed.data).lstrip("/") / "fresh-7").read_text() == (
+        "not yet in any good backup"
+    )
+    (row,) = bed.run("status", "--json").json
+    assert row["attention"][1:] == [f"So was the backup {harmed}, against the one before it. {harm}"]
+    accepted = bed.run("accept", "app").succeeded().out
+    assert accepted == f"Accepted: {gone}.\nAccepted: {harm}.\n"
+    check_invariants(bed)
+    assert night(bed) == []
+    assert len(bed.ids()) == 2
+
+
+def test_a_prune_to_look_at_beside_a_run(bed: Site) -> None:
+    """It has no lock: backups may be published at any moment of it."""
+    shrink(bed)
+
+    class Beside(BackupDirectory):
+        def backups(self, job: str) -> tuple[str, ...]:
+            found = super().backups(job)
+            bed.run("run", "app").succeeded()
+            return found
+
+    looking = Installation(bed.config, bed.state, lambda: datetime.now(UTC))
+    (decision,) = prune.plan(looking, Beside(bed.backups, ""), "app", Retention(keep_last=2)).decisions
+    assert decision.keep
+
+
+def test_what_is_like_neither_is_usual_by_the_good_one(bed: Site) -> None:
+    """What the one directly before lacks makes nothing unusual that has what the good one had."""
+    for path in photos(bed):
+        os.rename(path, bed.path / path.name)
+    added(bed)
+    assert night(bed) != []
+    bed.run("restore", "app/" + bed.ids()[-1], "--in-place", "--yes").succeeded()
+    assert night(bed) == [], "though the 900 that were added are gone"
+
+
+def test_a_disaster_with_no_good_one_left(bed: Site) -> None:
+    full = bed.ids()[0]
+    for path in photos(bed):
+        path.rename(path.with_name(f"new-{path.name}"))
+    night(bed)
+    before = bed.ids()[0]
+    bed.run("delete", f"app/{full}", "--yes").succeeded()
+    rewrite(bed)
+    assert night(bed) == [f"300 of the 300 files in app/{before} have other content"]
 
 
 def test_a_person_accepts_it(bed: Site) -> None:

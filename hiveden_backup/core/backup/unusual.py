@@ -5,11 +5,12 @@ inode numbers and ctimes do not count: an in-place restore, an undo, a chown -R,
 new ones, and nothing is lost by that. Of directories, only the type counts: what is in them are paths of their own.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from hiveden_backup.core.config.values import PostgresSource
-from hiveden_backup.core.model import Artifact, ArtifactType
+from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.sizes import text as size
 
@@ -34,6 +35,23 @@ class Change:
     gone_bytes: int = 0
     thinner: int = 0
     changed_files: int = 0
+
+
+def waiting(known: Iterable[Manifest], accepted: Collection[str]) -> tuple[Manifest, ...]:
+    """Which of a job's backups, newest first, wait for a person: unusual, not `accepted`, and no newer one is usual."""
+    return tuple(takewhile(lambda each: each.unusual and each.id not in accepted, known))
+
+
+def harms(unusual: Sequence[Manifest]) -> Iterator[tuple[Manifest, tuple[str, ...]]]:
+    """What a person who looks at the newest of the `unusual` must know of: it, and each that did harm of its own.
+
+    Each says again what it lost against the newest good one; what names one of the unusual ones is its own.
+    """
+    names = [f"{each.job}/{each.id}" for each in unusual]
+    for number, each in enumerate(unusual):
+        own = tuple(said for said in each.unusual or () if number == 0 or any(name in said for name in names))
+        if own:
+            yield each, own
 
 
 def plainly_usual(older: "Total", kept: "Total") -> bool:

@@ -1,7 +1,8 @@
 """Which host this is: a random id that the state directory keeps, so that a host may change its name.
 
 A state directory that was copied to another machine tells two of them apart by systemd's machine id, where they have
-different ones: the copy gets an id of its own.
+different ones: the copy gets an id of its own. What systemd makes anew at each boot, where it cannot write to /etc,
+tells nothing of that kind.
 """
 
 import os
@@ -21,7 +22,7 @@ _MACHINE_ID = Path("/etc/machine-id")
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """`machine` is the machine id where this was written, "" where there was none."""
+    """`machine` is the machine id where this was written, "" where there was none that lasts."""
 
     id: str
     machine: str = ""
@@ -70,7 +71,13 @@ def _is_here(host: _Host) -> bool:
 
 
 def _machine_id() -> str:
+    """The id that this machine keeps when it boots again; "" when there is none, or it is only for this boot.
+
+    Such a one is a file of /run, mounted in its place.
+    """
     with suppress(OSError):
+        if _MACHINE_ID.stat().st_dev != _MACHINE_ID.parent.stat().st_dev:
+            return ""
         text = _MACHINE_ID.read_text("ascii", "replace").strip()
         return text if text.isalnum() and text != "uninitialized" else ""
     return ""

@@ -1,7 +1,7 @@
 """What there is: the artifacts of finished backups, one backup whole, its paths, and the difference of two."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -141,9 +141,9 @@ def _row(
     )
 
 
-def history(directory: BackupDirectory, job: str) -> Iterator[Manifest]:
-    """What the job's backups say of themselves, newest first, passing over damaged ones."""
-    for backup in directory.backups(job):
+def history(directory: BackupDirectory, job: str, backups: Iterable[str] | None = None) -> Iterator[Manifest]:
+    """What the job's backups say of themselves, newest first, passing over damaged ones; or those `backups` of it."""
+    for backup in directory.backups(job) if backups is None else backups:
         with suppress(CorruptError, NotFoundError):
             yield directory.manifest(job, backup)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hiveden_backup.core.backup.retention import Decision, decide
+from hiveden_backup.core.backup.unusual import waiting
 from hiveden_backup.core.config.values import Job, Retention
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import Verdict
@@ -12,9 +13,8 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Records
-from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.catalog import Backup, history
 from hiveden_backup.jobs.backups.ownership import OwnJob, check_owner, owned
-from hiveden_backup.jobs.backups.unusual import waiting
 from hiveden_backup.jobs.installation import Installation
 
 NEWEST_GOOD = "newest that no verify found damaged"
@@ -36,16 +36,17 @@ class Pruning:
 def plan(installation: Installation, directory: BackupDirectory, job: str, policy: Retention) -> Pruning:
     """What a prune of the opened `directory` would decide now. Changes nothing.
 
-    Whatever the policy says, the newest good backup stays, and what is older than an unusual one that waits for a
-    person: it may be all there is of what was lost. ForeignError, as a prune has it.
+    Whatever the policy says, the newest good backup stays, and what is older than the newest unusual one that waits for
+    a person: it may be all there is of what was lost. Unusual ones are no exception: only the first of them may have
+    what came after the good one, and was lost on a later day. ForeignError, as a prune has it.
     """
     check_owner(installation, directory, job)
     backups = directory.backups(job)
     kept_for: dict[str, str] = {}
-    unusual = waiting(directory, installation.records, job)
-    if unusual:
-        oldest = unusual[-1].id
-        kept_for.update(dict.fromkeys(backups[backups.index(oldest) + 1 :], OLDER.format(job=job, unusual=oldest)))
+    known = history(directory, job, backups)
+    for newest in waiting(known, installation.records.accepted(job).backups)[:1]:
+        older = backups[backups.index(newest.id) + 1 :]
+        kept_for.update(dict.fromkeys(older, OLDER.format(job=job, unusual=newest.id)))
     good = next((backup for backup in backups if _is_good(directory, installation.records, job, backup)), None)
     if good is not None:
         kept_for[good] = NEWEST_GOOD

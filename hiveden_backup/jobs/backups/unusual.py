@@ -2,33 +2,25 @@
 
 from collections.abc import Iterator
 
+from hiveden_backup.core.backup.unusual import harms, waiting
 from hiveden_backup.core.config.values import Job
-from hiveden_backup.core.model import Manifest
-from hiveden_backup.host.disk.repository import BackupDirectory
-from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.backups.catalog import history
 from hiveden_backup.jobs.installation import Installation
 
-
-def waiting(directory: BackupDirectory, records: Records, job: str) -> tuple[Manifest, ...]:
-    """The unusual backups, newest first, that wait for a person: nobody accepted them, and no newer one is usual.
-
-    Each was compared with the newest good one, which is none of them: so a second one does not make the first usual.
-    """
-    accepted = records.accepted(job).backups
-    found = []
-    for manifest in history(directory, job):
-        if not manifest.unusual or manifest.id in accepted:
-            break
-        found.append(manifest)
-    return tuple(found)
+_SHOWN = 4
 
 
 def reasons(installation: Installation, job: Job) -> Iterator[str]:
     """Why the job needs a person's attention, if it does."""
-    for newest in waiting(installation.directory, installation.records, job.name)[:1]:
-        said = ". ".join(newest.unusual or ())
+    known = history(installation.directory, job.name)
+    found = tuple(harms(waiting(known, installation.records.accepted(job.name).backups)))
+    for newest, said in found[:1]:
         yield (
-            f"The backup {newest.id} is unusual. {said}. Nothing older is pruned until a later one is usual,"
+            f"The backup {newest.id} is unusual. {'. '.join(said)}. Nothing older is pruned until a later one is usual,"
             f" or until you say that it is meant: hiveden-backup accept {job.name}"
         )
+    for earlier, said in found[1:_SHOWN]:
+        yield f"So was the backup {earlier.id}, against the one before it. {'. '.join(said)}"
+    if found[_SHOWN:]:
+        first = f"{job.name}/{found[-1][0].id}"
+        yield f"So were {len(found) - _SHOWN} more before these. What the first lost: hiveden-backup show {first}"

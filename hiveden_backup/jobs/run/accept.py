@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from hiveden_backup.core.backup.unusual import harms, waiting
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.model import Manifest, Source, SourceKind
 from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Accepted
 from hiveden_backup.jobs.backups.catalog import history
-from hiveden_backup.jobs.backups.unusual import waiting
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.absent import absent
 from hiveden_backup.jobs.run.checks import trees_of
@@ -26,7 +26,7 @@ def accept(installation: Installation, job: Job) -> tuple[str, ...]:
         before = records.accepted(job.name)
         trees = trees_of(installation, job, tuple(_sources(job, known)))
         away = absent(known, trees, before)
-        unusual = waiting(directory, records, job.name)
+        unusual = waiting(known, before.backups)
         if not away and not unusual:
             return ()
         points = {*(each.point for each in away), *(each for each in before.mounts if not mounts.is_mounted(each))}
@@ -34,7 +34,7 @@ def accept(installation: Installation, job: Job) -> tuple[str, ...]:
         records.put_accepted(locked, Accepted(installation.now(), backups, tuple(sorted(points))))
     return (
         *(f"Nothing is mounted at {each.point} any more; {each.job}/{each.backup} has what was there" for each in away),
-        *(sentence for each in unusual[:1] for sentence in each.unusual or ()),
+        *(sentence for _, said in harms(unusual) for sentence in said),
     )
 
 

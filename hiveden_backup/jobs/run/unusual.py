@@ -1,7 +1,11 @@
-"""Whether the backup that a run is about to publish is unusual, against the newest good one before it."""
+"""Whether the backup that a run is about to publish is unusual, against the newest good one before it.
+
+While that one is not the newest, since those that came after are unusual themselves, it is compared with these as well:
+what is lost on a second day has a sentence of its own. Usual again is only what is so against the good one.
+"""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,21 +33,30 @@ def unusual(plan: Plan, manifest: Manifest, state: State, index: Path) -> tuple[
     """
     if not plan.job.unusual:
         return ()
-    good = [each for each in plan.history if not each.unusual or each.id in plan.accepted.backups]
-    said: list[str] = []
-    for reference in good:
+    accepted = plan.accepted.backups
+    good = [each for each in plan.history if not each.unusual or each.id in accepted]
+    said = _against(good, plan, manifest, state, index)
+    if not said:
+        alike = [each for each in good if each.id not in accepted and _scope(each) == _scope(manifest)]
+        said = tuple(rule.of_totals(_total(manifest), [_total(each) for each in alike]))
+    if said or not good:
+        said += _against(rule.waiting(plan.history, accepted), plan, manifest, state, index)
+    return said
+
+
+def _against(
+    references: Iterable[Manifest], plan: Plan, manifest: Manifest, state: State, index: Path
+) -> tuple[str, ...]:
+    """What is unusual against the first of the `references` that can be read."""
+    for reference in references:
         try:
-            said.extend(_of_files(plan, reference, state, index))
+            said = tuple(_of_files(plan, reference, state, index))
         except BackupError as error:  # nothing of an older backup may fail this one
             log.warning(f"{error.what}: the backup is compared with an older one", job=manifest.job)
             continue
         name = f"{reference.job}/{reference.id}"
-        said.extend(rule.of_databases(reference.artifacts, manifest.artifacts, plan.job.postgres, name))
-        break
-    if not said:
-        alike = [each for each in good if each.id not in plan.accepted.backups and _scope(each) == _scope(manifest)]
-        said.extend(rule.of_totals(_total(manifest), [_total(each) for each in alike]))
-    return tuple(said)
+        return (*said, *rule.of_databases(reference.artifacts, manifest.artifacts, plan.job.postgres, name))
+    return ()
 
 
 def _of_files(plan: Plan, reference: Manifest, state: State, index: Path) -> Iterator[str]:

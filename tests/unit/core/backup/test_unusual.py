@@ -3,6 +3,7 @@
 import random
 import string
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,14 +11,16 @@ import pytest
 from hiveden_backup.core.backup.unusual import (
     Change,
     Total,
+    harms,
     measure,
     of_databases,
     of_files,
     of_totals,
     plainly_usual,
+    waiting,
 )
 from hiveden_backup.core.config.values import PostgresSource
-from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, DatabaseFacts, Table
+from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, DatabaseFacts, Manifest, Table
 
 MIB = 1 << 20
 OLD = "app/old"
@@ -235,3 +238,24 @@ def test_a_database_without_its_rows(rows: tuple[int, ...], unusual: bool) -> No
 def test_a_small_database_may_be_emptied() -> None:
     assert list(of_databases([database("a", 50, 50)], [database("a", 0, 0)], [SERVER], OLD)) == []
     assert list(of_databases([database("a", 50, 51)], [database("a", 0, 0)], [SERVER], OLD))
+
+
+# ---- those that wait for a person
+
+
+def backup(identifier: str, *unusual: str) -> Manifest:
+    now = datetime.now(UTC)
+    return Manifest(identifier, "app", "", "", now, now, unusual=unusual)
+
+
+def test_waiting_and_harms() -> None:
+    """Who looks at the newest is told of each that lost something of its own, and not again of what all lost."""
+    good, first, second = backup("1"), backup("2", "9 in app/1 are gone"), backup("3", "9 in app/1 are gone")
+    third = backup("4", "9 in app/1 are gone", "8 in app/3 differ")
+    newest = backup("5", "9 in app/1 are gone")
+    known = [newest, third, second, first, good]
+    assert waiting(known, ()) == (newest, third, second, first)
+    assert waiting(known, ["2", "1"]) == (newest, third, second)
+    assert waiting([backup("6"), *known], ()) == waiting(known, ["5"]) == ()
+    told = [(each.id, said) for each, said in harms(waiting(known, ()))]
+    assert told == [("5", newest.unusual), ("4", ("8 in app/3 differ",))]
