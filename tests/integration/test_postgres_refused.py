@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.config.values import PostgresSource
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts, Setting, Table
 from hiveden_backup.core.postgres import values as rules
 from hiveden_backup.core.postgres.values import Endpoint, PgTools
 from hiveden_backup.host.postgres.connect import connect
+from hiveden_backup.host.postgres.endpoint import dsn_endpoint
 from hiveden_backup.host.postgres.restore import Restored, restore_new
 from tests.support.postgres import Server, dump_to
 
@@ -21,6 +23,7 @@ EARTH = (
     "CREATE TABLE places AS SELECT n::float8 AS lat, n::float8 AS lon FROM generate_series(1, 50) AS n",
     "CREATE INDEX near ON places (ll_to_earth(lat, lon))",
 )
+PASSWORD_OF_MODEST = "modest"
 UNCOUNTED = "Not compared, since the backup does not say how many rows they had: public.places"
 BY_CHANCE = (
     "CREATE FUNCTION inner_one(x int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT x'",
@@ -114,6 +117,81 @@ def test_the_search_path_of_the_source_is_used(
 
 def postgres_owner(postgres: Server) -> str:
     return str(postgres.sql("SELECT current_user")[0][0])
+
+
+# ---- triggers, which are there at the second try ---------------------------------------------------------------------
+
+TRIGGERED = (
+    "CREATE TABLE zz (x int)",
+    "INSERT INTO zz VALUES (5)",
+    "CREATE FUNCTION known(int) RETURNS bool LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.zz WHERE x = $1)'",
+    "CREATE TABLE aa (x int CHECK (known(x)), balance int)",
+    "INSERT INTO aa VALUES (5, 100)",
+    "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.balance := 0; RETURN NEW; END'",
+    "CREATE TRIGGER t BEFORE INSERT ON aa FOR EACH ROW EXECUTE FUNCTION touch()",
+)
+
+
+@pytest.mark.usefixtures("several")
+def test_triggers_do_not_change_what_is_copied_again(
+    postgres: Server, endpoint: Endpoint, tool: PgTools, path: Path
+) -> None:
+    """And keys that do not hold are still found, also of the same table."""
+    with postgres.database("source", *TRIGGERED, *VIOLATED):
+        facts = dump_to(path, endpoint, "source")
+    differences = restored(endpoint, path, facts, tool).differences
+    assert [each.what for each in differences] == ["FK CONSTRAINT child child_id_fkey"]
+    assert postgres.sql("SELECT * FROM aa", dbname="target") == [(5, 100)]
+    postgres.sql("INSERT INTO aa VALUES (5, 1)", dbname="target")
+    assert postgres.sql("SELECT * FROM aa ORDER BY 2", dbname="target") == [(5, 0), (5, 100)], "the trigger is there"
+
+
+def test_triggers_that_fire_always_are_told(postgres: Server, endpoint: Endpoint, tool: PgTools, path: Path) -> None:
+    with postgres.database("source", *TRIGGERED, "ALTER TABLE aa ENABLE ALWAYS TRIGGER t"):
+        facts = dump_to(path, endpoint, "source")
+    (difference,) = restored(endpoint, path, facts, tool).differences
+    assert str(difference).startswith("TABLE DATA aa: Its rows came when the database's triggers were there")
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_who_may_not_silence_triggers_is_told_whose_rows_met_them(
+    postgres: Server, tool: PgTools, path: Path, *, granted: bool
+) -> None:
+    parameter = "ON PARAMETER session_replication_role"
+    postgres.sql(f"CREATE ROLE modest LOGIN CREATEDB PASSWORD '{PASSWORD_OF_MODEST}'")
+    try:
+        if granted:
+            postgres.sql(f"GRANT SET {parameter} TO modest")
+        own = dsn_endpoint(
+            PostgresSource(dsn=postgres.dsn(user="modest", tcp=True, dbname="postgres", password=PASSWORD_OF_MODEST))
+        )
+        with postgres.database("source", options="OWNER modest"):
+            postgres.sql("ALTER SCHEMA public OWNER TO modest", "SET ROLE modest", *TRIGGERED, dbname="source")
+            facts = dump_to(path, own, "source")
+        found = [each.what for each in restored(own, path, facts, tool).differences]
+        assert found == ([] if granted else ["TABLE DATA aa"])
+        assert postgres.sql("SELECT * FROM aa", dbname="target") == [(5, 100 if granted else 0)]
+    finally:
+        postgres.drop("target")
+        if granted:
+            postgres.sql(f"REVOKE SET {parameter} FROM modest")
+        postgres.sql("DROP ROLE modest")
+
+
+def test_what_a_row_holds_is_no_word_of_the_server(
+    postgres: Server, endpoint: Endpoint, tool: PgTools, path: Path
+) -> None:
+    words = ("No space left on device", "error: FATAL: x", 'role "x" does not exist')
+    with postgres.database(
+        "source",
+        "CREATE TABLE kind (t text PRIMARY KEY)",
+        *(f"CREATE TABLE log{number} (t text REFERENCES kind)" for number in range(len(words))),
+        "SET session_replication_role = replica",
+        *(f"INSERT INTO log{number} VALUES ('{word}')" for number, word in enumerate(words)),
+    ):
+        facts = dump_to(path, endpoint, "source")
+    found = restored(endpoint, path, facts, tool).differences
+    assert [word in each.said for word, each in zip(words, found, strict=True)] == [True] * len(words)
 
 
 # ---- what does not ---------------------------------------------------------------------------------------------------

@@ -12,16 +12,17 @@ from hiveden_backup.core.model import DatabaseFacts, Setting, Table
 from hiveden_backup.core.postgres.database_settings import values
 
 _CAME_TO_ITS_END = re.compile(r"errors ignored on restore: (\d+)\s*\Z")
-_ENTRY = re.compile(r"from TOC entry (\d+); \d+ \d+ ([^\n]*)")
+_ENTRY = re.compile(r"^(?:pg_restore:| |error: |warning: )*from TOC entry (\d+); \d+ \d+ ([^\n]*)", re.MULTILINE)
+"""What is before it may be the beginning of another connection's line: only the rest comes in one write."""
 _NO_OWNER = " owner)"
 """Of what has none, it says "(no owner)" where the owner is said else, which is left out here."""
-_ERROR = re.compile(r"error: (.*)", re.DOTALL)
-_ERROR_LINE = re.compile(r"^pg_restore: error: ", re.MULTILINE)
+_ERROR_LINE = re.compile(r"^(?:pg_restore: *)+error: ", re.MULTILINE)
 _WARNING_LINE = re.compile(r"^pg_restore: warning: (?!errors ignored on restore)(.*)$", re.MULTILINE)
 _VERBOSE_LINE = re.compile(r"pg_restore: (?!error: |warning: |hint: |detail: )")
 _WORDS_END = re.compile(r"^(?:CONTEXT:|HINT:|QUERY:|LINE \d+:|Command was: |pg_restore: ?)", re.MULTILINE)
 _WORDS_BEGIN = re.compile(r'(?:could not execute query: |COPY failed for table ".*?": )?(?:ERROR:\s*)?', re.DOTALL)
 _DETAIL = re.compile(r"\s+DETAIL:\s+(.*)", re.DOTALL)
+_DATA = "TABLE DATA "
 _ROW = "Failing row contains"  # what somebody's row holds is nobody else's matter
 _LISTED = re.compile(r"^(\d+); \d+ \d+ (.*)$", re.MULTILINE)
 _REFRESH = "MATERIALIZED VIEW DATA "
@@ -38,12 +39,11 @@ _BEHIND_DATA = (
 _LONGEST_WORDS = 500
 
 _LOST = re.compile(
-    r'(?:could not execute query: |COPY failed for table ".*?": )?'
+    r'(?:could not execute query: |COPY failed for table "[^"]*": )?'
     r"(?:FATAL:|PANIC:|server closed the connection|no connection to the server|terminating connection|"
-    r"could not (?:receive|send) data|SSL |lost synchronization)",
-    re.DOTALL,
+    r"could not (?:receive|send) data|SSL |lost synchronization)"
 )
-_EXHAUSTED = re.compile(r"No space left on device|Disk quota exceeded|out of (?:shared )?memory")
+_EXHAUSTED = re.compile(r"(?:.*: )?(?:No space left on device|Disk quota exceeded)|out of (?:shared )?memory")
 _EXISTS = re.compile(r"already exists")
 
 _SET_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);"
@@ -104,7 +104,12 @@ def connection_lost(said: str) -> str:
 
 def exhausted(said: str) -> str:
     """The server's words when it ran out of room, which says nothing of the dump; "" if it did not."""
-    return next((_words(text) for text in _errors(said) if _EXHAUSTED.search(_words(text))), "")
+    return next((words for words in map(_primary, _errors(said)) if _EXHAUSTED.fullmatch(words)), "")
+
+
+def primary(said: str) -> str:
+    """The server's reasons, a line each, without their details: these quote what somebody's rows hold."""
+    return "\n".join(map(_primary, _errors(said)))
 
 
 def failures(said: str) -> tuple[Failure, ...]:
@@ -117,8 +122,8 @@ def failures(said: str) -> tuple[Failure, ...]:
     ends = [*(match.start() for match in starts), len(said)][1:]
     for start, end in zip(starts, ends, strict=True):
         number, what = int(start[1]), start[2].removesuffix(_NO_OWNER).rpartition(" ")[0]
-        error = _ERROR.search(said, start.end(), end)
-        found.setdefault(number, Failure(number, what, _words(error[1]) if error is not None else ""))
+        words = next(map(_words, _errors(said[start.end() : end])), "")
+        found.setdefault(number, Failure(number, what, words))
     return tuple(found.values())
 
 
@@ -162,6 +167,20 @@ def still_missing(first: Sequence[Failure], second: Sequence[Failure]) -> tuple[
     return tuple(
         Difference(each.what, words.get(each.number, each.said) if _EXISTS.search(each.said) else each.said)
         for each in second
+    )
+
+
+def brings_rows(failed: Iterable[Failure]) -> bool:
+    """Whether the second try copies rows, which meet the triggers then: in a dump, these come after all rows."""
+    return any(failure.what.startswith(_DATA) for failure in failed)
+
+
+def steered(first: Sequence[Failure], second: Sequence[Failure]) -> tuple[Difference, ...]:
+    """The tables whose rows came at the second try, where triggers may have changed them."""
+    refused = {failure.number for failure in second}
+    said = "Its rows came when the database's triggers were there, which may have changed them, or other tables"
+    return tuple(
+        Difference(each.what, said) for each in first if each.what.startswith(_DATA) and each.number not in refused
     )
 
 
@@ -222,18 +241,29 @@ def _rows(tables: Mapping[str, int | None], name: str, uncounted: str) -> str:
 
 
 def _errors(said: str) -> Iterator[str]:
-    return (part for part in re.split(r"error: ", said)[1:])
+    """Each begins a line of its own: what a row holds may look like one, too."""
+    return iter(_ERROR_LINE.split(said)[1:])
+
+
+def _primary(message: str) -> str:
+    text = _text(message)
+    detail = _DETAIL.search(text)
+    return " ".join(text[: detail.start() if detail is not None else None].split())
 
 
 def _words(message: str) -> str:
     """What the server said, in one line, without the statement and without anybody's rows."""
-    begin = _WORDS_BEGIN.match(message)
-    end = _WORDS_END.search(message)
-    text = message[begin.end() if begin is not None else 0 : end.start() if end is not None else None]
+    text = _text(message)
     detail = _DETAIL.search(text)
     if detail is not None:
         text = text[: detail.start()] + ("" if detail[1].startswith(_ROW) else f" ({detail[1].strip()})")
     return " ".join(text.split())[:_LONGEST_WORDS]
+
+
+def _text(message: str) -> str:
+    begin = _WORDS_BEGIN.match(message)
+    end = _WORDS_END.search(message)
+    return message[begin.end() if begin is not None else 0 : end.start() if end is not None else None]
 
 
 def _quoted(name: str) -> str:

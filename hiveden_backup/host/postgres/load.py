@@ -24,7 +24,8 @@ from hiveden_backup.core.postgres.restoring import Difference
 from hiveden_backup.core.postgres.values import Door, Endpoint, PgTools, restore_jobs
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, PARTIAL_DECOMPRESSOR
-from hiveden_backup.host.postgres.connect import option
+from hiveden_backup.host.postgres.connect import connect, option
+from hiveden_backup.host.postgres.connect import translated as translated_errors
 from hiveden_backup.host.postgres.decode import unreadable
 from hiveden_backup.host.postgres.needs import explained
 from hiveden_backup.host.postgres.tools import command
@@ -35,6 +36,15 @@ _LIKELY_RATIO = 10
 _NO_SPACE = os.strerror(errno.ENOSPC)
 _HEAD_BYTES = 1 << 16
 """Of a dump: what it has pg_restore set is among the first things in it."""
+
+_SILENT = option("session_replication_role", "replica")
+"""Of a session that copies what another server has: no trigger fires but those that were told to fire there, too."""
+_MAY_BE_SILENT = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
+_MAY_BE_SILENT_SINCE = 150000  # before, it was for superusers alone
+_FIRE = """
+    SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgtype & 4 <> 0 AND tgenabled::text = ANY (%s))
+"""
+"""Triggers on INSERT, which is what a copy does. Those of a partition are a copy of its parent's."""
 
 _WITH_LIST = 'exec "$@" 3<<END\n{}END\n'
 """For sh(1) in a container: the numbers of entries on a descriptor, since no file of ours is there."""
@@ -63,10 +73,10 @@ class _Load:
 
         return self._said(here, inside)
 
-    def second(self, numbers: Sequence[int], search_path: str) -> str:
-        """Some entries of it once more, with another search path; what pg_restore said."""
+    def second(self, numbers: Sequence[int], more: str) -> str:
+        """Some entries of it once more, with more options; what pg_restore said."""
         listed = "".join(f"{number};\n" for number in numbers)
-        chosen = replace(self, options=f"{self.options} {option('search_path', search_path)}")
+        chosen = replace(self, options=f"{self.options} {more}")
 
         def here(file: IO[bytes]) -> bytes:
             with _passed_on(listed) as descriptor:
@@ -101,15 +111,14 @@ class _Load:
                 return said.decode("utf-8", "replace")
         except ProcessError as error:
             text = restoring.spoken(error.stderr)
-            plain = ProcessError(Completed(error.program, error.status, b"", text.encode("utf-8", "replace")))
             if error.status <= 0 or not restoring.came_to_its_end(text):
-                raise _explained(plain, self.endpoint, self.path) from error
-            self._check(plain)
+                raise _explained(_saying(error, text), self.endpoint, self.path) from error
+            self._check(_saying(error, restoring.primary(text)), text)
             return error.stderr
 
-    def _check(self, error: ProcessError) -> None:
+    def _check(self, error: ProcessError, said: str) -> None:
         """BackupError when what failed is the server, or lacks there, and not what the dump wants."""
-        if lost := restoring.connection_lost(error.stderr):
+        if lost := restoring.connection_lost(said):
             raise UnreachableError(
                 f"The restore of {self.path} lost {self.endpoint.name}",
                 lost,
@@ -117,7 +126,7 @@ class _Load:
             )
         if lacking := explained(error, self.endpoint, self.path):
             raise lacking
-        if why := restoring.exhausted(error.stderr):
+        if why := restoring.exhausted(said):
             raise _not_restored(self.endpoint, self.path, why)
 
 
@@ -127,7 +136,8 @@ def load(
     """Restore a compressed dump into the empty database `dbname`: what is missing all the same, and warnings.
 
     What the server refuses is tried again at the end, with the search path that the database had: by then, all that a
-    function asks for is there. `options` are libpq's. BackupError when it did not come to its end.
+    function asks for is there. So are the triggers, which are kept silent; where they cannot be, tables whose rows came
+    then are named with what is missing. `options` are libpq's. BackupError when it did not come to its end.
     """
     loading = _Load(endpoint, path, dbname, tool, options)
     said = loading.first()
@@ -136,8 +146,13 @@ def load(
     untold = restoring.untold(said) if tool.inside else 0
     if failed:
         numbers = restoring.to_try_again(_read(endpoint, path, tool, ["--list"]), failed)
-        again = loading.second(numbers, restoring.search_path(facts))
-        missing = restoring.still_missing(failed, restoring.failures(again))
+        more, fire = option("search_path", restoring.search_path(facts)), False
+        if restoring.brings_rows(failed):
+            silent, fire = _triggers(endpoint, dbname)
+            more = f"{more} {_SILENT}" if silent else more
+        again = loading.second(numbers, more)
+        refused = restoring.failures(again)
+        missing = restoring.still_missing(failed, refused) + (restoring.steered(failed, refused) if fire else ())
         warnings += restoring.warnings(again)
     if untold:  # only the end of what a program in a container says is kept
         missing += (Difference(f"{untold} things", "The server refused them, with more words than are kept"),)
@@ -170,6 +185,19 @@ def _read(endpoint: Endpoint, path: Path, tool: PgTools, arguments: Sequence[str
                 return pipeline.stdout.read().decode("utf-8", "replace")
     except ProcessError as error:
         raise _explained(error, endpoint, path) from error
+
+
+def _triggers(endpoint: Endpoint, dbname: str) -> tuple[bool, bool]:
+    """Whether sessions of ours there may have triggers keep silent, and whether some fire all the same."""
+    with (
+        contextlib.closing(connect(endpoint, dbname)) as connection,
+        translated_errors(endpoint, "looking at triggers"),
+    ):
+        silent = connection.info.parameter_status("is_superuser") == "on" or (
+            connection.info.server_version >= _MAY_BE_SILENT_SINCE
+            and connection.execute(_MAY_BE_SILENT).fetchone() == (True,)
+        )
+        return silent, connection.execute(_FIRE, (["A", "R"] if silent else ["A", "O"],)).fetchone() == (True,)
 
 
 class _OwnPath:
@@ -254,6 +282,10 @@ def _spooled(file: IO[bytes], user: str | None) -> Iterator[IO[bytes] | None]:
             os.fchown(spool.fileno(), pwd.getpwnam(user).pw_uid, -1)
         spool.seek(0)
         yield spool
+
+
+def _saying(error: ProcessError, text: str) -> ProcessError:
+    return ProcessError(Completed(error.program, error.status, b"", text.encode("utf-8", "replace")))
 
 
 def _explained(error: ProcessError, endpoint: Endpoint, path: Path) -> BackupError:

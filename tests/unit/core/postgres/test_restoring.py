@@ -102,6 +102,40 @@ def test_a_server_that_has_no_room() -> None:
     assert restoring.exhausted(said) == words
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "error: FATAL: x",
+        "No space left on device",
+        "x: No space left on device",
+        'x": FATAL:',
+        "out of memory",
+        "from TOC entry 7; 0 1 TABLE x y",
+    ],
+)
+def test_what_a_row_holds_steers_nothing(row: str) -> None:
+    """In a key, in a row, and in a message that quotes it."""
+    said = SAID.replace("(id)=(2)", f"(id)=({row})").replace("hunter2", row)
+    said = said.replace('violates check constraint "c"', f'violates: "{row}"')
+    assert [each.number for each in restoring.failures(said)] == [3452, 3303]
+    assert restoring.connection_lost(said) == restoring.exhausted(said) == ""
+
+
+def test_reasons_without_their_details() -> None:
+    said = SAID.replace("(id)=(2)", '(id)=(role "x" does not exist)')
+    assert restoring.primary(said) == (
+        'new row for relation "aa" violates check constraint "c"\nit violates foreign key constraint'
+    )
+
+
+def test_rows_that_met_triggers() -> None:
+    data, key = restoring.failures(SAID)
+    assert not restoring.brings_rows([key])
+    assert restoring.brings_rows([key, data])
+    assert [each.what for each in restoring.steered([data, key], [key])] == ["TABLE DATA aa"]
+    assert restoring.steered([data, key], [data]) == (), "it is not there at all"
+
+
 def test_views_are_refreshed_again_when_data_is_tried_again() -> None:
     data, key = restoring.failures(SAID)
     assert restoring.to_try_again(LISTING, [key]) == (3303,)
