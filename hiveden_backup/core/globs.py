@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from hiveden_backup.core.model import Source
+from hiveden_backup.core.model import Source, SourceKind
 from hiveden_backup.core.paths import inside
 
 _NEGATIONS = ("!", "^")
@@ -140,5 +140,6 @@ def real_forms(pattern: str, sources: Sequence[Source]) -> Iterator[str]:
     """A pattern of a job, and what it says of each path behind a symbolic link."""
     yield pattern
     for source in sources:
-        if source.path != source.name and inside(pattern, source.name):
+        behind = source.kind is SourceKind.PATH and source.path != source.name  # a volume's name is no path
+        if behind and inside(pattern, source.name):
             yield literal(source.path) + pattern[len(source.name.rstrip("/")) :]

@@ -74,3 +74,10 @@ def test_patterns_hold_behind_a_symbolic_link_as_well() -> None:
     sources = [Source(SourceKind.PATH, "/data", "/mnt/disk[1]"), Source(SourceKind.PATH, "/etc", "/etc")]
     given = ["/data/cache", "*.tmp", "/etc/x", "/database/x"]
     assert list(real_patterns(given, sources)) == ["/data/cache", "/mnt/disk[[]1]/cache", *given[1:]]
+
+
+def test_the_name_of_a_volume_is_no_path() -> None:
+    """A pattern that happens to be the same excludes what is called so, not the volume."""
+    sources = [Source(SourceKind.VOLUME, "cache", "/var/lib/docker/volumes/cache/_data")]
+    given = ["cache", "cache/tmp", "**/cache"]
+    assert list(real_patterns(given, sources)) == given
