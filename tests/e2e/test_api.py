@@ -331,12 +331,18 @@ def test_directories_that_cannot_be(home: Home) -> None:
         "/srv/../etc",
         "/srv/tree",
         "/srv/tree/file",
-        "/srv/tree/sub",
         "/srv",
         "/etc/apt",
     ):
         home.client.call("PUT", "/config/backups", {"directory": directory, "retention_count": 3}).problem(422)
     assert home.machine.run("find", "/srv", "/etc/hiveden-backup").stdout == before
+
+
+def test_a_directory_below_the_path_of_a_job_can_be(home: Home) -> None:
+    """The job leaves it out."""
+    wanted = {"directory": "/srv/tree/new", "retention_count": 3}
+    assert home.client.call("PUT", "/config/backups", wanted).ok() == wanted
+    home.client.post("/jobs/files/run").ok(201)
 
 
 def test_a_disk_that_is_not_mounted_is_not_initialised(home: Home) -> None:

@@ -122,13 +122,13 @@ def test_200_mb_of_anything_arrive_whole(docker: Docker, engine: Engine, tmp_pat
 def test_output_and_errors_together(docker: Docker, box: Container) -> None:
     """Of the errors only the end is kept, however many there are."""
     script = (
-        "for i in $(seq 30); do head -c 100000 /dev/zero; head -c 10000 /dev/zero | tr '\\0' e >&2; done; echo x >&2"
+        "for i in $(seq 30); do head -c 100000 /dev/zero; head -c 200000 /dev/zero | tr '\\0' e >&2; done; echo x >&2"
     )
     with docker.exec_stream(box, ["sh", "-c", script]) as stream:
         size = sum(len(piece) for piece in stream)
     assert size == 3_000_000
     assert stream.stderr.endswith(b"eee" * 1000 + b"x\n")
-    assert len(stream.stderr) == 1 << 16
+    assert len(stream.stderr) == 4 * MIB
 
 
 def test_a_large_input_goes_through(docker: Docker, box: Container) -> None:
