@@ -22,6 +22,7 @@ from hiveden_backup.host.disk import file_locks, mounts
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker, connect
+from hiveden_backup.host.postgres.pid_file import working
 from hiveden_backup.jobs.backups.catalog import history
 from hiveden_backup.jobs.backups.ownership import check_owner
 from hiveden_backup.jobs.installation import Installation
@@ -315,11 +316,15 @@ def check_host_servers(draft: Draft) -> None:
     """No database server of this machine itself works in what is archived: nothing stops it."""
     for path in draft.looked.suspects if draft.looked is not None else ():
         stopped = any(inside(path, source) for each in draft.containers for source in _written(each))
-        if os.path.basename(path) == _PID_FILE and not stopped and _works_there(path):
+        if os.path.basename(path) == _PID_FILE and not stopped and (server := working(path)) is not None:
+            unsure = (
+                f". If process {server.pid} is no PostgreSQL, a crash left that file: start the server, or remove it"
+            )
             error = BackupError(
                 f"{path} belongs to a PostgreSQL server that runs on this machine",
                 "A copy of its files while it runs does not restore",
-                "Exclude its files, and dump its databases: a [[postgres]] table with a `dsn`",
+                "Exclude its files, and dump its databases: a [[postgres]] table with a `dsn`"
+                + ("" if server.sure else unsure),
             )
             draft.findings.fail(Check.LIVE_DATABASE, error)
         elif path.endswith(_WAL) and not any(inside(path, source) for source in _mounted(draft)):
@@ -337,16 +342,6 @@ def _mounted(draft: Draft) -> Iterator[str]:
     """What running containers write to: these were looked at already, or are to be stopped."""
     running = (each for each in draft.everything or () if each.goes_down)
     return (os.path.realpath(source) for each in running for source in _written(each))
-
-
-def _works_there(pid_file: str) -> bool:
-    """Whether the process of a server's pid file is that server; a file that a crash left names some other, or none."""
-    try:
-        with open(pid_file, encoding="ascii") as file:
-            pid = int(file.readline())
-        return os.path.samefile(f"/proc/{pid}/cwd", os.path.dirname(pid_file))
-    except (OSError, ValueError):
-        return False
 
 
 def _written(container: Container) -> Iterator[str]:
