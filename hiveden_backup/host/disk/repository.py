@@ -24,6 +24,7 @@ from hiveden_backup.core.names import is_backup_id, is_job_name, iso, newest_fir
 from hiveden_backup.host.disk.durable import (
     fsync_directory,
     make_directory,
+    read_regular,
     remove,
     translate,
     translated,
@@ -32,6 +33,7 @@ from hiveden_backup.host.disk.durable import (
 from hiveden_backup.host.failpoints import failpoint
 
 _IN_AN_EMPTY_ONE = ("lost+found", layout.RECIPE)  # a fresh file system's, and ours from an `init` that was killed
+_LONGEST_MARKER = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,14 @@ class BackupDirectory:
             entries = os.scandir(self.path / job / layout.ARCHIVES)
             found = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
             yield from sorted(layout.archive_path(name) for name in found if layout.is_archive(name))
+
+
+def marker_in(directory: str) -> bytes:
+    """The marker's text, which names the backup directory wherever it is shown; empty where there is none to read."""
+    try:
+        return read_regular(Path(directory, layout.MARKER), _LONGEST_MARKER)
+    except OSError:
+        return b""
 
 
 def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:

@@ -5,16 +5,18 @@ import heapq
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from hiveden_backup.core.backup.index import HEADER_BYTES, Scanned
+from hiveden_backup.core.backup.layout import MARKER
 from hiveden_backup.core.backup.moved import directory_line
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.restore_record import HOLDER_PREFIX
 from hiveden_backup.host.disk.durable import translate
+from hiveden_backup.host.disk.repository import marker_in
 
 _LETTERS = {
     stat.S_IFREG: "f",
@@ -32,6 +34,7 @@ _TOO_LONG = 4050
 before it, reads and sets no ACLs from 4080 on (tried). A tree can be that deep all the same."""
 _LONGEST_NAME = 256
 _SHOWN = 3
+_OURS = MARKER.removesuffix(".json")  # what `HOLDER_PREFIX` begins with as well: one question to each path, not two
 _SUSPECT_ENDINGS = (*_SUSPECTS, b"-wal")
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 """What the system says of a path of which some part went, or became something else, since it was listed."""
@@ -41,17 +44,20 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 class Scan:
     """The trees to scan, and what the scan counted.
 
-    `roots` are bytes relative to `/`, none below another. Directories whose device and inode are in `hidden` are left
-    out with all below, under whatever name: a bind mount gives them another one. So is what is `excluded`, and trees
-    that are kept for undo. `loose_devices` are the device numbers of network and FUSE file systems. Once `entries` is
-    exhausted, `sockets` counts what cannot be archived, `suspects` are files by whose names a database seems to be in
-    use there, and `kept_out` is where the hidden ones were met. `opened` gets an entry for each directory, and for
-    those above the roots, as `core/backup/moved.py` has it, ended by NUL. `too_long` counts paths that are left out,
-    with all below, since they could not be restored; the first ones are named.
+    `roots` are bytes relative to `/`, none below another. Directories whose device and inode are in `hidden`, each
+    with what it is, are left out with all below, under whatever name: a bind mount gives them another one. So is what
+    is in a directory with the backup directory's `marker`: a union of file systems shows it as another inode. So is
+    what is `excluded`, and trees that are kept for undo. `loose_devices` are the device numbers of network and FUSE
+    file systems. Once `entries` is exhausted, `sockets` counts what cannot be archived, `suspects` are files by whose
+    names a database seems to be in use there, and `kept_out` is where the hidden and marked ones were met, and what
+    they are. `opened` gets an entry for each directory, and for those above the roots, as `core/backup/moved.py` has
+    it, ended by NUL. `too_long` counts paths that are left out, with all below, since they could not be restored; the
+    first ones are named.
     """
 
     roots: tuple[bytes, ...]
-    hidden: Collection[tuple[int, int]] = ()
+    hidden: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    marker: bytes = b""
     excluded: Callable[[bytes], bool] | None = None
     one_file_system: bool = False
     loose_devices: Collection[int] = ()
@@ -60,7 +66,7 @@ class Scan:
     suspects: list[bytes] = field(default_factory=list)
     too_long: int = 0
     too_long_first: list[bytes] = field(default_factory=list)
-    kept_out: list[tuple[bytes, tuple[int, int]]] = field(default_factory=list)
+    kept_out: list[tuple[bytes, str]] = field(default_factory=list)
     _heads: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Scanned]:
@@ -126,7 +132,8 @@ class Scan:
             self._tell(parent, os.fstat(descriptor))
             for entry in listing:
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
-                left_out = entry.name.startswith(HOLDER_PREFIX) or (excluded is not None and excluded(path))
+                ours = entry.name.startswith(_OURS) and self._is_ours(entry.name, parent, listing, found)
+                left_out = ours or (excluded is not None and excluded(path))
                 if left_out or (deep and self._is_too_long(path)):
                     continue
                 try:
@@ -141,7 +148,7 @@ class Scan:
                     continue
                 directory = status.st_mode & _FORMAT == stat.S_IFDIR
                 if directory and (identity := (status.st_dev, status.st_ino)) in self.hidden:
-                    self.kept_out.append((path, identity))
+                    self.kept_out.append((path, self.hidden[identity]))
                     continue
                 append(item)
                 if directory:
@@ -153,6 +160,15 @@ class Scan:
                     self.suspects.append(path)
         found.sort()
         return found
+
+    def _is_ours(self, name: str, parent: bytes, listing: "os._ScandirIterator[str]", found: list[Scanned]) -> bool:
+        """Whether no such name is ever archived. By the marker, its directory is left with nothing in it."""
+        if name == MARKER and self.marker and marker_in(f"/{os.fsdecode(parent)}") == self.marker:
+            self.kept_out.append((parent, "the backup directory, as another file system shows it"))
+            listing.close()  # which ends the loop
+            found.clear()
+            return True
+        return name.startswith(HOLDER_PREFIX)
 
     def _is_too_long(self, path: bytes) -> bool:
         if len(path) < _TOO_LONG:

@@ -20,7 +20,7 @@ from hiveden_backup.core.progress import Step
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import file_locks, mounts
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.disk.repository import BackupDirectory, marker_in
 from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.postgres.pid_file import working
 from hiveden_backup.jobs.backups.catalog import history
@@ -174,7 +174,7 @@ def check_trees(draft: Draft, installation: Installation) -> None:
         draft.trees = trees_of(installation, job, draft.sources)
         table = mounts.mounts()
         for root in draft.trees.roots:
-            if any(_shows(root, outside, table) for outside in _ours(installation)):
+            if any(_shows(root, outside, table) for outside in _ours(installation)) or _is_marked(root, draft.trees):
                 error = BackupError(f"{root} lies in the backup or state directory", "", "Take it out of the job")
                 draft.findings.fail(Check.PATH, error)
 
@@ -184,7 +184,8 @@ def trees_of(installation: Installation, job: Job, sources: Sequence[Source]) ->
     ours = _ours(installation)
     exclude = tuple(dict.fromkeys(real_patterns(job.exclude, sources)))
     roots = outermost(source.path for source in sources)
-    return Trees(roots, exclude, _left_out(roots, ours, mounts.mounts()) | ours, job.one_file_system)
+    skip = _left_out(roots, ours, mounts.mounts()) | ours
+    return Trees(roots, exclude, skip, marker_in(installation.config.directory), job.one_file_system)
 
 
 def _ours(installation: Installation) -> dict[str, str]:
@@ -210,6 +211,11 @@ def _shows(path: str, outside: str, table: Sequence[mounts.Mount]) -> bool:
     """Whether `path` is `outside` or lies below it, be it by the name that a bind mount gives it."""
     (device, kept), (own_device, own) = mounts.place(path, table), mounts.place(outside, table)
     return inside(path, outside) or (device == own_device and inside(kept, own))
+
+
+def _is_marked(path: str, trees: Trees) -> bool:
+    """Whether it is the backup directory or lies below it, as a union of file systems may show it."""
+    return bool(trees.marker) and any(marker_in(str(each)) == trees.marker for each in (path, *Path(path).parents))
 
 
 def _existing(path: str) -> str:

@@ -50,12 +50,13 @@ _BATCH = 4096
 class Trees:
     """The job's files, resolved: `roots` are real absolute paths.
 
-    `skip` are directories that are never archived, each with what it is.
+    `skip` are directories that are never archived, each with what it is; nor is the one that has `marker`.
     """
 
     roots: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     skip: Mapping[str, str] = field(default_factory=dict)
+    marker: bytes = b""
     one_file_system: bool = False
 
     def views(self) -> dict[str, mounts.View]:
@@ -192,10 +193,11 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         taken_ns = time.time_ns()
         sync(trees)
     draft, candidates, directories = (spool / f"{name}.{what}" for what in ("draft", "candidates", "directories"))
-    exclude, hidden = Globs(trees.exclude), trees.hidden()
+    exclude = Globs(trees.exclude)
     scan = Scan(
         roots=tuple(_relative(root) for root in trees.roots),
-        hidden=hidden,
+        hidden=trees.hidden(),
+        marker=trees.marker,
         excluded=exclude.matches if trees.exclude else None,
         one_file_system=trees.one_file_system,
         loose_devices=_loose(views),
@@ -228,7 +230,7 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         suspects=tuple("/" + os.fsdecode(path) for path in scan.suspects),
         too_long=_too_long(scan),
         unmatched=exclude.unmatched,
-        kept_out=tuple((f"/{os.fsdecode(path)}", hidden[identity]) for path, identity in scan.kept_out),
+        kept_out=tuple((f"/{os.fsdecode(path)}", what) for path, what in scan.kept_out),
     )
 
 
