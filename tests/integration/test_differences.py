@@ -107,6 +107,28 @@ def test_what_is_kept_beside_goes_with_undo_keep(shop: Shop) -> None:
     assert list(shop.site.state.glob("undo/app/*")) == []
 
 
+def beside(shop: Shop) -> list[dict[str, object]]:
+    """The databases that records say are kept beside."""
+    records = [json.loads(path.read_text()) for path in shop.site.state.glob("undo/app/*.json")]
+    return [database for each in records if each["phase"] == "beside" for database in each["databases"]]
+
+
+def test_what_is_kept_of_other_databases_stays(shop: Shop) -> None:
+    with shop.postgres.database(unique_name("crm"), *VIOLATED) as crm:
+        source = {"dsn": shop.postgres.dsn(), "databases": [shop.database, crm], "globals": False}
+        shop.site.change(postgres=[source])
+        backup = shop.site.run("run", "app").succeeded().out.strip()
+        shop.site.run("restore", f"app/{backup}", "--in-place", "--yes").failed(1)
+        both = shop.staged()
+        assert len(both) == 2
+        shop.site.run("restore", f"app/{backup}", "--database", shop.database, ACCEPT, "--yes").succeeded()
+        assert len(set(shop.staged()) & set(both)) == 1, "only what was restored again is dropped"
+        assert [each["live"] for each in beside(shop)] == [crm]
+        shop.site.run("restore", f"app/{backup}", "--database", crm, ACCEPT, "--yes").succeeded()
+        assert not set(shop.staged()) & set(both)
+        assert beside(shop) == []
+
+
 def test_as_a_new_database(shop: Shop) -> None:
     name = f"{shop.database}_new"
     command = ("restore", f"app/{shop.backup}", "--database", shop.database, "--as")

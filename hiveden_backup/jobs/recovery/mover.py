@@ -143,17 +143,17 @@ class Mover:
     def forget_beside(self, databases: Collection[tuple[str, str]]) -> None:
         """Drop what earlier restores left of these databases (servers and names) because of differences."""
         for act in self.acts.of(self.job.name):
-            if act.phase is Phase.BESIDE and any((each.server, each.live) in databases for each in act.databases):
-                self.forget(act)
+            gone = tuple(each for each in act.databases if (each.server, each.live) in databases)
+            if act.phase is Phase.BESIDE and gone:
+                self._each_database(replace(act, databases=gone), postgres.discard)
+                rest = replace(act, databases=tuple(each for each in act.databases if each not in gone))
+                self.put(rest) if rest.databases else self.acts.remove(self.job, act)
                 log.info(f"Dropped what the restore of {act.backup} had kept beside", job=act.job)
 
     def forget(self, act: Act) -> None:
         """Remove for good what an act replaced, or what its undo took away, and its record."""
         self._clear(act)
-        if act.phase is Phase.DONE:
-            self._each_database(act, postgres.drop_kept)
-        else:
-            self._each_database(act, postgres.discard)
+        self._each_database(act, postgres.drop_kept if act.phase is Phase.DONE else postgres.discard)
         self.acts.remove(self.job, act)
 
     def _clear(self, act: Act) -> None:
