@@ -178,3 +178,94 @@ def test_check_says_so_beforehand(bed: Bed, engine: Engine) -> None:
     assert any("waits for this" in each["message"] and reader in each["message"] for each in told)
     bed.site.run("run", "app").succeeded()
     assert bed.site.manifest()["warnings"] == []
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The server made anew, with its data below what the job backs up."""
+
+    bed: Bed
+    engine: Engine
+
+    def to(self, bind: str, within: str = "/var/lib/postgresql/data") -> None:
+        bed, engine = self.bed, self.engine
+        engine.api.remove_container(bed.server, force=True, v=True)
+        engine.postgres(
+            name=bed.server,
+            database="shop",
+            settings={"hba_file": "/srv/pg_hba.conf"},
+            binds=[f"{bed.hba}:/srv/pg_hba.conf:ro", bind],
+            config={"environment": {"PGDATA": within}},
+        )
+        bed.sql(f"CREATE TABLE item AS SELECT '{NOW}' AS word")
+        bed.put(NOW)
+
+    def refuses(self) -> None:
+        started = self.bed.started()
+        done = self.bed.site.run("restore", "app/latest", "--in-place", "--yes", "--files")
+        done.failed(1, "has its data in", "--to DIR")
+        assert self.bed.started() == started
+        self.bed.check(NOW)
+        assert self.bed.left() == []
+
+
+@pytest.fixture
+def moved(bed: Bed, engine: Engine) -> Moved:
+    return Moved(bed, engine)
+
+
+@pytest.mark.parametrize(("bind", "within"), [("/pg", "/var/lib/postgresql/data"), ("", "/srv/all/pg")])
+def test_the_data_of_a_server_never_changes_places(moved: Moved, bind: str, within: str) -> None:
+    """What a backup has of it was copied while it ran: neither while it runs nor while it is down."""
+    data = moved.bed.app.data
+    moved.to(f"{data}{bind}:{within if bind else '/srv/all'}", within)
+    moved.refuses()
+    moved.engine.api.stop(moved.bed.server)
+    done = moved.bed.site.run("restore", "app/latest", "--in-place", "--files")
+    done.failed(1, f"has its data in {data}/pg")
+
+
+def test_nor_does_a_tablespace(moved: Moved) -> None:
+    """Only the server knows of it."""
+    space = moved.bed.app.data / "space"
+    moved.to(f"{space}:/space")
+    assert moved.engine.execute(moved.bed.server, ["chown", "postgres:postgres", "/space"]) == 0
+    moved.bed.sql("CREATE TABLESPACE space LOCATION '/space'")
+    moved.refuses()
+
+
+def test_data_that_the_backup_leaves_out_is_carried_over(moved: Moved) -> None:
+    data = moved.bed.app.data
+    moved.to(f"{data}/pg:/var/lib/postgresql/data")
+    moved.bed.put(THEN)
+    moved.bed.site.change(exclude=[f"{data}/pg"])
+    moved.bed.site.run("run", "app").succeeded()
+    moved.bed.put(NOW)
+    assert moved.bed.restore() == 0
+    moved.bed.check(THEN)
+    moved.bed.site.run("undo", "app", "--yes").succeeded()
+    moved.bed.check(NOW)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_data_that_cannot_be_carried_over_stays(moved: Moved, *, whole: bool) -> None:
+    """The backup has no directory to carry it into, which is found out while the server is down."""
+    data = moved.bed.app.data
+    moved.bed.site.change(exclude=[f"{data}/new/pg"])
+    moved.bed.put(THEN)
+    moved.bed.site.run("run", "app").succeeded()
+    moved.to(f"{data}:/srv/all" if whole else f"{data}/new/pg:/srv/all/new/pg", "/srv/all/new/pg")
+    done = moved.bed.site.run("restore", "app/latest", "--in-place", "--yes")
+    done.failed(1, f"{data}/new/pg cannot be carried over")
+    moved.engine.wait_postgres(moved.bed.server)
+    moved.bed.check(NOW)
+    assert moved.bed.left() == []
+
+
+def test_what_lives_in_the_server_must_be_one_that_can_be_stopped(bed: Bed, engine: Engine) -> None:
+    guest = engine.run(network_mode=f"container:{bed.server}", auto_remove=True)
+    started = bed.started()
+    done = bed.site.run("restore", "app/latest", "--in-place", "--yes")
+    done.failed(1, guest, "lives in", bed.server, "--rm")
+    assert bed.started() == started
+    assert engine.is_running(guest)

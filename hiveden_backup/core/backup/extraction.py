@@ -60,11 +60,11 @@ class Losses:
 
     def add(self, what: Loss, path: str, *, unsupported: bool = False) -> None:
         """One more path of which something is not as it was."""
+        self.only_unsupported = self.only_unsupported and unsupported
         paths = self._paths.setdefault(what, [])
         if self.counts.get(what) and paths[-1] == path:
             return  # another attribute of the same
         self.counts[what] = self.counts.get(what, 0) + 1
-        self.only_unsupported = self.only_unsupported and unsupported
         if len(paths) < _SHOWN:
             paths.append(path)
         else:

@@ -156,7 +156,10 @@ class DatabaseInfo:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What a server says of itself and of the user who asks. `version_num` is such as 150014."""
+    """What a server says of itself and of the user who asks. `version_num` is such as 150014.
+
+    `data_directory` is "" where the user may not know it; `tablespaces` are the directories of those outside of it.
+    """
 
     version_num: int
     version: str
@@ -164,6 +167,8 @@ class ServerFacts:
     user: str
     superuser: bool
     capacity: Capacity
+    data_directory: str = ""
+    tablespaces: tuple[str, ...] = ()
 
     @property
     def major(self) -> int:

@@ -35,7 +35,9 @@ _SERVER = """
            current_setting('max_locks_per_transaction')::int,
            current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int
            + coalesce(current_setting('autovacuum_worker_slots', true), current_setting('autovacuum_max_workers'))::int
-           + 1 + current_setting('max_worker_processes')::int + current_setting('max_wal_senders')::int
+           + 1 + current_setting('max_worker_processes')::int + current_setting('max_wal_senders')::int,
+           coalesce((SELECT setting FROM pg_settings WHERE name = 'data_directory'), ''),
+           ARRAY(SELECT l FROM pg_tablespace AS t, pg_tablespace_location(t.oid) AS l WHERE l ^@ '/' ORDER BY 1)
     FROM pg_roles AS r, (
         SELECT count(*) AS number, count(*) FILTER (WHERE usename = current_user) AS own FROM pg_stat_activity
         WHERE datid IS NOT NULL AND pid <> pg_backend_pid()
@@ -95,7 +97,7 @@ def inspect(endpoint: Endpoint) -> ServerFacts:
         row = connection.execute(_SERVER).fetchone()
         if row is None:
             raise NotFoundError(f"{endpoint.name} does not know the user that it let in")
-        version_num, version, user, superuser, *capacity = row
+        version_num, version, user, superuser, *capacity, data_directory, tablespaces = row
         return ServerFacts(
             version_num=version_num,
             version=version,
@@ -103,6 +105,8 @@ def inspect(endpoint: Endpoint) -> ServerFacts:
             user=user,
             superuser=superuser,
             capacity=Capacity(*capacity),
+            data_directory=data_directory,
+            tablespaces=tuple(tablespaces),
         )
 
 

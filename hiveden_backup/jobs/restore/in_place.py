@@ -264,7 +264,7 @@ class _Restore:
         act, lost = staging.with_swaps(self._act)
         if self._plan.docker is not None and self._plan.files is not None:
             in_use.check_unused(self._plan.docker, self._plan.files)
-            in_use.check_not_lost(self._plan.docker, lost)
+            in_use.check_not_lost(self._plan.docker, lost, act.servers, self._plan.data)
         for path in lost:
             self._warn(f"{path} is not in the backup, nor is the directory it is in: it goes with what is replaced")
         with translated(f"committing the restore of {self._plan.backup}", unwritable=StorageError):

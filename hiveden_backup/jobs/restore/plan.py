@@ -67,6 +67,7 @@ class Part:
 class Replacement:
     """What an in-place restore will do. `servers` are containers of databases that are down for the files alone.
 
+    `data` is where servers have data of theirs on this machine that the backup leaves out.
     `obstacles` are what prevents it, `absent` containers of the job that are not on this machine. `skipped` says of
     databases whose server's container is not there why they are not restored.
     """
@@ -80,6 +81,7 @@ class Replacement:
     docker: Docker | None = None
     containers: tuple[Container, ...] = ()
     servers: tuple[Container, ...] = ()
+    data: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     files: Files | None = None
     censuses: dict[str, Census | None] = field(default_factory=dict)
@@ -228,10 +230,11 @@ def _find_files(installation: Installation, plan: Replacement) -> None:
             replacing.check_left_out(place, plan.censuses[place.source])
     if plan.docker is not None:
         stopped = {container.id for container in plan.containers if container.running and not container.paused}
-        names = in_use.server_names(configurations(installation, plan.manifest))
-        users = in_use.find_users(plan.docker.containers(), stopped, files, names)
+        sources = in_use.server_sources(configurations(installation, plan.manifest))
+        servers = in_use.Servers(sources, plan.docker, though_down=True)
+        users = in_use.find_users(plan.docker.containers(), stopped, files, servers)
         plan.obstacles.extend(users.obstacles)
-        plan.servers = in_use.going_down(plan.docker, users, plan.containers)
+        plan.servers, plan.data = tuple(users.servers), tuple(users.data)
     with plan.noted():
         replacing.check_room(plan.backup, files)
     plan.files = files

@@ -99,10 +99,11 @@ def _check(installation: Installation, plan: Reversal) -> None:
     if plan.docker is None:
         return
     stopped = {container.id for container in plan.containers if container.running and not container.paused}
-    names = {*plan.act.servers, *in_use.server_names([plan.job], [each.source for each in plan.act.databases])}
-    users = in_use.find_users(plan.docker.containers(), stopped, _files(plan.act), names)
+    known = in_use.server_sources([plan.job], [each.source for each in plan.act.databases])
+    servers = in_use.Servers(dict.fromkeys(plan.act.servers) | known, plan.docker)
+    users = in_use.find_users(plan.docker.containers(), stopped, _files(plan.act), servers)
     raise_all(f"The restore of {plan.act.job} cannot be reversed now", users.obstacles)
-    plan.servers = in_use.going_down(plan.docker, users, plan.containers)
+    plan.servers = tuple(users.servers)
 
 
 def _files(act: Act) -> Files:

@@ -31,6 +31,15 @@ def test_attributes_are_counted_by_path() -> None:
     assert not told.explained  # of a failure, they are no reason
 
 
+def test_a_second_attribute_of_a_path_that_was_denied_counts() -> None:
+    told = classify(
+        "tar: setxattrat: Cannot set 'user.x' extended attribute for file 'a': Operation not supported\n"
+        "tar: setxattrat: Cannot set 'trusted.y' extended attribute for file 'a': Operation not permitted\n"
+    )
+    assert told.lost.counts == {Loss.ATTRIBUTES: 1}
+    assert not told.lost.only_unsupported
+
+
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
