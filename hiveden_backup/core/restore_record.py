@@ -92,7 +92,8 @@ class Act:
     `paths` are those that were asked for, none for all, and `files_only` says that its databases were not.
     `holders` are the directories of ours that hold staged and replaced trees, `made` those directories above restored
     paths that had to be made. `containers` must be down while names change, `servers`, in which the databases are, only
-    while those of files do. `keep` is seconds, and `stuck` why what is kept could not be removed after them.
+    while those of files do. `keep` is seconds; what is kept is `removing` from when that began after them, and `stuck`
+    says why it could not be.
     """
 
     id: str
@@ -117,6 +118,7 @@ class Act:
     paths: tuple[str, ...] = ()
     files_only: bool = False
     stuck: str = ""
+    removing: bool = False
 
     @property
     def stopped(self) -> tuple[str, ...]:
@@ -133,12 +135,17 @@ class Act:
         """Whether names in use may have changed by half: until it is finished, nothing may run on the mixture."""
         return self.phase in (Phase.COMMITTED, Phase.UNDOING)
 
+    @property
+    def goes(self) -> bool:
+        """Whether what it keeps may be removed in part: from the beginning; an older record tells only of a failure."""
+        return self.removing or bool(self.stuck)
+
     def expired(self, now: datetime, keep: float) -> bool:
         """Whether what it replaced has been kept for `keep` seconds."""
         return self.finished is not None and not self.pending and (now - self.finished).total_seconds() >= keep
 
 
-ACTS = Codec(Act, sparse=("servers", "paths", "files_only", "stuck"))
+ACTS = Codec(Act, sparse=("servers", "paths", "files_only", "stuck", "removing"))
 """How acts are kept; version 0.1.0 knew no servers to stop, nor parts of a backup.
 Paths that are no UTF-8 keep their odd bytes as surrogates."""
 

@@ -1,11 +1,14 @@
 """In-place restores of files that the database's own container has mounted: down for them, up for the rest."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.docker_proxy import FORBIDDEN, PASS, proxy
 from tests.support.dockerd import Engine
 from tests.support.job import App, Site, counting, site
 
@@ -58,21 +61,23 @@ class Bed:
         return [*map(str, self.app.data.parent.glob(".hiveden-backup-*")), *map(str, records)]
 
 
-@pytest.fixture
-def bed(engine: Engine, tmp_path: Path) -> Iterator[Bed]:
-    with site(tmp_path, engine.url) as made:
+@contextmanager
+def made_bed(engine: Engine, tmp_path: Path, docker: str, **server: Any) -> Iterator[Bed]:
+    """The bed, whose Docker is at an address of its own; `server` are settings of the server's container."""
+    with site(tmp_path, docker) as made:
         data = made.data / "app"
         data.mkdir()
         (data / "pg_hba.conf").write_text(HBA)
-        server = engine.postgres(
+        name = engine.postgres(
             database="shop",
             settings={"hba_file": "/srv/pg_hba.conf"},
             binds=[f"{data}/pg_hba.conf:/srv/pg_hba.conf:ro"],
+            config=server,
         )
-        bed = Bed(made, counting(engine, data), server)
+        bed = Bed(made, counting(engine, data), name)
         bed.sql(f"CREATE TABLE item AS SELECT '{THEN}' AS word")
         bed.put(THEN)
-        postgres = [{"container": server, "databases": ["shop"]}]
+        postgres = [{"container": name, "databases": ["shop"]}]
         made.configure(
             {
                 "app": {
@@ -86,6 +91,12 @@ def bed(engine: Engine, tmp_path: Path) -> Iterator[Bed]:
         )
         made.init().run("run", "app").succeeded()
         bed.put(NOW)
+        yield bed
+
+
+@pytest.fixture
+def bed(engine: Engine, tmp_path: Path) -> Iterator[Bed]:
+    with made_bed(engine, tmp_path, engine.url) as bed:
         yield bed
 
 
@@ -158,6 +169,42 @@ def test_a_server_that_does_not_come_up_on_what_is_restored(bed: Bed) -> None:
     bed.app.engine.wait_postgres(bed.server)
     bed.check(NOW)
     assert bed.left() == []
+
+
+def test_a_server_that_listens_only_after_a_while_is_waited_for(engine: Engine, tmp_path: Path) -> None:
+    """It has no address and no socket until then: there is no way to it, which says nothing of its files."""
+    slow = ["/bin/sh", "-c", 'sleep 3; exec "$0" "$@"']
+    with made_bed(engine, tmp_path, engine.url, entrypoint=slow) as bed:
+        assert bed.restore() == 0
+        bed.check(THEN)
+        bed.site.run("undo", "app", "--yes").succeeded()
+        bed.check(NOW)
+
+
+def test_a_server_that_starts_the_second_time_is_no_problem_at_the_end(engine: Engine, tmp_path: Path) -> None:
+    """Docker refuses its first start, and all is done again: the restore ends as any that was made good does."""
+    refused: list[str] = []
+
+    def once(method: str, path: str) -> str:
+        if refused or method != "POST" or not path.endswith("/start") or identifier not in path:
+            return PASS
+        refused.append(path)
+        return FORBIDDEN
+
+    with proxy(engine.socket, tmp_path / "proxy.sock") as through, made_bed(engine, tmp_path, through.url) as bed:
+        identifier = engine.api.inspect_container(bed.server)["Id"]
+        through.rule = once
+        done = bed.site.run("restore", "app/latest", "--in-place", "--yes")
+        assert refused
+        assert done.code == 1, done.err
+        assert "Restored app/" in done.out, done.err
+        assert f"{bed.server} could not be started again" in done.err
+        bed.check(THEN)
+        refused.clear()
+        done = bed.site.run("undo", "app", "--yes")
+        assert done.code == 1, done.err
+        assert "Back as before the restore" in done.out, done.err
+        bed.check(NOW)
 
 
 def test_all_that_prevents_it_is_said_at_once(bed: Bed, engine: Engine) -> None:

@@ -11,7 +11,7 @@ from hiveden_backup.cli.surroundings import chosen
 from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import BackupError, common_exit_code
 from hiveden_backup.jobs.backups import prune as pruning
-from hiveden_backup.jobs.recovery.mover import expire
+from hiveden_backup.jobs.recovery.expiry import expire
 
 
 @command("prune")

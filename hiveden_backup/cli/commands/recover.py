@@ -11,7 +11,7 @@ from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.host.systemd import journal
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.recovery import heal, mover
+from hiveden_backup.jobs.recovery import expiry, heal, mover
 from hiveden_backup.jobs.recovery.mover import Settled
 from hiveden_backup.jobs.services import debts
 from hiveden_backup.jobs.services.debts import Payment
@@ -41,7 +41,7 @@ def recover(
         settled=mover.tell if in_journal else _print_act,
         paid=debts.tell if in_journal else _print_payment,
     )
-    mover.expire(surroundings, jobs)
+    expiry.expire(surroundings, jobs)
     if recovered.nothing and not options.quiet:
         typer.echo("Nothing is owed.")
     raise typer.Exit(recovered.exit_code)

@@ -6,12 +6,12 @@ they would write into a mixture of old and new cannot be told apart later.
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hiveden_backup.core import events
-from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.values import Endpoint
@@ -151,10 +151,20 @@ class Mover:
                 log.info(f"Dropped what the restore of {act.backup} had kept beside", job=act.job)
 
     def forget(self, act: Act) -> None:
-        """Remove for good what an act replaced, or what its undo took away, and its record."""
-        self._clear(act)
-        self._each_database(act, postgres.drop_kept if act.phase is Phase.DONE else postgres.discard)
-        self.acts.remove(self.job, act)
+        """Remove for good what an act replaced, or what its undo took away, and its record.
+
+        From the moment that its record says so, nothing can be put back from it. Why it cannot be removed is written
+        down, too.
+        """
+        act = replace(act, removing=True)
+        self.put(act)
+        try:
+            self._clear(act)
+            self._each_database(act, postgres.drop_kept if act.phase is Phase.DONE else postgres.discard)
+            self.acts.remove(self.job, act)
+        except BackupError as error:
+            self.put(replace(act, stuck=str(error)))
+            raise
 
     def _clear(self, act: Act) -> None:
         table = mounts.mounts()
@@ -232,28 +242,15 @@ class Mover:
                 except BackupError as error:
                     yield Settled(self.job.name, act, error)
 
-    # ---- their time is over
-
-    def expire(self, keep: float | None) -> None:
-        """Forget the acts whose time is over: after `keep` seconds, None for what was said when they began.
-
-        Why one cannot be is logged, and written down for `status`.
-        """
-        for act in self.acts.of(self.job.name):
-            over = act.expired(self.installation.now(), act.keep if keep is None else keep)
-            if over and _may_clear(act):
-                try:
-                    self.forget(act)
-                except BackupError as error:
-                    log.warning(str(error), job=act.job)
-                    self.put(replace(act, stuck=str(error)))
-                    continue
-                what = "had kept beside" if act.phase is Phase.BESIDE else "replaced"
-                log.info(f"Removed what the in-place restore of {act.backup} {what}", job=act.job)
-
 
 def check_kept(installation: Installation, act: Act) -> None:
     """BackupError when something that an act replaced is not kept any more: half an undo could never be ended."""
+    if act.goes:
+        raise NotFoundError(
+            f"The in-place restore of {act.job}/{act.backup} cannot be undone any more",
+            "Its time (undo_keep) is over, and a part of what it replaced may be removed already",
+            "See what backups there are: hiveden-backup list",
+        )
     kept = (*act.holders, *(swap.old for swap in act.swaps if swap.had), *(dress.old for dress in act.dresses))
     with translated(f"looking for what the restore of {act.backup} replaced", unwritable=StorageError):
         gone = next((path for path in kept if not swaps.there(path)), None)
@@ -284,28 +281,6 @@ def settle_each(installation: Installation, job: str | None = None, patience: fl
             yield Settled(name, None, busy=True)
         except BackupError as error:
             yield Settled(name, None, error)
-
-
-def expire(installation: Installation, jobs: Mapping[str, Job], held: ExclusiveJob | None = None) -> None:
-    """Remove what in-place restores replaced and whose time is over; what cannot be removed now is a warning.
-
-    `jobs` are those that are configured, `held` is the one that is locked already.
-    """
-    try:
-        for name in Acts(installation.state).jobs():
-            keep = jobs[name].undo_keep if name in jobs else None
-            try:
-                if held is not None and held.name == name:
-                    Mover(installation, held).expire(keep)
-                    continue
-                with job_lock(installation.state, name) as locked:
-                    Mover(installation, locked).expire(keep)
-            except BusyError:
-                continue  # the next run does it
-            except BackupError as error:
-                log.warning(str(error))
-    except BackupError as error:
-        log.warning(str(error))
 
 
 def tell(settled: Settled) -> None:
@@ -348,7 +323,7 @@ def _start(act: Act, servers: ServersDown, endpoint: Callable[[DatabaseSwap], En
         _reach(point)
     servers.start()
     for database in act.databases:
-        servers.await_server(endpoint(database))
+        servers.await_server(database.server, partial(endpoint, database))
 
 
 @contextmanager
@@ -376,11 +351,6 @@ def _unmake(act: Act) -> None:
     with suppress(OSError):  # somebody uses them by now, or they were never made
         for path in reversed(act.made):
             os.rmdir(path)
-
-
-def _may_clear(act: Act) -> bool:
-    """Whether what an act keeps can be removed now: a disk may be away, and a job's unit sees the machine read-only."""
-    return all(os.access(os.path.dirname(holder), os.W_OK) for holder in act.holders)
 
 
 def _reach(point: str) -> None:

@@ -4,10 +4,11 @@ They are not among those that a job stops: a backup is dumped from them while th
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from hiveden_backup.core.errors import BackupError, ContainerError, UnreachableError
+from hiveden_backup.core.errors import BackupError, ContainerError, DeniedError, UnreachableError
 from hiveden_backup.core.model import StoppedContainer
 from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.core.restore_record import Act
@@ -41,44 +42,40 @@ class ServersDown:
 
     def start(self) -> None:
         """Start all of them: they ran when the act began, and their databases are needed. BackupError when one ends."""
-        down = self.downtime
-        if not self.names or down is None:
-            return
-        down.start()
-        problems = list(down.problems)
-        down.problems.clear()
-        containers = [each for each in existing(down.docker, self.names)[0] if each.name in self.names]
-        for container in reversed(containers):
-            if not container.up:
-                if problems:
-                    raise problems[0]
-                down.docker.start(container)
-                down.docker.wait_running(container, down.start_timeout)
-            down.installation.ledger.cross_off(down.job, container.name)  # also what a killed run owed
+        if self.names and self.downtime is not None:
+            found = existing(self.downtime.docker, self.names)[0]
+            self.downtime.bring_up([each for each in found if each.name in self.names])
 
-    def await_server(self, endpoint: Endpoint) -> None:
-        """Wait until a server accepts connections again. ContainerError when it does not: its files are not good."""
+    def await_server(self, name: str, endpoint: Callable[[], Endpoint]) -> None:
+        """Wait until a server accepts connections again. ContainerError when it does not: its files are not good.
+
+        The way to it is looked for each time, for it is not there before the server listens.
+        """
         if not self.names or self.downtime is None:
             return
         deadline = time.monotonic() + self.downtime.start_timeout
         while True:
             try:
-                inspect(endpoint)
-            except UnreachableError as error:
+                inspect(endpoint())
+            except (UnreachableError, DeniedError) as error:
                 if time.monotonic() >= deadline:
-                    what = f"The server {endpoint.name} does not come up on what was put in place"
-                    raise ContainerError(what, str(error), f"Look at `docker logs {endpoint.name}`") from error
+                    what = f"The server {name} does not come up on what was put in place"
+                    raise ContainerError(what, str(error), f"Look at `docker logs {name}`") from error
             else:
                 return
             time.sleep(_POLL_SECONDS)
 
+    @property
+    def problems(self) -> list[BackupError]:
+        """Why some of them do not run."""
+        return self.downtime.problems if self.downtime is not None else []
+
     def finish(self) -> list[BackupError]:
         """What is wrong with them when all is done."""
-        if self.downtime is None:
-            return []
-        self.downtime.await_healthy()
-        self.downtime.start_at_last()
-        return self.downtime.problems
+        if self.downtime is not None:
+            self.downtime.await_healthy()
+            self.downtime.start_at_last()
+        return self.problems
 
     def summary(self) -> tuple[StoppedContainer, ...]:
         """Which of them were down, and how long."""

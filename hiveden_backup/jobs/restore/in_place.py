@@ -118,7 +118,8 @@ class _Restore:
             self._insist_on_likeness()
             self._swap()
         except BaseException:
-            for problem in self._downtime.problems if self._downtime is not None else ():
+            stopped = self._downtime.problems if self._downtime is not None else ()
+            for problem in (*stopped, *self._servers.problems):
                 log.error(str(problem), job=plan.job.name)  # what is raised will be told, and these are not part of it
             self._clean()
             raise
@@ -257,7 +258,8 @@ class _Restore:
             try:
                 self._servers.start()
             except BackupError as error:
-                self._problems.append(error)
+                if error not in self._servers.problems:  # those are told at the end, if they still are
+                    self._problems.append(error)
 
     def _named(self) -> Act:
         """The act with every name that is to change, as the record of the commit has it."""

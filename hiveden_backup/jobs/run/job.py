@@ -19,8 +19,8 @@ from hiveden_backup.jobs.backups.ownership import owned
 from hiveden_backup.jobs.backups.prune import prune
 from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.recovery.expiry import expire
 from hiveden_backup.jobs.recovery.heal import heal, sweep
-from hiveden_backup.jobs.recovery.mover import expire
 from hiveden_backup.jobs.run.dumps import end_leftovers
 from hiveden_backup.jobs.run.execution import Execution, Published
 from hiveden_backup.jobs.run.validate import drafted

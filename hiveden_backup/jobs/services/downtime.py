@@ -138,6 +138,15 @@ class Downtime:
         self._idle.append(container)
 
     def _owe(self, container: Container) -> _Down:
+        down = self._down_of(container)
+        with deferred():  # a debt that is written is one that we know of, and pay
+            self.installation.ledger.owe(down.debt)
+            self._down.append(down)
+        with translated(f"stopping the container {container.name}", unwritable=StorageError):
+            failpoint("owe")
+        return down
+
+    def _down_of(self, container: Container) -> _Down:
         now = self.installation.now()
         debt = Debt(
             job=self.job,
@@ -149,13 +158,7 @@ class Downtime:
             stop_timeout=self.stop_timeout,
             restless=container.restless(now),
         )
-        down = _Down(container, debt)
-        with deferred():  # a debt that is written is one that we know of, and pay
-            self.installation.ledger.owe(debt)
-            self._down.append(down)
-        with translated(f"stopping the container {container.name}", unwritable=StorageError):
-            failpoint("owe")
-        return down
+        return _Down(container, debt, time.monotonic())
 
     def _ask(self, down: _Down, ended: "queue.SimpleQueue[_Down]") -> None:
         def stop(_: Errand) -> None:
@@ -280,6 +283,25 @@ class Downtime:
             log.info(f"Container {payment.container} was not stopped", job=self.job, container=payment.container)
         elif payment.outcome is not PaymentResult.GONE:
             log.event(events.ContainerStarted(self.job, payment.container, down.until - down.since))
+
+    def bring_up(self, containers: Sequence[Container]) -> None:
+        """As `start`, and all of `containers` run then: also what failed to start before, ended since, or never ran.
+
+        BackupError when one of all that does not; it stays among `problems`.
+        """
+        with deferred():
+            for down in self._down:
+                if down.problem is not None:
+                    self.problems.remove(down.problem)
+                    down.problem = down.payment = None
+            owed = {down.before.name for down in self._down if down.payment is None}
+            for container in containers:
+                if not container.up and container.name not in owed:
+                    self._down.append(self._down_of(container))  # no stop of ours: nothing new is owed
+            self.start()
+        first = next((down.problem for down in self._down if down.problem is not None), None)
+        if first is not None:
+            raise first
 
     def start_at_last(self) -> None:
         """Try once more to start what is still down, at the end of everything else. What runs then is no problem."""
