@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hiveden_backup.core.config.parse import effective_table, job_table, parse
+from hiveden_backup.core.config.patterns import exclude_pattern
 from hiveden_backup.core.config.rules import plain
 from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
 from hiveden_backup.core.errors import ConfigError, Problem
@@ -78,6 +79,8 @@ COUNTS = st.integers(0, 1000)
 DOCKER_NAMES = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", fullmatch=True)
 SCHEDULE = st.sampled_from(["daily", "*-*-* 02:30", "30 2 * * *", "@weekly"])
 PLAIN = st.text(min_size=1, max_size=15).filter(lambda text: plain(text) is None)
+RELATIVE = PLAIN.filter(lambda text: not text.startswith("/"))
+EXCLUDES = st.one_of(RELATIVE, RELATIVE.map("/elsewhere/{}".format)).filter(lambda text: exclude_pattern(text) is None)
 RETENTIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -106,7 +109,7 @@ JOBS = st.fixed_dictionaries(
         "catch_up": st.booleans(),
         "jitter": st.one_of(SPANS, st.just("0")),
         "paths": st.lists(st.from_regex(r"/srv-[a-z]{3}", fullmatch=True), max_size=3, unique=True),
-        "exclude": st.lists(PLAIN.filter(lambda text: "[" not in text and text.strip("/")), max_size=3),
+        "exclude": st.lists(EXCLUDES, max_size=3),
         "containers": st.lists(DOCKER_NAMES, max_size=3, unique=True),
         "postgres": st.lists(
             st.one_of(SOURCES, HOST_SOURCES),
