@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -12,9 +12,7 @@ from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Trigger
 from hiveden_backup.core.progress import Progress, Silence
 from hiveden_backup.host import config_files
-from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.disk.repository import BackupDirectory
-from hiveden_backup.host.log import log
 from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.records import Records
 
@@ -55,14 +53,6 @@ class Installation:
             return self.config.docker
         except BackupError:
             return None
-
-    @functools.cached_property
-    def zone(self) -> tzinfo:
-        """The time zone of this machine. A warning when it is not to be had."""
-        found = local_zone()
-        if found.fault:
-            log.warning(f"{found.fault}. UTC is used instead")
-        return found.zone
 
     @property
     def directory(self) -> BackupDirectory:

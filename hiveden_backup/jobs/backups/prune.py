@@ -8,9 +8,11 @@ from hiveden_backup.core.backup.unusual import waiting
 from hiveden_backup.core.config.values import Job, Retention
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import Verdict
+from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.backups.catalog import Backup, history
@@ -50,7 +52,10 @@ def plan(installation: Installation, directory: BackupDirectory, job: str, polic
     good = next((backup for backup in backups if _is_good(directory, installation.records, job, backup)), None)
     if good is not None:
         kept_for[good] = NEWEST_GOOD
-    decisions = decide(backups, policy, installation.now(), installation.zone)
+    local = local_zone()
+    if local.fault:
+        log.warning(f"{local.fault}. UTC is used instead")
+    decisions = decide(backups, policy, installation.now(), local.zone)
     return Pruning(
         tuple(
             replace(each, keep=True, reasons=(kept_for[each.id],)) if each.id in kept_for and not each.keep else each

@@ -13,7 +13,7 @@ from hiveden_backup.core.model import StoppedContainer
 from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.docker.engine import Docker
-from hiveden_backup.host.postgres.inspect import inspect
+from hiveden_backup.host.postgres import inspect
 from hiveden_backup.host.state.locks import LockedContainers
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.docker import existing
@@ -56,7 +56,7 @@ class ServersDown:
         deadline = time.monotonic() + self.downtime.start_timeout
         while True:
             try:
-                inspect(endpoint())
+                inspect.inspect(endpoint())
             except (UnreachableError, DeniedError) as error:
                 if time.monotonic() >= deadline:
                     what = f"The server {name} does not come up on what was put in place"
