@@ -7,7 +7,7 @@ Key = tuple[str, ...]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _PART = re.compile(r"""\s*(?:(?P<bare>[A-Za-z0-9_-]+)|"(?P<basic>[^"\\]*)"|'(?P<literal>[^']*)')\s*(?P<end>\.|\Z)""")
-_SHOWN = 100
+_SHOWN = 500  # long enough for a path
 
 
 def split(text: str) -> Key:
