@@ -85,7 +85,7 @@ def test_one_database(world: World, tmp_path: Path) -> None:
 
 
 def test_everything_and_undo(world: World, tmp_path: Path) -> None:
-    tell, do = section("Everything")
+    tell, do, files_alone = section("Everything")
     library = world.srv / "immich/library"
     (library / "upload/anna/IMG_7.jpg").write_bytes(b"overwritten")
     (library / ODD_NAME).unlink()
@@ -103,6 +103,10 @@ def test_everything_and_undo(world: World, tmp_path: Path) -> None:
     world.shell(world.placed(section("Undo")[0], tmp_path))
     assert (library / "upload/anna/IMG_7.jpg").read_bytes() == b"overwritten"
     assert not (library / ODD_NAME).exists()
+    assert assets(world) == "0"
+    world.shell(world.placed(files_alone, tmp_path))
+    assert (library / "upload/anna/IMG_7.jpg").read_bytes() != b"overwritten"
+    assert (library / ODD_NAME).exists()
     assert assets(world) == "0"
 
 
