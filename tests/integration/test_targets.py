@@ -146,7 +146,7 @@ def test_a_new_directory_is_initialised(place: Site) -> None:
 
 def test_a_directory_with_other_things_is_refused(place: Site) -> None:
     (place.path / "link").symlink_to(place.path / "somewhere")
-    for directory in (place.path, place.config, place.path / "link", "/", "relative", f"{place.data}/inside"):
+    for directory in (place.path, place.config, place.path / "link", "/", "relative"):
         with pytest.raises(BackupError):
             change(place, directory, 3)
     assert managed(place) == {}
