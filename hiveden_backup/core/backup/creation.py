@@ -80,7 +80,7 @@ def classify(stderr: str, status: int, roots: Collection[bytes], points: Collect
         name, _, message = line.partition(": ")
         expected = message.endswith(_CHANGED) or _SHRANK.fullmatch(message) is not None
         top_gone = name in tops and message != _CHANGED[0]
-        if message.startswith(_WARNING):
+        if message.startswith(_WARNING) and not expected:
             point = next((point for prefix, point in deepest if f"{name}/".startswith(prefix)), b"")
             kind = _WARNING if _NO_ATTRIBUTES.fullmatch(message) else message
             if (point, kind) in warned:

@@ -63,3 +63,8 @@ def test_warnings_are_none_where_tar_failed_of_something_else() -> None:
 def test_a_failure_that_nothing_explains_is_one(said: str) -> None:
     assert classify(said + END, 2, ()).fatal
     assert not classify(said, 0, ()).fatal
+
+
+def test_a_warning_of_what_vanished_is_a_tree_in_use() -> None:
+    found = classify("tar: srv/x: Warning: Cannot file_has_acl_at: No such file or directory\n", 0, [b"srv"])
+    assert (len(found.changed), found.warned, found.fatal) == (1, (), ())
