@@ -1,11 +1,8 @@
 """Backups that somebody has tampered with, digests and all: nothing is written outside of where it was asked for."""
 
-import hashlib
-import io
 import json
 import os
 import stat
-import subprocess
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.disks import small_disk
+from tests.support.forge import Record, forged, member
 from tests.support.program import Program
 from tests.support.storm import describe
 
@@ -33,45 +31,10 @@ class Forgery:
     def top(self) -> str:
         return str(self.program.tree).lstrip("/")
 
-    def forge(self, members: Sequence[tarfile.TarInfo], records: Sequence[tuple[str, int, int, str]]) -> None:
-        """Put these members into the archive and these records (type, mode, size, path) into the index."""
-        home = self.program.backups / "files"
-        folder = home / self.backup
-        manifest = json.loads((folder / "manifest.json").read_text())
-        with io.BytesIO() as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for member in members:
-                    archive.addfile(member, io.BytesIO(b"x" * member.size))
-            packed = compressed(file.getvalue())
-        (record,) = manifest["archives"]
-        (home / record["path"]).write_bytes(packed)
-        record.update(bytes=len(packed), sha256=hashlib.sha256(packed).hexdigest())
-        lines = [
-            f"0\t{kind}\t{mode:o}\t0\t0\t{0 if kind == 'd' else 1}\t{size}\t{10**18}\t{10**18}\t{number}\t{path}\0"
-            for number, (kind, mode, size, path) in enumerate(sorted(records, key=lambda each: os.fsencode(each[3])))
-        ]
-        (folder / "files.index.zst").write_bytes(compressed("".join(lines).encode()))
-        for each in manifest["artifacts"][0]["files"]:
-            data = (folder / each["file"]).read_bytes()
-            each.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        names = sorted(set(os.listdir(folder)) - {"SHA256SUMS"})
-        sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-        (folder / "SHA256SUMS").write_text("".join(sums))
-
-
-def compressed(data: bytes) -> bytes:
-    return subprocess.run(["zstd", "-q", "-c"], input=data, capture_output=True, check=True).stdout
-
-
-def member(
-    name: str, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, size: int = 0, target: str = ""
-) -> tarfile.TarInfo:
-    made = tarfile.TarInfo(name)
-    made.type, made.mode, made.size, made.linkname, made.mtime = kind, mode, size, target, 10**9
-    if kind in (tarfile.CHRTYPE, tarfile.BLKTYPE):
-        made.devmajor, made.devminor = 1, 3
-    return made
+    def forge(self, members: Sequence[tarfile.TarInfo], records: Sequence[Record]) -> None:
+        """Put these members into the archive and these records into the index."""
+        with forged(self.program.backups / "files" / self.backup) as backup:
+            backup.archive([(each, b"x" * each.size) for each in members], records)
 
 
 @pytest.fixture
@@ -86,7 +49,7 @@ def forgery(tmp_path: Path) -> Forgery:
     return Forgery(program, program.run(), outside)
 
 
-Made = tuple[list[tarfile.TarInfo], list[tuple[str, int, int, str]]]
+Made = tuple[list[tarfile.TarInfo], list[Record]]
 
 
 def absolute_path(forgery: Forgery) -> Made:

@@ -1,7 +1,5 @@
 """Volumes that an in-place restore makes anew are what they were: Compose knows them again by their labels."""
 
-import json
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 from docker.errors import NotFound
 
 from tests.support.dockerd import Engine, unique_name
+from tests.support.forge import forged
 from tests.support.job import Site, site
 
 COMPOSE = {"com.docker.compose.project": "shop", "com.docker.compose.volume": "data", "com.docker.compose.version": "2"}
@@ -41,12 +40,9 @@ def test_made_anew(made: Site, engine: Engine, labels: dict[str, str]) -> None:
 
 def recorded(made: Site, volumes: Sequence[Mapping[str, object]] | None) -> None:
     """Let the newest manifest say something else of its volumes, or nothing."""
-    home = made.job() / made.ids()[0]
-    table = {name: value for name, value in made.manifest().items() if name != "volumes"}
-    (home / "manifest.json").write_text(json.dumps(table if volumes is None else {**table, "volumes": volumes}))
-    names = [path.name for path in home.iterdir() if path.name != "SHA256SUMS"]
-    sums = subprocess.run(["sha256sum", "--", *names], cwd=home, check=True, capture_output=True).stdout
-    (home / "SHA256SUMS").write_bytes(sums)
+    with forged(made.job() / made.ids()[0]) as backup:
+        backup.manifest.pop("volumes", None)
+        backup.manifest.update({} if volumes is None else {"volumes": volumes})
 
 
 def test_what_cannot_be_as_it_was_is_told(made: Site, engine: Engine) -> None:
