@@ -6,25 +6,23 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from hiveden_backup.core.config.values import Api
 from hiveden_backup.core.errors import DeniedError
+from hiveden_backup.core.same_origin import LOOPBACK, authority
 from hiveden_backup.host.disk.durable import translated
 
 _LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _LONGEST_TOKEN = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """What a request on TCP shows. Each header as often as it was sent; `listener` is the address it came in by."""
+    """A request on TCP that no page from elsewhere sent: the listener's address that it came in by, its headers."""
 
     listener: str
     authorization: Sequence[str]
     hosts: Sequence[str]
-    origins: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,9 @@ def judge(visitor: Visitor, api: Api, token: bytes | None) -> Refusal | None:
         return Refusal(HTTPStatus.UNAUTHORIZED, "The bearer token is not the one in `token_file`.")
     if not api.allow_loopback or visitor.listener not in _LOOPBACK_ADDRESSES:
         return Refusal(HTTPStatus.UNAUTHORIZED, "On TCP a bearer token is needed: the content of `token_file`.")
-    if len(visitor.hosts) != 1 or _name(f"//{visitor.hosts[0]}") not in _LOOPBACK_NAMES:
+    named = authority(visitor.hosts[0]) if len(visitor.hosts) == 1 else None
+    if named is None or named[0] not in LOOPBACK:
         return Refusal(HTTPStatus.FORBIDDEN, "Without a token, Host must be a loopback name.")
-    if any(
-        not origin.startswith(("http://", "https://")) or _name(origin) not in _LOOPBACK_NAMES
-        for origin in visitor.origins
-    ):
-        return Refusal(HTTPStatus.FORBIDDEN, "Without a token, Origin must be a loopback name, if there is any.")
     return None
 
 
@@ -70,13 +64,3 @@ def read_token(path: str | None) -> bytes | None:
     if not token:
         raise DeniedError(f"The token file {path} is empty", "", f"Make one: openssl rand -hex 32 >{path}")
     return token
-
-
-def _name(url: str) -> str | None:
-    """The host in a URL without credentials, lower case; None when it is none."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    return None if "@" in parts.netloc else parts.hostname

@@ -1,9 +1,12 @@
 """What stands before the application: admission, bounded bodies, `/api` as another way in, and a look at the clock."""
 
 import asyncio
+import contextlib
+import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +15,7 @@ from hiveden_backup.api.access import Refusal, Visitor, judge, read_token
 from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.api.problems import problem
 from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.same_origin import LOOPBACK, OUR_HEADER, Head, refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,6 +25,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LARGEST_BODY = 65536
 _BODY_SECONDS = 30.0
+_REFUSED_BODY_SECONDS = 2.0
 _PREFIX = "/api"
 
 
@@ -51,35 +56,40 @@ class Guard:
             self._quiet_since = time.monotonic()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = await self._refusal(scope)
+        refused = await self._refusal(scope)
         body = b""
-        if refusal is None:
+        if refused is not None:
+            await _let_speak(scope, receive)
+        else:
             try:
                 body = await asyncio.wait_for(_read(scope, receive), _BODY_SECONDS)
             except _TooLargeError:
                 detail = f"A body has {LARGEST_BODY} bytes at most."
-                refusal = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+                refused = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
             except TimeoutError:
-                refusal = Refusal(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.")
+                refused = Refusal(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.")
             except _GoneError:
                 return
-        if refusal is not None:
+        if refused is not None:
             headers = {"connection": "close"}
-            if refusal.status is HTTPStatus.UNAUTHORIZED:
+            if refused.status is HTTPStatus.UNAUTHORIZED:
                 headers["www-authenticate"] = "Bearer"
-            await problem(refusal.status, refusal.detail, headers=headers)(scope, receive, send)
+            await problem(refused.status, refused.detail, headers=headers)(scope, receive, send)
             return
         await self._app(_without_prefix(scope), _replayed(body, receive), send)
 
     async def _refusal(self, scope: Scope) -> Refusal | None:
         server = scope.get("server")
-        if server is None or server[1] is None:  # a unix socket
+        local = None if server is None or server[1] is None else (str(server[0]), int(server[1]))  # None: a unix socket
+        reason = refusal(_head(scope), LOOPBACK if local is None else LOOPBACK | own_names(local[0]))
+        if reason:
+            return Refusal(HTTPStatus.FORBIDDEN, reason)
+        if local is None:
             return None
         visitor = Visitor(
-            listener=server[0] if tuple(server) in self._listeners else "",  # "": one that listens everywhere
+            listener=local[0] if local in self._listeners else "",  # "": one that listens everywhere
             authorization=_headers(scope, b"authorization"),
             hosts=_headers(scope, b"host"),
-            origins=_headers(scope, b"origin"),
         )
 
         def look() -> Refusal | None:
@@ -92,12 +102,34 @@ class Guard:
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"Nobody can be let in on TCP. {error}")
 
 
+def own_names(address: str) -> frozenset[str]:
+    """What this machine is called by who comes in by one of its addresses."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    text = f"[{found}]" if isinstance(found, IPv6Address) else str(found)
+    return frozenset({text, socket.gethostname().lower()})
+
+
 class _TooLargeError(Exception):
     pass
 
 
 class _GoneError(Exception):
     pass
+
+
+def _head(scope: Scope) -> Head:
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return Head(
+        method=scope["method"],
+        target=raw.decode("latin-1"),
+        hosts=_headers(scope, b"host"),
+        origins=_headers(scope, b"origin"),
+        sites=_headers(scope, b"sec-fetch-site"),
+        content_types=_headers(scope, b"content-type"),
+        marked=bool(_headers(scope, OUR_HEADER.lower().encode())),
+    )
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:
@@ -118,6 +150,12 @@ async def _read(scope: Scope, receive: Receive) -> bytes:
             raise _TooLargeError
         if not message.get("more_body", False):
             return bytes(body)
+
+
+async def _let_speak(scope: Scope, receive: Receive) -> None:
+    """Wait for the rest of what is refused: whoever is cut off in the middle of it does not hear why."""
+    with contextlib.suppress(_TooLargeError, _GoneError, TimeoutError):
+        await asyncio.wait_for(_read(scope, receive), _REFUSED_BODY_SECONDS)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -101,7 +101,7 @@ def test_a_schedule_that_cannot_be_said_comes_with_a_hint(api: Client) -> None:
 
 
 def test_bodies_are_bounded(api: Client) -> None:
-    head = b"POST /backups HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /backups HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     for body in (
         b"Content-Length: 65537\r\n\r\n" + b" " * 65537,
         b"Content-Length: 9" + b"9" * 15 + b"\r\n\r\n{",
@@ -117,10 +117,10 @@ def test_bodies_are_bounded(api: Client) -> None:
         b"\0" * 100,
         b"GET\r\n\r\n",
         b"GET /backups HTTP/9.9\r\n\r\n",
-        b"GET /backups HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200_000 + b"\r\n\r\n",
-        b"POST /backups HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /backups HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nshort",
-        b"GET /backups HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: nothing\r\n\r\n",
+        b"GET /backups HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 200_000 + b"\r\n\r\n",
+        b"POST /backups HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /backups HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nshort",
+        b"GET /backups HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: nothing\r\n\r\n",
     ],
 )
 def test_noise_on_the_socket(api: Client, data: bytes) -> None:
@@ -133,7 +133,7 @@ def test_clients_that_say_nothing_keep_nobody_out(api: Client) -> None:
     silent = [api.connected() for _ in range(60)]
     try:
         for connection in silent[:30]:
-            connection.sendall(b"POST /backups HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            connection.sendall(b"POST /backups HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         api.get("/backups").ok()
     finally:
         for connection in silent:
@@ -143,10 +143,76 @@ def test_clients_that_say_nothing_keep_nobody_out(api: Client) -> None:
 def test_the_socket_may_be_left_at_any_moment(api: Client) -> None:
     for _ in range(20):
         connection = api.connected()
-        connection.sendall(b"GET /backups HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /backups HTTP/1.1\r\nHost: localhost\r\n\r\n")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
         connection.close()
     api.get("/healthz").ok()
+
+
+# ---- what a browser sends for a page from elsewhere ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        # a simple request, which is sent without a preflight: by fetch, by a form, and from a sandboxed frame
+        ("POST", {"Host": "localhost:8421", "Origin": "http://evil.example", "Content-Type": "text/plain"}),
+        ("POST", {"Host": "localhost:8421", "Origin": "http://evil.example", "Content-Type": "application/json"}),
+        ("POST", {"Host": "localhost:8421", "Origin": "null", "Content-Type": "application/json"}),
+        ("POST", {"Host": "localhost:8421", "Origin": "http://localhost:3000"}),
+        ("POST", {"Host": "localhost:8421", "Sec-Fetch-Site": "cross-site"}),
+        ("POST", {"Host": "localhost:8421", "Sec-Fetch-Site": "same-site"}),
+        ("POST", {"Host": "localhost:8421", "Sec-Fetch-Site": "none"}),
+        ("POST", {"Host": "localhost:8421", "Content-Type": "text/plain"}),
+        ("GET", {"Host": "localhost:8421", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}),
+        # a name of theirs that was rebound to our address: same origin, for the browser
+        ("POST", {"Host": "evil.example", "Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"}),
+        ("GET", {"Host": "[::1].evil.com", "Sec-Fetch-Site": "same-origin"}),
+        ("OPTIONS", {"Host": "localhost", "Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}),
+    ],
+)
+@pytest.mark.parametrize("path", ["/backups", "/jobs/files/run", "/backups/restore"])
+def test_a_page_from_elsewhere(place: Site, api: Client, *, path: str, method: str, headers: dict[str, str]) -> None:
+    bodies: dict[str, Any] = {
+        "/backups": {"type": "application", "target": str(place.data)},
+        "/jobs/files/run": None,
+        "/backups/restore": {"type": "application", "target": str(place.path / "out"), "backup_file": "files/latest"},
+    }
+    before = place.config.read_bytes(), sorted(place.config.parent.rglob("*")), place.ids("files")
+    answer = api.call(method, path, bodies[path], headers)
+    answer.problem(403)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert (place.config.read_bytes(), sorted(place.config.parent.rglob("*")), place.ids("files")) == before
+    assert not (place.path / "out").exists()
+
+
+def test_a_preflight_never_succeeds(api: Client) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-hiveden-backup"}
+    answer = api.call("OPTIONS", "/backups", None, {"Origin": "http://localhost", **asked})
+    answer.problem(405)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /backups HTTP/1.0\r\n\r\n",
+        b"GET /backups HTTP/1.1\r\n\r\n",
+        b"GET /backups HTTP/1.1\r\nHost: \r\n\r\n",
+        b"GET /backups HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET /backups HTTP/1.1\r\nHost: localhost:80@evil\r\n\r\n",
+        b"GET http://evil.example/backups HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://localhost/backups HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    ],
+)
+def test_odd_heads(api: Client, head: bytes) -> None:
+    assert api.raw(head, more=True).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 "))
+
+
+def test_a_program_needs_no_body(api: Client) -> None:
+    for headers in ({"X-Hiveden-Backup": "1", "Content-Type": "text/plain"}, {}):
+        api.call("POST", "/jobs/nobody/run", None, headers).problem(404)
+        api.call("DELETE", "/backups/schedules/nobody", None, headers).problem(404)
 
 
 # ---- who comes in on TCP ---------------------------------------------------------------------------------------------
@@ -167,6 +233,11 @@ def test_tcp_wants_the_token(place: Site, tmp_path: Path) -> None:
                 assert answer.headers["www-authenticate"] == "Bearer"
                 tcp.get("/backups", {"Authorization": "Bearer wrong"}).problem(401)
                 tcp.get("/backups", {"Authorization": "Bearer s3cret"}).ok()
+                own = f"[{tcp.address[0]}]" if ":" in tcp.address[0] else tcp.address[0]
+                tcp.get("/backups", {"Authorization": "Bearer s3cret", "Host": own}).ok()
+                tcp.get("/backups", {"Authorization": "Bearer s3cret", "Host": socket.gethostname()}).ok()
+                for strange in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Content-Type": "x/y"}):
+                    tcp.call("POST", "/jobs/files/run", {}, {"Authorization": "Bearer s3cret", **strange}).problem(403)
             service.local.get("/backups").ok()  # the mode of the socket is its guard
             token.chmod(0o644)
             assert "open to others" in service.tcp[0].get("/backups", {"Authorization": "Bearer s3cret"}).problem(503)
@@ -182,7 +253,8 @@ def test_tcp_from_loopback_where_it_is_allowed(place: Site) -> None:
         with serving(place, ["127.0.0.1", "::1", "0.0.0.0", "::"]) as service:
             for tcp in service.tcp[:2]:
                 tcp.get("/backups").ok()
-                tcp.get("/backups", {"Origin": "http://localhost:3000"}).ok()
+                tcp.get("/backups", {"Host": "localhost:3000", "Origin": "http://localhost:3000"}).ok()
+                tcp.get("/backups", {"Origin": "http://localhost:3000"}).problem(403)
                 tcp.get("/backups", {"Host": "evil.example"}).problem(403)
                 tcp.get("/backups", {"Origin": "http://evil.example"}).problem(403)
             for tcp in service.tcp[2:]:  # they listen everywhere, wherever the client is

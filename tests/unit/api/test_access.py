@@ -14,19 +14,14 @@ OPEN = Api(allow_loopback=True)
 CLOSED = Api()
 
 
-def visitor(
-    *authorization: str, listener: str = "127.0.0.1", host: str = "localhost:8080", origin: str = ""
-) -> Visitor:
-    return Visitor(listener, authorization, (host,) if host else (), (origin,) if origin else ())
+def visitor(*authorization: str, listener: str = "127.0.0.1", host: str = "localhost:8080") -> Visitor:
+    return Visitor(listener, authorization, (host,) if host else ())
 
 
 @pytest.mark.parametrize("api", [OPEN, CLOSED])
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_the_token_opens(api: Api, scheme: str) -> None:
-    assert (
-        judge(visitor(f"{scheme} s3cret", listener="", host="backup.example", origin="https://x.example"), api, TOKEN)
-        is None
-    )
+    assert judge(visitor(f"{scheme} s3cret", listener="", host="192.0.2.7:8421"), api, TOKEN) is None
 
 
 @pytest.mark.parametrize(
@@ -64,11 +59,8 @@ def test_without_a_token_nobody_comes_in(token: bytes | None) -> None:
 
 @pytest.mark.parametrize("listener", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("host", ["localhost", "localhost:8080", "LOCALHOST", "127.0.0.1:80", "[::1]", "[::1]:80"])
-@pytest.mark.parametrize(
-    "origin", ["", "http://localhost", "http://localhost:3000", "https://127.0.0.1", "http://[::1]:3000"]
-)
-def test_loopback_comes_in_where_it_is_allowed(listener: str, host: str, origin: str) -> None:
-    assert judge(visitor(listener=listener, host=host, origin=origin), OPEN, None) is None
+def test_loopback_comes_in_where_it_is_allowed(listener: str, host: str) -> None:
+    assert judge(visitor(listener=listener, host=host), OPEN, None) is None
 
 
 @pytest.mark.parametrize("listener", ["", "0.0.0.0", "127.0.0.2", "192.0.2.7", "::", "::ffff:127.0.0.1"])
@@ -90,7 +82,9 @@ def test_other_listeners_want_a_token(listener: str) -> None:
         "localhost:x",
         "[::1",
         "127.0.0.1.nip.io",
+        "[::1].evil.com",
         "0.0.0.0",
+        "192.0.2.7",
     ],
 )
 def test_a_host_that_was_rebound(host: str) -> None:
@@ -100,26 +94,7 @@ def test_a_host_that_was_rebound(host: str) -> None:
 
 
 def test_two_hosts() -> None:
-    assert judge(Visitor("127.0.0.1", (), ("localhost", "localhost"), ()), OPEN, None) is not None
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "null",
-        "http://evil.example",
-        "https://localhost.evil.example",
-        "http://evil@localhost",
-        "file://localhost",
-        "localhost",
-        "http://",
-        "http://[::1",
-    ],
-)
-def test_an_origin_from_elsewhere(origin: str) -> None:
-    refused = judge(visitor(origin=origin), OPEN, None)
-    assert refused is not None
-    assert refused.status == HTTPStatus.FORBIDDEN
+    assert judge(Visitor("127.0.0.1", (), ("localhost", "localhost")), OPEN, None) is not None
 
 
 def test_token_file(tmp_path: Path) -> None:
