@@ -6,11 +6,12 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 
 from hiveden_backup.core.config.values import Api
 from hiveden_backup.core.errors import DeniedError
 from hiveden_backup.core.same_origin import LOOPBACK, authority
-from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.durable import opened, read_bounded, translated
 
 _LOOPBACK_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 _LONGEST_TOKEN = 4096
@@ -54,13 +55,10 @@ def read_token(path: str | None) -> bytes | None:
     """The token in the configured file, None without one. DeniedError when the file is open to others, or empty."""
     if path is None:
         return None
-    with translated(f"reading the token file {path}"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode) or found.st_mode & stat.S_IRWXO:
-                raise DeniedError(f"The token file {path} is open to others", "", f"Close it: chmod 600 {path}")
-            token = file.read(_LONGEST_TOKEN).strip()
+    with translated(f"reading the token file {path}"), opened(Path(path), follow=True) as file:
+        if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
+            raise DeniedError(f"The token file {path} is open to others", "", f"Close it: chmod 600 {path}")
+        token = read_bounded(file, _LONGEST_TOKEN, path).strip()
     if not token:
         raise DeniedError(f"The token file {path} is empty", "", f"Make one: openssl rand -hex 32 >{path}")
     return token

@@ -20,6 +20,9 @@ _T = TypeVar("_T")
 _Reader = Callable[[Any], Any]
 _SHOWN = 80
 
+LONGEST = 64 << 20
+"""What no record in a state directory is longer than, in bytes."""
+
 
 class RecordError(ValueError):
     """What is no such record; the message says where and why."""

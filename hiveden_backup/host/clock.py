@@ -1,13 +1,14 @@
 """The machine's time zone."""
 
 import os
-import stat
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from io import BytesIO
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hiveden_backup.core.schedule.zone_file import is_whole
+from hiveden_backup.host.disk.durable import read_regular
 
 _LOCAL = "/etc/localtime"
 _LARGEST = 1 << 20
@@ -43,8 +44,7 @@ def local_zone() -> LocalZone:
 
 
 def _read(path: str) -> tzinfo:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        data = file.read(_LARGEST) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    data = read_regular(Path(path), _LARGEST, follow=True)
     if not is_whole(data):
         raise ValueError(path)
     return ZoneInfo.from_file(BytesIO(data))

@@ -6,7 +6,6 @@
 import contextlib
 import fcntl
 import os
-import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,14 @@ from hiveden_backup.core.config.layers import Layer, Merged, merge
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.errors import ConfigError, Problem
-from hiveden_backup.host.disk.durable import make_directory, translate, translated, write_durably
+from hiveden_backup.host.disk.durable import (
+    UnfitFileError,
+    make_directory,
+    read_regular,
+    translate,
+    translated,
+    write_durably,
+)
 from hiveden_backup.host.later import Later
 
 if TYPE_CHECKING:
@@ -26,6 +32,7 @@ else:
 
 _DROP_INS = "config.d"
 _MANAGED = "90-managed.toml"
+_LONGEST = 16 << 20
 MANAGED = f"{_DROP_INS}/{_MANAGED}"
 """What messages call the managed drop-in."""
 _HEADER = """\
@@ -125,9 +132,10 @@ def _drop_ins(path: Path) -> list[Path]:
 def _read(file: Path, name: str, hint_if_missing: str = "") -> Layer | Problem:
     with translated(f"reading {file}"):
         try:
-            if not stat.S_ISREG(os.stat(file).st_mode):  # a FIFO would make us wait for ever
-                return Problem(str(file), "", "it is not a regular file")
-            data = file.read_bytes()
+            data = read_regular(file, _LONGEST, follow=True)
+        except UnfitFileError as error:
+            why = str(error.strerror)
+            return Problem(str(file), "", f"{why[:1].lower()}{why[1:]}")
         except (FileNotFoundError, NotADirectoryError):
             return Problem(str(file), "", "the file does not exist", hint_if_missing)
     try:

@@ -25,8 +25,8 @@ def archive(tmp_path: Path) -> Path:
 
 def kill_zstd(archive: Path) -> None:
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if os.fsencode(archive) in (folder / "cmdline").read_bytes().split(b"\0"):
+        with contextlib.suppress(OSError):
+            if os.readlink(folder / "fd/0") == str(archive.resolve()):
                 os.kill(int(folder.name), signal.SIGKILL)
 
 
@@ -50,4 +50,4 @@ def test_a_cut_archive_is_damaged(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(CorruptError):
         read(archive)
     with pytest.raises(CorruptError):
-        tar.list_members(archive, tmp_path / "listing")
+        tar.list_members(archive, 4 << 20, tmp_path / "listing")

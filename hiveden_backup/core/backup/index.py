@@ -8,6 +8,7 @@ Records are sorted bytewise by path.
 A *draft* is a record list in the making: its archive field is the older index's number, or `+` where the path is taken.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ _FIELDS = 10
 """Tabs in a record; what follows the last of them is the path, tabs and all."""
 _TAKEN_PREFIX = TAKEN + b"\t"
 _BATCH = 4096
+_LONGEST_RECORD = 64 << 10
 
 Scanned = tuple[bytes, bytes, int, int, int, bool]
 """One path as the scan saw it: (path, record, newest, weight, inode, loose).
@@ -285,11 +287,19 @@ def renumbering(live: Counter[bytes], archives: int) -> dict[bytes, bytes]:
     return {old: b"%d" % new for new, old in enumerate(kept)}
 
 
-def split_records(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The records of a stream of NUL-terminated ones. ValueError when the last one is cut short."""
-    rest = b""
+def split_records(chunks: Iterable[bytes], entries: int | None = None) -> Iterator[bytes]:
+    """The records of a stream of NUL-terminated ones, `entries` of them where that is known.
+
+    ValueError when there are more, when the last one is cut short, or one is longer than any path makes it.
+    """
+    rest, left = b"", math.inf if entries is None else entries
     for chunk in chunks:
         *records, rest = (rest + chunk).split(b"\0")
+        left -= len(records)
+        if left < 0:
+            raise ValueError(f"the index has more than {entries} records")
+        if len(rest) > _LONGEST_RECORD:
+            raise ValueError("the index has a record that no path is long enough for")
         yield from records
     if rest:
         raise ValueError("the index ends in the middle of a record")

@@ -12,11 +12,15 @@ from hiveden_backup.core.names import encode
 MARKER = ".hiveden-backup.json"
 RECIPE = "HOW-TO-RESTORE.txt"
 
+LONGEST_MARKER = 4 << 10
+"""What no marker is longer than, in bytes. Others may write here: what is longer is damage, and is not read."""
+
 # ---- in the directory of a job
 
 OWNER = ".owner.json"
 ARCHIVES = "archives"
 CHECKPOINT = ".checkpoint"
+LONGEST_OWNER = 4 << 10
 _INCOMING = ".incoming-"
 _DELETING = ".deleting-"
 
@@ -27,6 +31,10 @@ ARCHIVE_NAMES = "files.archives"
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 CHECKPOINT_FACTS = "checkpoint.json"
+LONGEST_MANIFEST = LONGEST_ARCHIVE_NAMES = LONGEST_CHECKPOINT_FACTS = 64 << 20
+LONGEST_SUMS = 16 << 20
+LONGEST_OTHER = 1 << 30
+"""The same of files whose sizes no manifest has, as those of `globals_of`: compressed, a tenth of a second to read."""
 
 _ARCHIVE = re.compile(r"\d{8}T\d{6}Z\.(hot(-\d+)?|cold)\.tar\.zst", re.ASCII)
 _GLOBALS = re.compile(r"globals\.[^.]+\.sql\.zst")

@@ -7,7 +7,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from hiveden_backup.core.errors import BackupError, DeniedError, DirectoryError, StorageError
 from hiveden_backup.host.later import Later
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 else:
     hashlib = Later("hashlib")
 
+_PIECE = 1 << 20
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}  # FAT, CIFS, some FUSE
 
 
@@ -31,11 +32,8 @@ def fsync_directory(path: Path) -> None:
 
 def fsync_file(path: Path) -> None:
     """Make the content of `path` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with opened(path) as file:
+        os.fsync(file.fileno())
 
 
 def write_durably(path: Path, data: bytes, growing: Path | None = None) -> None:
@@ -80,30 +78,80 @@ def _write(path: Path, how: int, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """What is in a file where others may have put something else, without waiting for it.
+class UnfitFileError(OSError):
+    """Where a regular file of some size must be lies a link, a FIFO, a device, or another size: nothing was read."""
 
-    OSError: also ELOOP for a link, EINVAL for what is no regular file, EFBIG for more than `most` bytes.
+
+@contextlib.contextmanager
+def opened(
+    path: Path, size: int | None = None, *, most: int | None = None, follow: bool = False
+) -> Iterator[IO[bytes]]:
+    """The regular file at `path`, to be read or handed to a program: the one door to what others may have put there.
+
+    What is no regular file is not even opened (to open a device or a FIFO may do something, or wait); nor is a link
+    followed, unless `follow`, for what root's own configuration names. UnfitFileError for these, and for a file that
+    has not exactly `size` bytes, or more than `most`; OSError else.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "It is not a regular file", str(path))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(most + 1)
+        file = reopened(place, path)
     finally:
-        os.close(descriptor)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, "It is too large", str(path))
+        os.close(place)
+    with file:
+        found = os.fstat(file.fileno()).st_size
+        if size is not None and found != size:
+            raise UnfitFileError(errno.EINVAL, f"It has {found} bytes, and was written with {size}", str(path))
+        if most is not None and found > most:
+            raise UnfitFileError(errno.EFBIG, f"It has more than {most} bytes", str(path))
+        yield file
+
+
+def reopened(place: int, path: str | Path) -> IO[bytes]:
+    """What an O_PATH descriptor stands for, to be read, if it is a regular file; `path` is for errors. As `opened`."""
+    mode = os.fstat(place).st_mode
+    if not stat.S_ISREG(mode):
+        what = "a symbolic link" if stat.S_ISLNK(mode) else "a directory" if stat.S_ISDIR(mode) else "no regular file"
+        raise UnfitFileError(errno.EINVAL, f"It is {what}", str(path))
+    try:  # without waiting for whoever has a lease on it
+        descriptor = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, most: int, *, follow: bool = False) -> bytes:
+    """All of a small file, which is opened as `opened` does. UnfitFileError for one of more than `most` bytes, too."""
+    with opened(path, follow=follow) as file:
+        return read_bounded(file, most, path)
+
+
+def read_bounded(file: IO[bytes], most: int, path: str | Path) -> bytes:
+    """The rest of a regular file. UnfitFileError, and a large one is not read, when it has more than `most` bytes."""
+    size = os.fstat(file.fileno()).st_size
+    data = file.read(min(size, most) + 1) if size <= most else b""
+    if len(data) > size:  # it grows
+        data += file.read(most + 1 - len(data))
+    if max(size, len(data)) > most:
+        raise UnfitFileError(errno.EFBIG, f"It has more than {most} bytes", str(path))
     return data
 
 
-def digest(path: Path) -> tuple[int, str]:
-    """A file's size and SHA-256."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256")
-        return os.fstat(file.fileno()).st_size, found.hexdigest()
+def pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """A file in pieces of a mebibyte, to where it ends now: it may grow as fast as it is read."""
+    left = os.fstat(file.fileno()).st_size
+    while left > 0 and (piece := file.read(min(left, _PIECE))):
+        left -= len(piece)
+        yield piece
+
+
+def digest(path: Path, size: int | None = None) -> tuple[int, str]:
+    """A file's size and SHA-256; opened as `opened` does."""
+    found, total = hashlib.sha256(), 0
+    with opened(path, size) as file:
+        for piece in pieces(file):
+            found.update(piece)
+            total += len(piece)
+    return total, found.hexdigest()
 
 
 def make_directory(path: Path) -> None:
@@ -124,6 +172,7 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+_PUT_THERE = "Somebody has put something else there: look with `ls -l`, and put a copy of the file back"
 _OF_OTHERS = "Run as root, or through the systemd unit"
 _OF_ROOT = {
     errno.EPERM: "It may be immutable or append-only: look with `lsattr -d`, and allow it with `chattr -ia`",
@@ -153,6 +202,8 @@ def translate(error: OSError, doing: str, *, unwritable: type[BackupError] = Dir
     """
     why = f"{error.strerror or error}{f': {os.fsdecode(error.filename)}' if error.filename else ''}"
     what = f"{doing[:1].upper()}{doing[1:]} failed"
+    if isinstance(error, UnfitFileError):
+        return StorageError(what, why, _PUT_THERE)
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return unwritable(what, why, "Free some space or prune, then run again")

@@ -6,23 +6,27 @@ from pathlib import Path
 
 from hiveden_backup.core.backup.index import split_records
 from hiveden_backup.core.errors import CorruptError
+from hiveden_backup.host.disk.durable import opened
 from hiveden_backup.host.disk.stream import chunks, decompressed
 
 
 @contextmanager
-def records(index: Path | None) -> Iterator[Iterator[bytes]]:
-    """The records of a finished index; none without one. CorruptError when it cannot be decoded."""
+def records(index: Path | None, entries: int) -> Iterator[Iterator[bytes]]:
+    """The records of a finished index, which has `entries` of them; none without an index.
+
+    CorruptError when it cannot be decoded, or has more: what a few bytes of others unpack to is not followed for long.
+    """
     if index is None:
         yield iter(())
         return
     try:
         with decompressed(index) as stream:
-            yield split_records(chunks(stream))
+            yield split_records(chunks(stream), entries)
     except ValueError as error:
         raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
 
 
 def spooled(path: Path) -> Iterator[bytes]:
     """The records of a working list that a run spooled uncompressed, as `records` yields them."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         yield from split_records(chunks(file))

@@ -1,6 +1,5 @@
 """Who a job's directory belongs to: `.owner.json` in it, which of all that would claim it one alone can make."""
 
-import errno
 import uuid
 from pathlib import Path
 
@@ -8,10 +7,9 @@ from hiveden_backup.core.backup import layout
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import DirectoryError
 from hiveden_backup.core.model import Owner
-from hiveden_backup.host.disk.durable import read_regular, translated, write_durably, write_once
+from hiveden_backup.host.disk.durable import UnfitFileError, read_regular, translated, write_durably, write_once
 
 _OWNERS = Codec(Owner)
-_LONGEST = 4096
 
 
 def owner_of(home: Path) -> Owner | None:
@@ -22,15 +20,13 @@ def owner_of(home: Path) -> Owner | None:
     path = home / layout.OWNER
     with translated(f"reading {path}"):
         try:
-            owner = _OWNERS.load(read_regular(path, _LONGEST))
+            owner = _OWNERS.load(read_regular(path, layout.LONGEST_OWNER))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except RecordError as error:
             raise _damaged(path, str(error)) from error
-        except OSError as error:
-            if error.errno in {errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.ENXIO}:
-                raise _damaged(path, str(error.strerror)) from error
-            raise
+        except UnfitFileError as error:
+            raise _damaged(path, str(error.strerror)) from error
     if not owner.host_id or not f"{owner.host_id}{owner.host}".isprintable():
         raise _damaged(path, "It names no host")
     return owner

@@ -6,13 +6,15 @@ begins with a dot. Callers hold the job's lock for whatever changes something.
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup import manifest as manifests
@@ -22,8 +24,10 @@ from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError
 from hiveden_backup.core.model import FORMAT, Manifest
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso, newest_first
 from hiveden_backup.host.disk.durable import (
+    UnfitFileError,
     fsync_directory,
     make_directory,
+    opened,
     read_regular,
     remove,
     translate,
@@ -32,8 +36,8 @@ from hiveden_backup.host.disk.durable import (
 )
 from hiveden_backup.host.failpoints import failpoint
 
+_OTHERS = "Verify the other backups of the job"
 _IN_AN_EMPTY_ONE = ("lost+found", layout.RECIPE)  # a fresh file system's, and ours from an `init` that was killed
-_LONGEST_MARKER = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +61,17 @@ class BackupDirectory:
     def open(cls, path: Path) -> "BackupDirectory":
         """The marked directory at `path`. DirectoryError when there is no (readable) marker."""
         try:
-            marker = _MARKERS.load((path / layout.MARKER).read_bytes())
+            marker = _MARKERS.load(read_regular(path / layout.MARKER, layout.LONGEST_MARKER))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DirectoryError(
                 f"{path} is not a backup directory",
                 f"It has no marker file {layout.MARKER}: perhaps its disk is not mounted",
                 f"Mount it, or mark a new one with: hiveden-backup init --directory {path}",
             ) from error
-        except RecordError as error:
+        except (RecordError, UnfitFileError) as error:
             raise DirectoryError(
                 f"The marker {path / layout.MARKER} is damaged",
-                str(error),
+                (isinstance(error, OSError) and error.strerror) or str(error),
                 f'Restore it from a copy, or write {{"format": {FORMAT}, "id": "..."}} into it',
             ) from error
         except OSError as error:
@@ -111,11 +115,15 @@ class BackupDirectory:
     def manifest(self, job: str, backup: str) -> Manifest:
         """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read."""
         path = self.backup_path(job, backup) / layout.MANIFEST
+        if path.parent.is_symlink():
+            raise CorruptError(f"{path.parent} is a symbolic link", "No backup is", _OTHERS)
         try:
-            content = path.read_bytes()
+            content = read_regular(path, layout.LONGEST_MANIFEST)
+        except NotADirectoryError as error:
+            raise CorruptError(f"{path.parent} is not a directory", "", _OTHERS) from error
         except FileNotFoundError as error:
             if path.parent.is_dir():
-                raise CorruptError(f"{path} is missing", "", "Verify the other backups of the job") from error
+                raise CorruptError(f"{path} is missing", "", _OTHERS) from error
             raise no_such_backup(f"{job}/{backup}") from error
         except OSError as error:
             raise unread(path, error) from error
@@ -163,7 +171,7 @@ class BackupDirectory:
 
     def drop_checkpoint(self, job: str) -> None:
         """Remove the job's checkpoint, if it has one."""
-        if (self.path / job / layout.CHECKPOINT).exists():
+        if os.path.lexists(self.path / job / layout.CHECKPOINT):
             self._remove(job, layout.CHECKPOINT)
 
     # ---- one that goes
@@ -217,7 +225,7 @@ class BackupDirectory:
 def marker_in(directory: str) -> bytes:
     """The marker's text, which names the backup directory wherever it is shown; empty where there is none to read."""
     try:
-        return read_regular(Path(directory, layout.MARKER), _LONGEST_MARKER)
+        return read_regular(Path(directory, layout.MARKER), layout.LONGEST_MARKER)
     except OSError:
         return b""
 
@@ -257,7 +265,7 @@ def read_archive_names(holder: Path) -> tuple[str, ...]:
     """
     path = holder / layout.ARCHIVE_NAMES
     try:
-        return layout.parse_archive_list(path.read_bytes())
+        return layout.parse_archive_list(read_regular(path, layout.LONGEST_ARCHIVE_NAMES))
     except FileNotFoundError as error:
         if (holder / layout.INDEX).exists():
             raise CorruptError(f"{path} is missing", "", "Verify the backups of the job") from error
@@ -268,10 +276,25 @@ def read_archive_names(holder: Path) -> tuple[str, ...]:
         raise CorruptError(f"{path} is damaged", str(error), "Verify the backups of the job") from error
 
 
+@contextmanager
+def stored_file(path: Path, size: int | None = None, *, most: int | None = None) -> Iterator[IO[bytes]]:
+    """A file of a backup, opened as `opened` does. CorruptError when it is missing, or something else lies there."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(opened(path, size, most=most))
+        except FileNotFoundError as error:
+            raise CorruptError(f"{path} is missing", "", _OTHERS) from error
+        except OSError as error:
+            raise unread(path, error) from error
+        yield file
+
+
 def unread(path: Path, error: OSError) -> BackupError:
     """Why a file of a backup could not be read. What the disk has lost is damage to this backup only."""
+    if isinstance(error, UnfitFileError):
+        return CorruptError(f"{path} is damaged", str(error.strerror), _OTHERS)
     if error.errno == errno.EIO:
-        return CorruptError(f"{path} cannot be read", os.strerror(errno.EIO), "Verify the other backups of the job")
+        return CorruptError(f"{path} cannot be read", os.strerror(errno.EIO), _OTHERS)
     return translate(error, f"reading {path}")
 
 
@@ -289,9 +312,9 @@ def missing_archives(directory: BackupDirectory, job: str, sizes: Collection[tup
     broken = set()
     for name, size in sizes:
         try:
-            found = os.stat(directory.job_path(job) / name).st_size
+            found = os.lstat(directory.job_path(job) / name)
         except OSError:
-            found = -1
-        if found != size:
+            found = None
+        if found is None or found.st_size != size or not stat.S_ISREG(found.st_mode):
             broken.add(name)
     return frozenset(broken)

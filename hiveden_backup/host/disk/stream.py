@@ -13,6 +13,8 @@ from typing import IO
 
 from hiveden_backup.core.errors import BackupError, CorruptError
 from hiveden_backup.core.progress import Advance
+from hiveden_backup.host.disk.durable import opened
+from hiveden_backup.host.disk.repository import stored_file
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
 CHUNK = 1 << 20
@@ -34,11 +36,6 @@ class Stored:
 def compressor(level: int) -> Command:
     """What compresses its standard input to its standard output. `-T0` uses every processor."""
     return Command(("zstd", "-q", "-c", "-T0", f"-{level}"))
-
-
-def decompressor(path: Path) -> Command:
-    """The content of the `.zst` file `path` to standard output."""
-    return Command((*DECOMPRESSOR.argv, "--", str(path)))
 
 
 def chunks(stream: IO[bytes]) -> Iterator[bytes]:
@@ -67,7 +64,7 @@ def store(stream: IO[bytes], path: Path, progress: Advance, *, durable: bool = T
 
 def copy(source: Path, target: Path) -> Stored:
     """Copy a file to the new file `target`, durably."""
-    with source.open("rb") as file:
+    with opened(source) as file:
         return store(file, target, lambda _: None)
 
 
@@ -87,9 +84,9 @@ def compressing(path: Path, level: int) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def decompressed(path: Path) -> Iterator[IO[bytes]]:
-    """The content of a `.zst` file. CorruptError when it cannot be decoded."""
+    """The content of a `.zst` file. CorruptError when it is none, or cannot be decoded."""
     try:
-        with output(decompressor(path)) as stream:
+        with stored_file(path) as file, output(DECOMPRESSOR, stdin=file) as stream:
             yield stream
     except ProcessError as error:
         raise undecoded(error, path) from error

@@ -14,7 +14,9 @@ from hiveden_backup.core.backup.extraction import classify as classify_extractio
 from hiveden_backup.core.backup.tar_listing import LISTING
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.progress import Advance
-from hiveden_backup.host.disk.stream import CHUNK, Stored, chunks, compressor, decompressor, store, undecoded
+from hiveden_backup.host.disk.durable import opened
+from hiveden_backup.host.disk.repository import stored_file
+from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, Stored, chunks, compressor, store, undecoded
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
 _DAMAGES = ("Not found in archive", "Unexpected EOF", "not look like a tar archive", "Skipping to next header")
@@ -111,18 +113,23 @@ def received(path: Path) -> Iterator[int]:
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """The lines of tar's listing."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         yield from file
 
 
-def list_members(archive: Path, listing: Path) -> None:
-    """Put an archive's listing into the new file `listing`; all of it is decoded. CorruptError when that fails.
+def list_members(archive: Path, size: int, listing: Path) -> None:
+    """Put the listing of an archive of `size` bytes into the new file `listing`; all of it is decoded.
 
-    OSError when the listing does not fit: written by tar itself, it would look like the archive's fault.
+    CorruptError when that fails. OSError when the listing does not fit: written by tar itself, it would look like the
+    archive's fault.
     """
     members = Command(("tar", "-t", *LISTING, "-f", "-"))
     try:
-        with listing.open("xb") as file, output(decompressor(archive), members) as stream:
+        with (
+            stored_file(archive, size) as content,
+            listing.open("xb") as file,
+            output(DECOMPRESSOR, members, stdin=content) as stream,
+        ):
             for chunk in chunks(stream):
                 file.write(chunk)
             file.flush()
@@ -130,11 +137,11 @@ def list_members(archive: Path, listing: Path) -> None:
         raise undecoded(error, archive) from error
 
 
-def extract(archive: Path, names: Path, target: Path) -> Extraction:
+def extract(archive: Path, size: int, names: Path, target: Path) -> Extraction:
     """Restore the NUL-terminated names in the file `names`, which are in the archive's order, below `target`.
 
-    Returns what `target` would not keep of it. CorruptError when the archive cannot be decoded or lacks one of the
-    names, StorageError when `target` does not take what is in it.
+    The archive has `size` bytes. Returns what `target` would not keep of it. CorruptError when it is not there as it
+    was written, or lacks one of the names, StorageError when `target` does not take what is in it.
     """
     command = Command(
         (
@@ -144,7 +151,10 @@ def extract(archive: Path, names: Path, target: Path) -> Extraction:
         accept=frozenset({0, _TROUBLE}),
     )
     try:
-        with Pipeline(decompressor(archive), command) as pipeline:
+        with (
+            stored_file(archive, size) as content,
+            Pipeline(DECOMPRESSOR, command, stdin=content) as pipeline,
+        ):
             pipeline.stdout.read()
     except ProcessError as error:
         if error.status < 0 or error.program == "tar":

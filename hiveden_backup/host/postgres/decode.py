@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hiveden_backup.core.errors import BackupError, CorruptError, UnreachableError
 from hiveden_backup.core.postgres.values import Door, PgTools
-from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.durable import opened, translated
 from hiveden_backup.host.disk.stream import DECOMPRESSOR
 from hiveden_backup.host.process import Command, Pipeline, ProcessError
 
@@ -19,7 +19,7 @@ def decode(path: Path, tool: PgTools, door: Door | None = None) -> None:
     """
     argv = [tool.program("pg_restore"), "--file=/dev/null"]
     try:
-        with translated(f"reading the dump {path}"), path.open("rb") as file:
+        with translated(f"reading the dump {path}"), opened(path) as file:
             if door is None:
                 with Pipeline(DECOMPRESSOR, Command(argv), stdin=file):
                     return

@@ -20,13 +20,15 @@ from hiveden_backup.core.errors import (
     UnreachableError,
 )
 from hiveden_backup.core.postgres.values import Endpoint, ServerContainer, passfile_passwords
-from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.durable import read_bounded, read_regular, reopened, translated
 
 _HOST_DIRECTORIES = ("/var/run/postgresql", "/tmp")  # noqa: S108 - where servers listen, not a file of ours
 _CONTAINER_DIRECTORIES = ("/var/run/postgresql", "/run/postgresql", "/tmp")  # noqa: S108 - as above
 _DEFAULT_PORT = "5432"
 _SOCKET = re.compile(r"\.s\.PGSQL\.(\d+)")
 _MAX_LINKS = 40
+_LONGEST_PASSFILE = 1 << 20
+_LONGEST_SETTING = 64 << 10
 _PROBE_SECONDS = 5.0
 _PEER_CREDENTIALS = struct.Struct("3i")
 
@@ -185,7 +187,7 @@ def _passwords(source: PostgresSource, container: ServerContainer, port: str, us
         return () if password is None else (("*", password),)
     _check_passfile(source.passfile, os.geteuid())
     with translated(f"reading the passfile {source.passfile}"):
-        text = Path(source.passfile).read_text(encoding="utf-8")
+        text = read_regular(Path(source.passfile), _LONGEST_PASSFILE, follow=True).decode("utf-8", "surrogateescape")
     found = passfile_passwords(text, (container.name, "localhost", *container.addresses), port, user)
     if not found:
         raise DeniedError(
@@ -206,19 +208,20 @@ def _setting(container: ServerContainer, name: str) -> str | None:
         return None
     try:
         return _read_beneath(f"/proc/{container.pid}/root", path).rstrip("\n")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # links in a circle, no text, a NUL in the path: what a container makes up
         raise DeniedError(
             f"{name}_FILE of the container {container.name} cannot be read",
-            f"{path}: {error.strerror}",
+            f"{path}: {getattr(error, 'strerror', None) or 'it is no text'}",
             "Run as root, or name `user` and `passfile` in the job's configuration",
         ) from error
 
 
 def _read_beneath(root: str, path: str) -> str:
-    with opened_beneath(root, path) as (descriptor, _):
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
-        return Path(f"/proc/self/fd/{descriptor}").read_text(encoding="utf-8")
+    with opened_beneath(root, path) as (descriptor, _), reopened(descriptor, path) as file:
+        text = read_bounded(file, _LONGEST_SETTING, path).decode()
+    if "\0" in text:
+        raise ValueError("it has a NUL")
+    return text
 
 
 def _account(os_user: str | None) -> pwd.struct_passwd:

@@ -22,7 +22,7 @@ from hiveden_backup.core.postgres import restoring
 from hiveden_backup.core.postgres.database_settings import dumped
 from hiveden_backup.core.postgres.restoring import Difference
 from hiveden_backup.core.postgres.values import Door, Endpoint, PgTools, restore_jobs
-from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.durable import opened, translated
 from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, PARTIAL_DECOMPRESSOR
 from hiveden_backup.host.postgres.connect import connect, option
 from hiveden_backup.host.postgres.connect import translated as translated_errors
@@ -105,7 +105,7 @@ class _Load:
     def _said(self, here: Callable[[IO[bytes]], bytes], inside: Callable[[Door, IO[bytes]], bytes]) -> str:
         """What pg_restore said, when it came to the dump's end, and the server to the end of pg_restore."""
         try:
-            with translated(f"reading the dump {self.path}"), self.path.open("rb") as file:
+            with translated(f"reading the dump {self.path}"), opened(self.path) as file:
                 door = self.endpoint.door
                 said = inside(door, file) if self.tool.inside and door is not None else here(file)
                 return said.decode("utf-8", "replace")
@@ -176,7 +176,7 @@ def _read(endpoint: Endpoint, path: Path, tool: PgTools, arguments: Sequence[str
     """What pg_restore makes of a dump without a server."""
     argv = [tool.program("pg_restore"), *arguments]
     try:
-        with translated(f"reading the dump {path}"), path.open("rb") as file:
+        with translated(f"reading the dump {path}"), opened(path) as file:
             if tool.inside and endpoint.door is not None:
                 decompress = Pipeline(PARTIAL_DECOMPRESSOR, stdin=file)
                 with decompress, endpoint.door(argv, stdin=decompress.stdout) as output:

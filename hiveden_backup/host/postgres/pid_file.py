@@ -2,6 +2,11 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+
+from hiveden_backup.host.disk.durable import read_regular
+
+_LONGEST = 4096
 
 _SHARED_MEMORY = 6
 """The line of the pid file that has key and id of the shared memory that each server has, and by which it sees itself
@@ -22,8 +27,7 @@ def working(pid_file: str) -> Working | None:
     A run by a timer may not look at the processes of others: where they work is seen by root's full privileges alone.
     """
     try:
-        with open(pid_file, encoding="ascii", errors="replace") as file:
-            lines = file.read(4096).split("\n")
+        lines = read_regular(Path(pid_file), _LONGEST).decode("ascii", "replace").split("\n")
         pid = abs(int(lines[0]))  # negative for a server of a single user
     except (OSError, ValueError):
         return None

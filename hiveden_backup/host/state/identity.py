@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
 
-from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.codec import LONGEST, Codec, RecordError
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import Owner
-from hiveden_backup.host.disk.durable import make_directory, translated, write_durably, write_once
+from hiveden_backup.host.disk.durable import make_directory, read_regular, translated, write_durably, write_once
 
 _MACHINE_ID = Path("/etc/machine-id")
 
@@ -54,7 +54,7 @@ def this_host(state: Path) -> Owner:
 def _read(path: Path) -> _Host | None:
     with translated(f"reading {path}", unwritable=StorageError), suppress(FileNotFoundError):
         try:
-            return _HOSTS.load(path.read_bytes())
+            return _HOSTS.load(read_regular(path, LONGEST))
         except RecordError as error:
             raise StorageError(
                 f"{path} is damaged, so it is not known which host this is",
@@ -78,7 +78,7 @@ def _machine_id() -> str:
     with suppress(OSError):
         if _MACHINE_ID.stat().st_dev != _MACHINE_ID.parent.stat().st_dev:
             return ""
-        text = _MACHINE_ID.read_text("ascii", "replace").strip()
+        text = read_regular(_MACHINE_ID, LONGEST, follow=True).decode("ascii", "replace").strip()
         return text if text.isalnum() and text != "uninitialized" else ""
     return ""
 

@@ -10,10 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.codec import LONGEST, Codec, RecordError
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import is_job_name
-from hiveden_backup.host.disk.durable import fsync_directory, make_directory, translated, write_durably
+from hiveden_backup.host.disk.durable import (
+    fsync_directory,
+    make_directory,
+    read_regular,
+    translated,
+    write_durably,
+)
 
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _SUFFIX = ".json"
@@ -103,13 +109,13 @@ class Ledger:
 def boot_id() -> str:
     """The id of this life of the machine, from its last boot to the next."""
     with translated("reading the machine's boot id"):
-        return _BOOT_ID.read_text("ascii").strip()
+        return read_regular(_BOOT_ID, LONGEST).decode("ascii").strip()
 
 
 def _read(path: Path, job: str, name: str) -> Debt | None:
     """The entry at `path`; None when it was crossed off in this moment."""
     try:
-        return replace(_DEBTS.load(path.read_bytes()), job=job, name=name)
+        return replace(_DEBTS.load(read_regular(path, LONGEST)), job=job, name=name)
     except FileNotFoundError:
         return None
     except (OSError, RecordError) as error:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TypeVar, overload
 
 from hiveden_backup.core.errors import BusyError, StorageError
-from hiveden_backup.host.disk.durable import make_directory, translated
+from hiveden_backup.host.disk.durable import make_directory, read_regular, translated
 
 _POLL_SECONDS = 0.1
 _GLANCES = 6
 _GLANCE_SECONDS = 0.05
 _CONTAINER = "container-"
+_LONGEST_HOLDER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,5 +163,5 @@ def _sign(descriptor: int) -> None:
 
 def _holder(path: Path) -> str:
     with translated(f"reading the lock {path}"):
-        text = path.read_text("ascii", "replace").strip()
+        text = read_regular(path, _LONGEST_HOLDER).decode("ascii", "replace").strip()
     return f"Process {text}" if text.isdecimal() else "Another process"

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.codec import LONGEST, Codec, RecordError
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import PruneResult, Result, RunKind, Trigger, Verdict
 from hiveden_backup.core.names import backup_id, is_backup_id, newest_first
-from hiveden_backup.host.disk.durable import make_directory, translated, write_durably
+from hiveden_backup.host.disk.durable import UnfitFileError, make_directory, read_regular, translated, write_durably
 from hiveden_backup.host.state.locks import ExclusiveJob
 
 _T = TypeVar("_T")
@@ -185,6 +185,6 @@ def _claimed(folder: Path, moment: datetime) -> Path:
 def _read(codec: Codec[_T], path: Path) -> _T | None:
     """The record at `path`; None when there is none, or it cannot be read."""
     try:
-        return codec.load(path.read_bytes())
-    except (FileNotFoundError, RecordError):
+        return codec.load(read_regular(path, LONGEST))
+    except (FileNotFoundError, UnfitFileError, RecordError):
         return None

@@ -9,11 +9,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from hiveden_backup.core.codec import RecordError
+from hiveden_backup.core.codec import LONGEST, RecordError
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import backup_id, is_backup_id, is_job_name
 from hiveden_backup.core.restore_record import ACTS, Act
-from hiveden_backup.host.disk.durable import fsync_directory, make_directory, translated, write_durably
+from hiveden_backup.host.disk.durable import (
+    fsync_directory,
+    make_directory,
+    read_regular,
+    translated,
+    write_durably,
+)
 from hiveden_backup.host.state.locks import ExclusiveJob
 
 _SUFFIX = ".json"
@@ -71,7 +77,7 @@ class Acts:
 
     def _read(self, path: Path) -> Act:
         with translated(f"reading {path}", unwritable=StorageError):
-            data = path.read_bytes()
+            data = read_regular(path, LONGEST)
         try:
             act = ACTS.load(data)
         except RecordError as error:

@@ -7,14 +7,13 @@ import contextlib
 import os
 import shlex
 import signal
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.lines import split_lines
-from hiveden_backup.host.disk.durable import make_directory, translated, write_durably
+from hiveden_backup.host.disk.durable import UnfitFileError, make_directory, read_regular, translated, write_durably
 
 _VARIABLE = "HIVEDEN_BACKUP_LAST_WORDS"
 _KEPT_FILES = 400
@@ -103,10 +102,6 @@ def _read(path: Path) -> str:
     """A small regular file's text, "" when there is none. StorageError when there is, and it cannot be read."""
     with translated(f"reading {path}", unwritable=StorageError):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+            return read_regular(path, _MOST_BYTES).decode("utf-8", "replace")
+        except (FileNotFoundError, UnfitFileError):
             return ""
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return ""
-            return file.read(_MOST_BYTES).decode("utf-8", "replace")

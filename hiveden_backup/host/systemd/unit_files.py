@@ -14,10 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.codec import LONGEST, Codec, RecordError
 from hiveden_backup.core.errors import StorageError, UnreachableError
 from hiveden_backup.core.schedule import units
-from hiveden_backup.host.disk.durable import fsync_directory, make_directory, translated, write_durably
+from hiveden_backup.host.disk.durable import (
+    UnfitFileError,
+    fsync_directory,
+    make_directory,
+    read_regular,
+    translated,
+    write_durably,
+)
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.later import Later
 
@@ -30,6 +37,7 @@ _PACKAGED = (Path("/usr/lib/systemd/system"), Path("/usr/local/lib/systemd/syste
 _OWN = Path("/etc/systemd/system")
 _SHIPPED = Path(__file__).resolve().parents[2] / "systemd"
 _STAGED = ".hiveden-backup-new"
+_LONGEST = 1 << 20
 
 
 def shared() -> Mapping[str, str]:
@@ -38,7 +46,7 @@ def shared() -> Mapping[str, str]:
         return {}
     program = executable()
     with translated("reading the units that came with this program", unwritable=StorageError):
-        shipped = {name: (_SHIPPED / name).read_text("utf-8") for name in units.SHIPPED}
+        shipped = {name: read_regular(_SHIPPED / name, _LONGEST, follow=True).decode() for name in units.SHIPPED}
     try:
         return {name: units.installed_text(text, program) for name, text in shipped.items()}
     except ValueError as error:
@@ -95,7 +103,7 @@ class UnitFiles:
         """What the last apply wrote; nothing when that is not known."""
         with translated(f"reading {self._record}", unwritable=StorageError):
             try:
-                return _RECORDS.load(self._record.read_bytes())
+                return _RECORDS.load(read_regular(self._record, LONGEST))
             except (FileNotFoundError, NotADirectoryError, RecordError):
                 return Written({})
 
@@ -113,14 +121,13 @@ class UnitFiles:
         return {path: text for path, text in texts.items() if path in written.digests or text.startswith(units.HEADER)}
 
     def text(self, path: str) -> str | None:
-        """A unit file's text, None when there is none. A link is no text of ours, whatever it leads to."""
-        place = self.directory / path
-        if place.is_symlink():
-            return ""
+        """A unit file's text, None when there is none. A link or a FIFO is no text of ours."""
         try:
-            return place.read_text("utf-8", "replace")
+            return read_regular(self.directory / path, _LONGEST).decode("utf-8", "replace")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except UnfitFileError:
+            return ""
 
     def _alike(self) -> Iterable[Path]:
         for pattern in (*units.SHIPPED, *units.COMMON_DROP_INS, units.timer("*"), units.drop_in("*")):

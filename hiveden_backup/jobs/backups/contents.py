@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hiveden_backup.core.backup.index import Record, parse
-from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, INDEX
+from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.errors import UsageError
+from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.jobs.backups.catalog import Backup
@@ -22,10 +23,10 @@ class Difference:
 
 def files(directory: BackupDirectory, backup: Backup) -> Iterator[Record]:
     """The records of a backup's index, in order; none when the job has no files."""
-    index = directory.backup_path(backup.job, backup.id) / INDEX
-    if not (index.parent / ARCHIVE_NAMES).exists() and not index.exists():
+    manifest = directory.manifest(backup.job, backup.id)
+    if not any(artifact.type is ArtifactType.APPLICATION for artifact in manifest.artifacts):
         return
-    with records(index) as lines:
+    with records(directory.backup_path(backup.job, backup.id) / INDEX, manifest.paths) as lines:
         for line in lines:
             yield parse(line)
 

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import IO, Self
 
 from hiveden_backup.core.backup.index import Record
-from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, INDEX, SUMS, is_globals, parse_sums
+from hiveden_backup.core.backup.layout import (
+    ARCHIVE_NAMES,
+    INDEX,
+    LONGEST_OTHER,
+    LONGEST_SUMS,
+    SUMS,
+    is_globals,
+    parse_sums,
+)
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
 from hiveden_backup.core.errors import CorruptError, DeniedError, NotFoundError, StorageError, UnreachableError
@@ -16,9 +24,9 @@ from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest,
 from hiveden_backup.core.postgres.values import Endpoint, choose_restore_tool, major_of
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import stream, tar
-from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.durable import opened, pieces, read_regular, translated
 from hiveden_backup.host.disk.index_files import records
-from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names, unread
+from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names, stored_file, unread
 from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.postgres.decode import decode
@@ -75,7 +83,7 @@ class Verifier:
         manifest = self._directory.manifest(backup.job, backup.id)
         errors: list[CorruptError] = []
         try:
-            check_sums(self._directory, backup)
+            check_sums(self._directory, backup, manifest)
         except CorruptError as error:
             errors.append(error)
         for archive in manifest.archives:
@@ -115,9 +123,9 @@ class Verifier:
             raise CorruptError(f"{path / ARCHIVE_NAMES} does not agree with the manifest", "", _HINT)
         entries = 0
         with ExitStack() as stack:
-            cursors = [_Cursor(lines) for lines in self._opened(stack, backup.job, names, failed)]
+            cursors = [_Cursor(lines) for lines in self._opened(stack, backup.job, manifest.archives, failed)]
             try:
-                with records(path / INDEX) as lines:
+                with records(path / INDEX, artifact.entries) as lines:
                     for record in checked(lines, len(names)):
                         entries += 1
                         if not cursors[record.archive].reaches(record):
@@ -133,23 +141,23 @@ class Verifier:
         if entries != artifact.entries:
             raise CorruptError(f"{path / INDEX} has {entries} paths, the manifest says {artifact.entries}", "", _HINT)
 
-    def _opened(self, stack: ExitStack, job: str, names: Sequence[str], failed: set[str]) -> Iterator[IO[bytes]]:
+    def _opened(self, stack: ExitStack, job: str, archives: Sequence[Archive], failed: set[str]) -> Iterator[IO[bytes]]:
         """The archives' listings."""
-        for name in names:
+        for archive in archives:
             try:
-                yield stack.enter_context(self._listing(job, name).open("rb"))
+                yield stack.enter_context(opened(self._listing(job, archive)))
             except CorruptError:
-                failed.add(name)
+                failed.add(archive.path)
                 raise
 
-    def _listing(self, job: str, name: str) -> Path:
+    def _listing(self, job: str, archive: Archive) -> Path:
         """An archive's members, a line each; decoding all of it is part of the proof."""
-        key = job, name
+        key = job, archive.path
         if key not in self._listings:
             place = self._spool / f"{len(self._listings)}.listing"
             try:
                 with translated(f"writing the list {place}", unwritable=StorageError):
-                    tar.list_members(self._directory.job_path(job) / name, place)
+                    tar.list_members(self._directory.job_path(job) / archive.path, archive.bytes, place)
             except BaseException:
                 place.unlink(missing_ok=True)
                 raise
@@ -183,18 +191,19 @@ class _Cursor:
         return False
 
 
-def check_sums(directory: BackupDirectory, backup: Backup) -> None:
-    """CorruptError when a file of the backup is missing, or not what SHA256SUMS says."""
+def check_sums(directory: BackupDirectory, backup: Backup, manifest: Manifest) -> None:
+    """CorruptError when a file of the backup is missing, or not what SHA256SUMS and the manifest say."""
     path = directory.backup_path(backup.job, backup.id)
     sums = path / SUMS
     try:
-        listed = parse_sums(sums.read_bytes())
+        listed = parse_sums(read_regular(sums, LONGEST_SUMS))
     except (FileNotFoundError, ValueError) as error:
         raise CorruptError(f"{sums} is missing or damaged", str(error), _HINT) from error
     except OSError as error:
         raise unread(sums, error) from error
+    sizes = {file.file: file.bytes for artifact in manifest.artifacts for file in artifact.files}
     for name, digest in listed.items():
-        _check_digest(path / name, digest, lambda _: None)
+        _check_digest(path / name, sizes.get(name), digest, lambda _: None)
     unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in {*listed, SUMS})
     if unlisted or not listed:
         raise CorruptError(f"{sums} does not cover {unlisted[0] if unlisted else 'anything'}", "", _HINT)
@@ -202,20 +211,18 @@ def check_sums(directory: BackupDirectory, backup: Backup) -> None:
 
 def check_archive_digest(home: Path, archive: Archive, progress: Advance) -> None:
     """CorruptError when an archive below the job's directory is missing or not what the manifest says."""
-    _check_digest(home / archive.path, archive.sha256, progress)
+    _check_digest(home / archive.path, archive.bytes, archive.sha256, progress)
 
 
-def _check_digest(path: Path, expected: str, progress: Advance) -> None:
+def _check_digest(path: Path, size: int | None, expected: str, progress: Advance) -> None:
     digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            for chunk in stream.chunks(file):
-                digest.update(chunk)
-                progress(len(chunk))
-    except FileNotFoundError as error:
-        raise CorruptError(f"{path} is missing", "", _HINT) from error
-    except OSError as error:
-        raise unread(path, error) from error
+    with stored_file(path, size, most=None if size is not None else LONGEST_OTHER) as file:
+        try:
+            for piece in pieces(file):
+                digest.update(piece)
+                progress(len(piece))
+        except OSError as error:
+            raise unread(path, error) from error
     if digest.hexdigest() != expected:
         raise CorruptError(f"{path} is damaged", "Its SHA-256 is not what was written", _HINT)
 

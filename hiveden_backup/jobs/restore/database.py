@@ -59,7 +59,7 @@ def _restore_as(
     artifact = find_artifact(manifest, database, server)
     if artifact.database is None:
         raise NotFoundError(f"{backup} does not say what the database {database} was made with")
-    check_sums(directory, backup)
+    check_sums(directory, backup, manifest)
     path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
     with ExitStack() as stack:
         _, endpoint = find_server(installation, manifest, artifact, stack)

@@ -65,7 +65,7 @@ def _restore(
             f"See what it has: hiveden-backup show {backup}",
         )
     _refuse_used(target)
-    check_sums(directory, backup)
+    check_sums(directory, backup, manifest)
     home = directory.job_path(job.name)
     with temporary_spool() as spool:
         wanted = Globs(only, covering=True)

@@ -289,7 +289,7 @@ def look_at_index(directory: BackupDirectory, manifest: Manifest, files: Files) 
     found = {source: [0, 0, 0] for source in sources}
     below, wanted = Below(tops), Below([os.fsencode(source.lstrip("/")) for source in sources])
     kinds: dict[str, str] = {}
-    with trusted(index), records(index) as lines:
+    with trusted(index), records(index, manifest.paths) as lines:
         for record in checked(lines, len(manifest.archives)):
             path = record.path
             if not below(path):

@@ -85,7 +85,7 @@ def stage(
             _refuse_losses(holder, losses)
             _dress_made(manifest, holder, act.made)
             lost.merge(losses)
-            with trusted(index), records(index) as lines:
+            with trusted(index), records(index, manifest.paths) as lines:
                 compare(_of(checked(lines, len(manifest.archives)), tops), new, tops)
             process.run(process.Command(("sync", "-f", "--", str(new))))
     return lost

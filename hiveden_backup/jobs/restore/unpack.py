@@ -51,14 +51,16 @@ def unpack(home: Path, manifest: Manifest, plan: "Selected", place: Path) -> tup
     """
     size, losses = 0, Losses()
     for number in plan.archives:
-        told = tar.extract(home / manifest.archives[number].path, plan.names(number), place)
+        archive = manifest.archives[number]
+        told = tar.extract(home / archive.path, archive.bytes, plan.names(number), place)
         losses.merge(told.lost)
         # before the next archive, whose files must not go through what should be a directory
         size += plan.check(number, place, told.not_made, losses)
     plan.remove_helpers(place)
     for number in plan.archives:  # again, since all that followed disturbed their times and modes
         if plan.has_directories(number):
-            tar.extract(home / manifest.archives[number].path, plan.directories(number), place)
+            archive = manifest.archives[number]
+            tar.extract(home / archive.path, archive.bytes, plan.directories(number), place)
             plan.check_directories(number, place, losses)
     return size, losses
 
@@ -276,12 +278,12 @@ def select(
     chosen = Filter(wanted) if wanted is not None else None
     with trusted(index):
         if chosen is not None:
-            with records(index) as lines:
+            with records(index, manifest.paths) as lines:
                 chosen.find_wanted(checked(lines, len(manifest.archives)))
-            with records(index) as lines:
+            with records(index, manifest.paths) as lines:
                 chosen.find_helpers(parse(line) for line in lines)
             plan.helpers = chosen.helpers
-        with records(index) as lines, translated(f"writing the spool {spool}", unwritable=StorageError):
+        with records(index, manifest.paths) as lines, translated(f"writing the spool {spool}", unwritable=StorageError):
             for record in checked(lines, len(manifest.archives)):
                 if chosen is None or chosen.takes(record):
                     plan.add(record)

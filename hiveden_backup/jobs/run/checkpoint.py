@@ -4,11 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hiveden_backup.core.backup.layout import ARCHIVE_NAMES, CHECKPOINT, CHECKPOINT_FACTS, INDEX, archive_list
+from hiveden_backup.core.backup.layout import (
+    ARCHIVE_NAMES,
+    CHECKPOINT,
+    CHECKPOINT_FACTS,
+    INDEX,
+    LONGEST_CHECKPOINT_FACTS,
+    archive_list,
+)
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Archive, ArtifactType
-from hiveden_backup.host.disk.durable import digest, translated, write_durably
+from hiveden_backup.host.disk.durable import digest, read_regular, translated, write_durably
 from hiveden_backup.host.disk.repository import BackupDirectory, missing_archives
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.run.passes import State
@@ -58,11 +65,11 @@ def _backup_state(directory: BackupDirectory, job: str, backup: str, warnings: l
         if directory.archive_names(job, backup) != tuple(archive.path for archive in manifest.archives):
             warnings.append(f"{index.parent} is damaged: its two lists of archives differ. It is not built upon")
             return None
-        expected = {file.file: file.sha256 for file in applications[0].files}
+        expected = {file.file: (file.bytes, file.sha256) for file in applications[0].files}
         for name in (INDEX, ARCHIVE_NAMES):
             with translated(f"reading {index.parent / name}"):
-                found = digest(index.parent / name)[1]
-            if found != expected.get(name):
+                found = digest(index.parent / name, expected[name][0]) if name in expected else None
+            if found is None or found != expected[name]:
                 warnings.append(f"{index.parent / name} is damaged: {job}/{backup} is not built upon")
                 return None
     except BackupError as error:
@@ -75,7 +82,7 @@ def _checkpoint(directory: BackupDirectory, job: str, warnings: list[str]) -> St
     """The checkpoint's state, if there is one that is newer than every backup."""
     home = directory.job_path(job) / CHECKPOINT
     try:
-        facts = _FACTS.load((home / CHECKPOINT_FACTS).read_bytes())
+        facts = _FACTS.load(read_regular(home / CHECKPOINT_FACTS, LONGEST_CHECKPOINT_FACTS))
         if not directory.outdates(job, facts.id):
             return None
         if digest(home / INDEX)[1] != facts.sha256:

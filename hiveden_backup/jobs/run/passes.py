@@ -207,7 +207,7 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         draft.open("wb") as draft_file,
         candidates.open("wb") as candidates_file,
         directories.open("wb") as directories_file,
-        records(base.index) as older,
+        records(base.index, base.entries) as older,
     ):
         scan.opened = directories_file.write
         comparison = compare(

@@ -65,7 +65,11 @@ def _of_files(plan: Plan, reference: Manifest, state: State, index: Path) -> Ite
     older = plan.directory.backup_path(reference.job, reference.id) / INDEX
     if plan.files.look.base.index == older and rule.plainly_usual(_total(reference), _kept(reference, state)):
         return
-    with translated(f"reading {older}"), records(older) as before, records(index) as now:
+    with (
+        translated(f"reading {older}"),
+        records(older, reference.paths) as before,
+        records(index, state.entries) as now,
+    ):
         change = rule.measure(before, now, _concern(plan, plan.files, reference))
     yield from rule.of_files(change, f"{reference.job}/{reference.id}")
 

@@ -173,8 +173,8 @@ def test_every_file_that_cannot_be_parsed_is_told_with_the_line(main: Path, writ
     assert found[2].startswith("config.d/20-b.toml: the file is not valid TOML: Exceeds the limit")
     assert found[3] == "config.d/30-c.toml: the file is nested too deeply."
     assert found[4] == "config.d/40-d.toml: the file is not UTF-8 (at line 2)."
-    assert found[5] == f"{folder}/50-e.toml: it is not a regular file."
-    assert found[6] == f"{folder}/60-f.toml: it is not a regular file."
+    assert found[5] == f"{folder}/50-e.toml: it is a directory."
+    assert found[6] == f"{folder}/60-f.toml: it is no regular file."
     assert found[7] == f"{folder}/70-g.toml: the file does not exist."
 
 
