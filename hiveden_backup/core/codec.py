@@ -7,6 +7,8 @@ thousand manifests.
 """
 
 import json
+import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime
@@ -158,11 +160,46 @@ def _field(name: str | None, value: Any, reader: _Reader, default: Any) -> Any:
 
 
 def parsed(data: bytes) -> object:
-    """What a file of JSON holds. RecordError."""
+    """What a file of JSON holds. RecordError, also for values that no file of ours has, and that nothing can handle.
+
+    These are texts with a NUL, or with surrogates that stand for no byte of a name; numbers that are none, or endless,
+    or too large for 64 bits.
+    """
     try:
-        return json.loads(data)
+        value = _DECODER.decode(data.decode())
     except (ValueError, RecursionError) as error:
         raise RecordError(str(error)) from error
+    if _SUSPECT.search(data):  # few files have any of it, and to look at all values takes longer than to read them
+        _check(value)
+    return value
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text:.{_SHOWN}} is no number")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+_SUSPECT = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|[0-9]{19}")
+_ODD = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+_HIGHEST = 1 << 64  # a device's number has no sign
+
+
+def _check(value: object) -> None:
+    """RecordError for what is said at `parsed`. Its depth is what the decoder took."""
+    todo = [value]
+    while todo:
+        match todo.pop():
+            case dict() as table:
+                todo.extend(table)
+                todo.extend(table.values())
+            case list() as values:
+                todo.extend(values)
+            case str() as text if _ODD.search(text):
+                raise RecordError(f"{text!r:.{_SHOWN}} is no text")
+            case int() as number if not -_HIGHEST <= number < _HIGHEST:
+                raise RecordError("it has a number that is too large")
 
 
 def _simple(kind: Any, read_moment: _Reader) -> _Reader:

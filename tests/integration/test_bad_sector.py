@@ -1,14 +1,24 @@
 """A disk that has lost a sector of one backup: that one is damaged, and nothing else stands still for it."""
 
+import os
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.job import Site, site
 
-UNREADABLE = "/proc/self/mem"
-"""Reading its beginning ends with EIO."""
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Make a file one whose beginning cannot be read: EIO, as of this process's memory."""
+    subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/mem", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
 
 
 @pytest.fixture
@@ -25,15 +35,14 @@ def bed(tmp_path: Path) -> Iterator[Site]:
 def test_new_backups_are_made_all_the_same(bed: Site, name: str) -> None:
     damaged = bed.ids()[0]
     path = bed.job() / damaged / name
-    path.unlink()
-    path.symlink_to(UNREADABLE)
-    bed.run("verify", damaged).failed(65, str(path))
-    if name == "manifest.json":
-        bed.run("list").failed(65, str(path), "cannot be read")
-    done = bed.run("run", "app")
-    assert "defect" not in done.err
-    # where the lists of archives cannot be read, nothing is pruned, and that is told
-    assert done.code == (1 if name in {"manifest.json", "files.archives"} else 0), done.err
-    assert bed.record()["backup"] == bed.ids()[0]
-    bed.run("verify", bed.ids()[0]).succeeded()
-    assert len(bed.ids()) == 2
+    with unreadable(path):
+        bed.run("verify", damaged).failed(65, str(path))
+        if name == "manifest.json":
+            bed.run("list").failed(65, str(path), "cannot be read")
+        done = bed.run("run", "app")
+        assert "defect" not in done.err
+        # where the lists of archives cannot be read, nothing is pruned, and that is told
+        assert done.code == (1 if name in {"manifest.json", "files.archives"} else 0), done.err
+        assert bed.record()["backup"] == bed.ids()[0]
+        bed.run("verify", bed.ids()[0]).succeeded()
+        assert len(bed.ids()) == 2

@@ -11,6 +11,8 @@ DOOR = "host/disk/durable.py"
 HARMLESS = {"O_DIRECTORY", "O_PATH", "O_WRONLY", "O_RDWR"}
 """With one of these flags, os.open reads nothing from what it opens, or nothing but names."""
 NAMED = {
+    ("host/disk/beneath.py", "open_directory"): "directories, by flags that say so",
+    ("host/disk/beneath.py", "_readable"): "as above",
     ("host/disk/file_locks.py", "holder"): "the kernel's table of locks",
     ("host/disk/sample.py", "piece"): "a file of the job: it looks at what it opened itself, leaving its times",
     ("host/disk/tar.py", "receive"): "the reading end of a pipe of ours",

@@ -47,7 +47,7 @@ AT = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 OUTER = Outer(
     text="\udcff\u2028",
     flag=True,
-    count=-(2**70),
+    count=-(2**63),
     share=0.5,
     at=AT,
     colour=Colour.BLUE,
@@ -67,7 +67,7 @@ def test_there_and_back() -> None:
     assert CODEC.table(OUTER) == {
         "text": "\udcff\u2028",
         "flag": True,
-        "count": -(2**70),
+        "count": -(2**63),
         "share": 0.5,
         "at": "2026-11-23T02:30:00Z",
         "colour": "blue",
@@ -178,3 +178,34 @@ def test_where_it_is_wrong() -> None:
 def test_a_record_with_rules_of_its_own() -> None:
     with pytest.raises(RecordError, match="it is not made of key=value pairs"):
         Codec(PostgresSource).value(Codec(PostgresSource).table(PostgresSource()) | {"dsn": "hunter2"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'"\\u0000"',
+        b'{"\\u0000": 1}',
+        b'"\\ud800"',
+        b'["\\uDD00"]',
+        b'"\xff"',
+        b'"\xed\xb3\xbf"',
+        b"NaN",
+        b"-Infinity",
+        b"[1e999]",
+        b"[18446744073709551616]",
+        b"9" * 5000,
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+)
+def test_what_nothing_can_handle_is_no_record(text: bytes) -> None:
+    """A path with a NUL, a size without an end: whoever meets one of these later has no answer to it."""
+    with pytest.raises(RecordError):
+        parsed(text)
+
+
+@pytest.mark.parametrize(
+    "text", [b'"\\udcff"', b'"\\ud83d\\ude00"', b"[1.5, -3, 18446744073709551615]", b'"12345678901234567890123"']
+)
+def test_what_only_looks_like_that_is_read(text: bytes) -> None:
+    assert parsed(text) == json.loads(text)
