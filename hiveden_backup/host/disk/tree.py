@@ -6,7 +6,6 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
@@ -15,8 +14,10 @@ from hiveden_backup.core.backup.layout import MARKER
 from hiveden_backup.core.backup.moved import directory_line
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.restore_record import HOLDER_PREFIX
+from hiveden_backup.host.disk import beneath
 from hiveden_backup.host.disk.durable import translate
 from hiveden_backup.host.disk.repository import marker_in
+from hiveden_backup.host.disk.walk import GONE, Way
 
 _LETTERS = {
     stat.S_IFREG: "f",
@@ -36,8 +37,6 @@ _LONGEST_NAME = 256
 _SHOWN = 3
 _OURS = MARKER.removesuffix(".json")  # what `HOLDER_PREFIX` begins with as well: one question to each path, not two
 _SUSPECT_ENDINGS = (*_SUSPECTS, b"-wal")
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
-"""What the system says of a path of which some part went, or became something else, since it was listed."""
 
 
 @dataclass(slots=True)
@@ -67,6 +66,7 @@ class Scan:
     too_long: int = 0
     too_long_first: list[bytes] = field(default_factory=list)
     kept_out: list[tuple[bytes, str]] = field(default_factory=list)
+    _way: Way = field(default_factory=Way)
     _heads: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Scanned]:
@@ -76,14 +76,16 @@ class Scan:
         """
         roots = sorted(self.roots)
         streams = [self._tree(root) for root in roots]
-        if any(after.startswith(before) for before, after in pairwise(roots)):
-            return heapq.merge(*streams)  # what is below `a` sorts behind the root `a-b`, and before `a0`
-        return chain.from_iterable(streams)
+        with self._way:
+            if any(after.startswith(before) for before, after in pairwise(roots)):
+                yield from heapq.merge(*streams)  # what is below `a` sorts behind the root `a-b`, and before `a0`
+            else:
+                yield from chain.from_iterable(streams)
 
     def _tree(self, root: bytes) -> Iterator[Scanned]:
         try:
             self._above(root)
-            status = os.lstat(b"/" + root)
+            status = self._way.status(root)
             device = status.st_dev
             children = self._children(root, device) if stat.S_ISDIR(status.st_mode) else []
         except OSError as error:
@@ -106,7 +108,7 @@ class Scan:
         """Tell of the directories above a root, from the top."""
         at = root.find(b"/")
         while at >= 0:
-            self._tell(root[:at], os.lstat(b"/" + root[:at]))
+            self._tell(root[:at], os.fstat(self._way.directory(root[:at])))
             at = root.find(b"/", at + 1)
 
     def _tell(self, directory: bytes, status: os.stat_result) -> None:
@@ -118,9 +120,17 @@ class Scan:
         try:
             return self._children(directory, device)
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 return []
             raise translate(error, f"reading the directory /{os.fsdecode(directory)}") from error
+
+    def _enter(self, directory: bytes) -> int:
+        descriptor = self._way.directory(directory, read=True)
+        status = os.fstat(descriptor)
+        self._tell(directory, status)
+        if directory not in self.roots and self._is_hidden(directory, status):  # it came here since its parent was read
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return descriptor
 
     def _children(self, parent: bytes, device: int) -> list[Scanned]:
         """The sorted entries of one directory. An empty record marks where those below a subdirectory belong."""
@@ -128,8 +138,7 @@ class Scan:
         append, excluded, scanned = found.append, self.excluded, self._scanned
         prefix = parent + b"/" if parent else b""
         deep = len(prefix) + _LONGEST_NAME > _TOO_LONG
-        with opened_directory(b"/" + parent) as descriptor, os.scandir(descriptor) as listing:
-            self._tell(parent, os.fstat(descriptor))
+        with os.scandir(self._enter(parent)) as listing:
             for entry in listing:
                 path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
                 ours = entry.name.startswith(_OURS) and self._is_ours(entry.name, parent, listing, found)
@@ -139,7 +148,7 @@ class Scan:
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except OSError as error:
-                    if error.errno in _GONE:
+                    if error.errno in GONE:
                         continue
                     raise
                 item = scanned(path, status)
@@ -147,8 +156,7 @@ class Scan:
                     self.sockets += 1
                     continue
                 directory = status.st_mode & _FORMAT == stat.S_IFDIR
-                if directory and (identity := (status.st_dev, status.st_ino)) in self.hidden:
-                    self.kept_out.append((path, self.hidden[identity]))
+                if directory and self._is_hidden(path, status):
                     continue
                 append(item)
                 if directory:
@@ -161,9 +169,15 @@ class Scan:
         found.sort()
         return found
 
+    def _is_hidden(self, directory: bytes, status: os.stat_result) -> bool:
+        what = self.hidden.get((status.st_dev, status.st_ino))
+        if what is not None:
+            self.kept_out.append((directory, what))
+        return what is not None
+
     def _is_ours(self, name: str, parent: bytes, listing: "os._ScandirIterator[str]", found: list[Scanned]) -> bool:
         """Whether no such name is ever archived. By the marker, its directory is left with nothing in it."""
-        if name == MARKER and self.marker and marker_in(f"/{os.fsdecode(parent)}") == self.marker:
+        if name == MARKER and self.marker and marker_in(beneath.through(self._way.directory(parent))) == self.marker:
             self.kept_out.append((parent, "the backup directory, as another file system shows it"))
             listing.close()  # which ends the loop
             found.clear()
@@ -205,24 +219,6 @@ class Scan:
         )
 
 
-@contextmanager
-def opened_directory(directory: bytes) -> Iterator[int]:
-    """A descriptor of a directory that is no symbolic link; where that is allowed, its time of access stays."""
-    descriptor = _open(directory)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _open(directory: bytes) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(directory, flags | os.O_NOATIME)  # reading is not to be seen in the tree
-    except PermissionError:  # that is for the owner and root alone
-        return os.open(directory, flags)
-
-
 def _suspect(path: bytes, status: os.stat_result) -> bool:
     """Whether a file of this name tells of a database in use (an empty write-ahead log or lock does not)."""
     return status.st_size > 0 and (os.path.basename(path) in _SUSPECTS or path.endswith(b"-wal"))
@@ -230,7 +226,7 @@ def _suspect(path: bytes, status: os.stat_result) -> bool:
 
 def _gone(root: bytes, error: OSError) -> BackupError:
     """The error for a root that cannot be read. One that is gone is never an empty backup."""
-    if error.errno in _GONE:
+    if error.errno in GONE:
         return NotFoundError(f"The job's path /{os.fsdecode(root)} is gone", "", "Mount it, or correct the job")
     return translate(error, f"reading the job's path /{os.fsdecode(root)}")
 
@@ -264,34 +260,34 @@ def census(path: str, excluded: Callable[[str], bool], hidden: Collection[tuple[
     Directories in it that hold what earlier restores replaced are passed over.
     """
     found = Census()
-    try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    found.count(status)
-    if (status.st_dev, status.st_ino) in hidden:
-        found.hidden.append(".")
-    ahead = [""] if stat.S_ISDIR(status.st_mode) else []
-    while ahead:
-        below = ahead.pop()
+    top = os.fsencode(path.lstrip("/"))
+    with Way() as way:
         try:
-            ahead.extend(_count_directory(path, below, excluded, hidden, found))
-        except OSError as error:
-            if error.errno not in _GONE:  # else it went meanwhile
-                raise
+            status = way.status(top)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        found.count(status)
+        if (status.st_dev, status.st_ino) in hidden:
+            found.hidden.append(".")
+        ahead = [""] if stat.S_ISDIR(status.st_mode) else []
+        while ahead:
+            below = ahead.pop()
+            try:
+                descriptor = way.directory(os.fsencode(f"{path}/{below}".strip("/")), read=True)
+                ahead.extend(_count_directory(descriptor, below, excluded, hidden, found))
+            except OSError as error:
+                if error.errno not in GONE:  # else it went meanwhile
+                    raise
     found.left_out.sort()
     return found
 
 
 def _count_directory(
-    path: str, below: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]], found: Census
+    descriptor: int, below: str, excluded: Callable[[str], bool], hidden: Collection[tuple[int, int]], found: Census
 ) -> list[str]:
     """Count what is in the directory `below`; the directories among it."""
     directories = []
-    with (
-        opened_directory(os.fsencode(f"{path}/{below}" if below else path)) as descriptor,
-        os.scandir(descriptor) as listing,
-    ):
+    with os.scandir(descriptor) as listing:
         for entry in listing:
             name = f"{below}/{entry.name}" if below else entry.name
             if entry.name.startswith(HOLDER_PREFIX):

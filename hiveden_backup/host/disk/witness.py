@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from hiveden_backup.core.backup.moved import Identity, Ways, parse_directory
+from hiveden_backup.host.disk.walk import GONE, Way
 from hiveden_backup.host.later import Later
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _WATCHED = _MOVE_SELF | _DELETE_SELF | _ONLYDIR | _ONESHOT  # one event says it:
 _STRIKES = _MOVE_SELF | _DELETE_SELF | _UNMOUNT
 _EVENT = struct.Struct("iIII")
 _BUFFER = 1 << 16
-_ELSEWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 _MIXED = "one that moved while it was read may be in this backup under another one's name"
 
 
@@ -72,28 +72,26 @@ class Witness:
     def watch(self, ways: Ways, scanned: Iterable[bytes]) -> None:
         """Begin with the directories of `ways`, each before those below it, so that no change of a way is missed."""
         ahead = set(ways.directories)
-        for path, identity in map(parse_directory, scanned):
-            if path in ahead:
-                ahead.remove(path)
-                self._watch(path, identity)
+        with Way() as way:
+            for path, identity in map(parse_directory, scanned):
+                if path in ahead:
+                    ahead.remove(path)
+                    self._watch(path, identity, way)
         self.moved |= ahead  # the scan did not meet them
 
-    def _watch(self, path: bytes, identity: Identity) -> None:
+    def _watch(self, path: bytes, identity: Identity, way: Way) -> None:
         if identity[0] in self._loose:
             self._say(f"Renames on {self._loose[identity[0]]}, a network or FUSE file system, cannot be seen: {_MIXED}")
             return
         try:
-            found = os.open(b"/" + path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                there = _identity(os.fstat(found)) == identity
-                if there and self._watching:
-                    self._add(path, found)
-            finally:
-                os.close(found)
+            found = way.directory(path)
+            there = _identity(os.fstat(found)) == identity
+            if there and self._watching:
+                self._add(path, found)
             # again: it may have moved before it was watched
-            there = there and _identity(os.lstat(b"/" + path)) == identity
+            there = there and _identity(way.status(path)) == identity
         except OSError as error:
-            if error.errno not in _ELSEWHERE:
+            if error.errno not in GONE:
                 self._miss(f"/{os.fsdecode(path)}: {error.strerror}")
                 return
             there = False

@@ -14,7 +14,7 @@ from hiveden_backup.core.paths import inside
 from hiveden_backup.core.restore_record import HOLDER_PREFIX
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import spooled
-from hiveden_backup.host.disk.tree import opened_directory
+from hiveden_backup.host.disk.walk import Way
 from hiveden_backup.jobs.run.passes import Look, Trees
 from hiveden_backup.jobs.run.plan import Draft
 
@@ -66,8 +66,8 @@ def _is_emptied(root: str, trees: Trees, excluded: Callable[[bytes], bool]) -> b
     some = False
     with (
         translated(f"reading {root}"),
-        opened_directory(os.fsencode(root)) as descriptor,
-        os.scandir(descriptor) as listing,
+        Way() as way,
+        os.scandir(way.directory(os.fsencode(root.lstrip("/")), read=True)) as listing,
     ):
         for entry in listing:
             path = os.path.join(root, entry.name)
