@@ -24,6 +24,7 @@ from hiveden_backup.host.disk.durable import (
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _SUFFIX = ".json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID_LENGTH = 256  # the kernel wants room for all that is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Ledger:
 def boot_id() -> str:
     """The id of this life of the machine, from its last boot to the next."""
     with translated("reading the machine's boot id"):
-        return read_regular(_BOOT_ID, LONGEST).decode("ascii").strip()
+        return read_regular(_BOOT_ID, _BOOT_ID_LENGTH).decode("ascii").strip()
 
 
 def _read(path: Path, job: str, name: str) -> Debt | None:
