@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from hiveden_backup.core.codec import Codec
 from hiveden_backup.core.config.values import PostgresSource
+from hiveden_backup.core.identity import Identity
 
 HOLDER_PREFIX = ".hiveden-backup-undo-"
 """How the directories are called that hold staged and replaced trees. Nothing below such a name is ever backed up."""
@@ -85,6 +86,14 @@ class DatabaseSwap:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """A directory that an act works in, by its path, and what that was when it was made or looked at."""
+
+    path: str
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
 class Act:
     """One in-place restore of `backup` (an id), with all that is needed to finish or to reverse it.
 
@@ -93,7 +102,8 @@ class Act:
     `holders` are the directories of ours that hold staged and replaced trees, `made` those directories above restored
     paths that had to be made. `containers` must be down while names change, `servers`, in which the databases are, only
     while those of files do. `keep` is seconds; what is kept is `removing` from when that began after them, and `stuck`
-    says why it could not be.
+    says why it could not be. `known` are the holders as they were made, and the directories whose entries change, in
+    the life of the machine that `boot` tells; before the holders are made, those that they are made in.
     """
 
     id: str
@@ -119,6 +129,8 @@ class Act:
     files_only: bool = False
     stuck: str = ""
     removing: bool = False
+    known: tuple[Known, ...] = ()
+    boot: str = ""
 
     @property
     def stopped(self) -> tuple[str, ...]:
@@ -145,8 +157,8 @@ class Act:
         return self.finished is not None and not self.pending and (now - self.finished).total_seconds() >= keep
 
 
-ACTS = Codec(Act, sparse=("servers", "paths", "files_only", "stuck", "removing"))
-"""How acts are kept; version 0.1.0 knew no servers to stop, nor parts of a backup.
+ACTS = Codec(Act, sparse=("servers", "paths", "files_only", "stuck", "removing", "known", "boot"))
+"""How acts are kept; version 0.1.0 knew no servers to stop, nor parts of a backup, nor what a directory is.
 Paths that are no UTF-8 keep their odd bytes as surrogates."""
 
 

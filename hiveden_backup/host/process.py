@@ -191,6 +191,7 @@ def run(command: Command, *, stdin: bytes = b"", timeout: float | None = None) -
             cwd="/",
             timeout=timeout,
             check=False,
+            pass_fds=command.descriptors,
         )
     except subprocess.TimeoutExpired as error:
         raise BackupError(f"{command.program} did not answer within {timeout:g} seconds") from error

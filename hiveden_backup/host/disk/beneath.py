@@ -133,6 +133,13 @@ def identity(directory: int) -> Identity:
     )
 
 
+def is_ours(directory: int) -> bool:
+    """Whether a directory belongs to who we are, as far as its file system knows owners."""
+    mount = _mount(directory)
+    keeps_owners = mount is None or (mount.has_modes and not mount.loose)
+    return not keeps_owners or os.fstat(directory).st_uid == os.geteuid()
+
+
 def _mount(descriptor: int) -> mounts.Mount | None:
     number = _mount_id(descriptor)
     return next((mount for mount in mounts.mounts() if mount.id == number), None)
@@ -158,9 +165,7 @@ def made(directory: int, name: str, mode: int = 0o700) -> Iterator[int]:
     """
     os.mkdir(name, mode, dir_fd=directory)
     with opened(name, directory) as descriptor:
-        mount = _mount(descriptor)
-        keeps_owners = mount is None or (mount.has_modes and not mount.loose)
-        if listed(descriptor) or (keeps_owners and os.fstat(descriptor).st_uid != os.geteuid()):
+        if listed(descriptor) or not is_ours(descriptor):
             raise OSError(errno.EEXIST, "Somebody has put another directory in its place", name)
         yield descriptor
 

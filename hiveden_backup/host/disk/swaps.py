@@ -1,93 +1,142 @@
 """Names that change places: a restored path for the one that is there, and back.
 
 Every step looks at what is there and does what is left to do, so it may be broken off anywhere and done again. Nothing
-is deleted here but by `clear`. Only renames within one file system: nothing is copied.
+is deleted here. Only renames within one file system, from one directory that is held to another: nothing is copied, and
+nothing is replaced, so that what others put in the way meanwhile stays whole.
 """
 
-import contextlib
 import errno
 import os
-import shutil
 import stat
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
+from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.restore_record import Dress, Swap
-from hiveden_backup.host.disk.durable import fsync_directory
+from hiveden_backup.host.disk import beneath
+from hiveden_backup.host.disk.ground import End, Ground
 
-_TRIES = 10_000
+_TRIES = 100
+_APPEARED = 10_000
+_NO_WAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
-def forward(swap: Swap) -> None:
-    """What is live goes to `old`, what waits at `new` becomes live."""
+def forward(swap: Swap, ground: Ground) -> None:
+    """What is live goes to `old`, what waits at `new` becomes live. StorageError when nothing of it is there."""
+    ground.rest()
+    live, old, new = ground.end(swap.live), ground.end(swap.old), ground.end(swap.new)
     if not swap.comes:
-        if not there(swap.old) and there(swap.live):
-            os.rename(swap.live, swap.old)
+        if not old.there() and live.there():
+            live.move(old)
         return
-    if not there(swap.new):
+    if not new.there():
+        if swap.had and not live.there() and not old.there():
+            raise _nowhere(swap)
         return
-    if swap.had and not there(swap.old):
-        _carry(swap.live, swap.new, swap.carried)
-        if there(swap.live):
-            os.rename(swap.live, swap.old)
-    _set_aside(swap)
-    os.rename(swap.new, swap.live)
+    if swap.had and not old.there():
+        _carry(live, new, swap.carried)
+        if live.there():
+            live.move(old)
+    _put(new, live, old)
 
 
-def backward(swap: Swap) -> None:
-    """What is live goes back to `new`, what was there before comes back."""
-    if swap.comes and not there(swap.new) and there(swap.live) and (there(swap.old) or not swap.had):
-        os.rename(swap.live, swap.new)
-    if there(swap.old):
-        _set_aside(swap)
-        os.rename(swap.old, swap.live)
+def backward(swap: Swap, ground: Ground) -> None:
+    """What is live goes back to `new`, what was there before comes back. StorageError when nothing of it is there.
+
+    Where somebody removed what is live, an empty directory stands for it at `new`: it tells that `old` came back.
+    """
+    ground.rest()
+    live, old, new = ground.end(swap.live), ground.end(swap.old), ground.end(swap.new)
+    if swap.comes and not new.there():
+        if swap.had and not old.there():
+            raise _nowhere(swap)
+        if live.there():
+            live.move(new)
+        elif swap.had and new.directory is not None:
+            with beneath.made(new.directory, new.name):
+                pass
+    if old.there():
+        _put(old, live, old)
     if swap.comes:
-        _carry(swap.new, swap.live, swap.carried)
+        _carry(new, live, swap.carried)
 
 
-def dress(source: str, target: str) -> None:
+def _nowhere(swap: Swap) -> StorageError:
+    return StorageError(
+        f"{swap.live} cannot change places",
+        f"Neither {swap.old} nor {swap.new} is there any more: somebody has removed what was kept there",
+        "If it was moved, move it back",
+    )
+
+
+def _put(source: End, live: End, old: End) -> None:
+    """What waits at `source` becomes live. What appeared there goes to where replaced trees are kept."""
+    for _ in range(_TRIES):
+        if live.there():
+            _set_aside(live, old)
+        try:
+            return source.move(live)
+        except FileExistsError:
+            continue
+    return source.move(live)
+
+
+def _set_aside(live: End, old: End) -> None:
+    for number in range(1, _APPEARED):
+        try:
+            return live.move(old, f"{old.name}.appeared-{number}")
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            if live.there():
+                raise
+            return None
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), live.path)
+
+
+def dress_root(source: str, live: str, ground: Ground) -> None:
+    """Give a directory that stays the owner, mode, attributes and times of `source`, which is one in a holder."""
+    dress(beneath.through(ground.directory(source)), beneath.through(ground.directory(live)), follow=True)
+
+
+def dress(source: str, target: str, *, follow: bool = False) -> None:
     """Give the directory or file `target` the owner, mode, attributes and times of `source`.
 
-    What is so already is left alone: some file systems refuse even that.
+    What is so already is left alone: some file systems refuse even that. `follow` is for paths through descriptors.
     """
-    status, now = os.stat(source, follow_symlinks=False), os.stat(target, follow_symlinks=False)
-    wanted = {name: os.getxattr(source, name, follow_symlinks=False) for name in _attributes(source)}
+    status, now = os.stat(source, follow_symlinks=follow), os.stat(target, follow_symlinks=follow)
+    wanted = {name: os.getxattr(source, name, follow_symlinks=follow) for name in _attributes(source, follow=follow)}
     if (now.st_uid, now.st_gid) != (status.st_uid, status.st_gid):
-        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
-    for name in _attributes(target):
+        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=follow)
+    for name in _attributes(target, follow=follow):
         if name not in wanted:
-            os.removexattr(target, name, follow_symlinks=False)
-    if os.stat(target, follow_symlinks=False).st_mode != status.st_mode:
+            os.removexattr(target, name, follow_symlinks=follow)
+    if os.stat(target, follow_symlinks=follow).st_mode != status.st_mode:
         os.chmod(target, stat.S_IMODE(status.st_mode))
     for name, value in wanted.items():  # an ACL is one, and says more than the mode
-        os.setxattr(target, name, value, follow_symlinks=False)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
+        os.setxattr(target, name, value, follow_symlinks=follow)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=follow)
 
 
-def _attributes(path: str) -> list[str]:
+def _attributes(path: str, *, follow: bool) -> list[str]:
     """The names of a path's extended attributes; none where the file system has no such thing."""
     try:
-        return os.listxattr(path, follow_symlinks=False)
+        return os.listxattr(path, follow_symlinks=follow)
     except OSError as error:
         if error.errno != errno.ENOTSUP:
             raise
         return []
 
 
-def make_durable(swaps: Iterable[Swap], dresses: Iterable[Dress]) -> None:
+def make_durable(swaps: Iterable[Swap], dresses: Iterable[Dress], ground: Ground) -> None:
     """Make what `forward` or `backward` did durable."""
     places = {os.path.dirname(path) for swap in swaps for path in (swap.live, swap.old, swap.new)}
     places |= {dress.live for dress in dresses}
     for place in sorted(places):
-        with contextlib.suppress(FileNotFoundError):
-            fsync_directory(Path(place))
-
-
-def clear(holder: str) -> None:
-    """Remove a directory of ours with all in it, if it is there. It must not have anything mounted in it."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(holder)
-        fsync_directory(Path(holder).parent)
+        ground.rest()
+        directory = ground.end(f"{place}/.").directory
+        if directory is not None:
+            beneath.sync(directory)
 
 
 def there(path: str) -> bool:
@@ -99,33 +148,38 @@ def there(path: str) -> bool:
     return True
 
 
-def may_carry(path: str, source: str, target: str) -> bool:
+def may_carry(path: str, source: End, target: End) -> bool:
     """Whether what is at `path` below `source` can go to the same place below `target`.
 
     Both lie in real directories, so that no link leads elsewhere, and `target` has nothing of that name.
     """
-    here, place = f"{source}/{path}", f"{target}/{path}"
-    parents = os.path.dirname(here), os.path.dirname(place)
-    plain = all(os.path.isdir(parent) and os.path.realpath(parent) == parent for parent in parents)
-    return plain and there(here) and not there(place)
+    with _ways(path, source, target) as ways:
+        return ways is not None
 
 
-def _carry(source: str, target: str, paths: Iterable[str]) -> None:
+def _carry(source: End, target: End, paths: Iterable[str]) -> None:
     for path in paths:
-        if may_carry(path, source, target):
-            parents = os.path.dirname(f"{source}/{path}"), os.path.dirname(f"{target}/{path}")
-            times = [os.stat(parent) for parent in parents]
-            os.rename(f"{source}/{path}", f"{target}/{path}")
-            for parent, status in zip(parents, times, strict=True):
-                os.utime(parent, ns=(status.st_atime_ns, status.st_mtime_ns))
+        with _ways(path, source, target) as ways:
+            if ways is not None:
+                here, place = ways
+                times = [(way, os.fstat(way)) for way in ways]
+                beneath.rename(here, os.path.basename(path), place, os.path.basename(path))
+                for way, status in times:
+                    os.utime(beneath.through(way), ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _set_aside(swap: Swap) -> None:
-    """Something that appeared where the other one is to come goes to where replaced trees are kept."""
-    if not there(swap.live):
-        return
-    for number in range(1, _TRIES):
-        place = f"{swap.old}.appeared-{number}"
-        if not there(place):
-            os.rename(swap.live, place)
-            return
+@contextmanager
+def _ways(path: str, source: End, target: End) -> Iterator[tuple[int, int] | None]:
+    """For the block, the two directories between which `path` is carried; None where it cannot be."""
+    above, name = os.path.split(path)
+    with ExitStack() as stack:
+        found = []
+        for tree in (source, target):
+            try:
+                if tree.directory is not None:
+                    found.append(stack.enter_context(beneath.opened(f"{tree.name}/{above}", tree.directory)))
+            except OSError as error:
+                if error.errno not in _NO_WAY:
+                    raise
+        plain = len(found) == 2 and beneath.exists(found[0], name) and not beneath.exists(found[1], name)  # noqa: PLR2004
+        yield (found[0], found[1]) if plain else None

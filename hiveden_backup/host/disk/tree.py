@@ -43,15 +43,15 @@ _SUSPECT_ENDINGS = (*_SUSPECTS, b"-wal")
 class Scan:
     """The trees to scan, and what the scan counted.
 
-    `roots` are bytes relative to `/`, none below another. Directories whose device and inode are in `hidden`, each
-    with what it is, are left out with all below, under whatever name: a bind mount gives them another one. So is what
-    is in a directory with the backup directory's `marker`: a union of file systems shows it as another inode. So is
-    what is `excluded`, and trees that are kept for undo. `loose_devices` are the device numbers of network and FUSE
-    file systems. Once `entries` is exhausted, `sockets` counts what cannot be archived, `suspects` are files by whose
-    names a database seems to be in use there, and `kept_out` is where the hidden and marked ones were met, and what
-    they are. `opened` gets an entry for each directory, and for those above the roots, as `core/backup/moved.py` has
-    it, ended by NUL. `too_long` counts paths that are left out, with all below, since they could not be restored; the
-    first ones are named.
+    `roots` are bytes relative to `/` (or to the directory whose descriptor is `top`), none below another.
+    Directories whose device and inode are in `hidden`, each with what it is, are left out with all below, under
+    whatever name: a bind mount gives them another one. So is what is in a directory with the backup directory's
+    `marker`: a union of file systems shows it as another inode. So is what is `excluded`, and trees that are kept
+    for undo. `loose_devices` are the device numbers of network and FUSE file systems. Once `entries` is exhausted,
+    `sockets` counts what cannot be archived, `suspects` are files by whose names a database seems to be in use
+    there, and `kept_out` is where the hidden and marked ones were met, and what they are. `opened` gets an entry
+    for each directory, and for those above the roots, as `core/backup/moved.py` has it, ended by NUL. `too_long`
+    counts paths that are left out, with all below, since they could not be restored; the first ones are named.
     """
 
     roots: tuple[bytes, ...]
@@ -66,8 +66,12 @@ class Scan:
     too_long: int = 0
     too_long_first: list[bytes] = field(default_factory=list)
     kept_out: list[tuple[bytes, str]] = field(default_factory=list)
-    _way: Way = field(default_factory=Way)
+    top: int | None = None
+    _way: Way = field(init=False)
     _heads: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._way = Way(self.top)
 
     def entries(self) -> Iterator[Scanned]:
         """Every path below the roots and the roots themselves. What vanishes meanwhile is left out.

@@ -23,10 +23,12 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 class Way:
     """The directories from `/` down to the one that was asked for last. It is fast where one follows the tree.
 
-    Paths are bytes relative to `/`. OSError of `GONE` when some part of a path is no directory (ELOOP: it is a link).
+    Where a descriptor is given for the `top`, that is what `/` is here. Paths are bytes relative to `/`.
+    OSError of `GONE` when some part of a path is no directory (ELOOP: it is a link).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, top: int | None = None) -> None:
+        self._top = top
         self._steps: list[tuple[bytes, int, bool]] = []  # path with its `/`, descriptor (-1: let go), to be read from
         self._let_go = 0  # how many of the first ones
 
@@ -52,7 +54,8 @@ class Way:
                 break
             self._back()
         else:
-            self._step(b"", _open(b"/", None, read=read and not path), read and not path)
+            top = b"/" if self._top is None else b"."
+            self._step(b"", _open(top, self._top, read=read and not path), read and not path)
         at = len(steps[-1][0])
         while at < len(wanted):
             end = wanted.index(b"/", at) + 1

@@ -47,7 +47,7 @@ class Acts:
     def remove(self, job: ExclusiveJob, act: Act) -> None:
         """Forget an act of `job` of which nothing is left."""
         path = self._path(job.name, act.id)
-        with translated(f"removing {path}"):
+        with translated(f"removing {path}"), suppress(FileNotFoundError):  # it may never have been written
             path.unlink(missing_ok=True)
             fsync_directory(path.parent)
 

@@ -4,19 +4,17 @@ The record says which way; every step can be done again. Nobody starts the conta
 they would write into a mixture of old and new cannot be told apart later.
 """
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
 from hiveden_backup.core import events
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
-from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
-from hiveden_backup.host.disk import mounts, swaps
+from hiveden_backup.host.disk import beneath, swaps
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.failpoints import failpoint
@@ -26,6 +24,7 @@ from hiveden_backup.host.signals import deferred
 from hiveden_backup.host.state.locks import ExclusiveJob, container_locks, job_lock
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.recovery import holders
 from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
 from hiveden_backup.jobs.services.docker import existing
 from hiveden_backup.jobs.services.downtime import Downtime
@@ -77,8 +76,8 @@ class Mover:
 
         `servers` are down while files change places, so that databases come after them; else these come first.
         """
-        _check_holders(act)
         with (
+            holders.held(act) as ground,
             _servers(self.installation, act) as endpoint,
             translated(f"swapping the files of {act.job}", unwritable=StorageError),
         ):
@@ -87,11 +86,11 @@ class Mover:
             servers.stop()
             for swap in act.swaps:
                 _reach(point)
-                swaps.forward(swap)
+                swaps.forward(swap, ground)
             _reach(point)
             for dress in act.dresses:
-                swaps.dress(dress.new, dress.live)
-            swaps.make_durable(act.swaps, act.dresses)
+                swaps.dress_root(dress.new, dress.live, ground)
+            swaps.make_durable(act.swaps, act.dresses, ground)
             _start(act, servers, endpoint, point)
             if act.servers:
                 _swap_databases(act, endpoint, point)
@@ -99,19 +98,19 @@ class Mover:
 
     def backward(self, act: Act, servers: ServersDown, point: str = "") -> Act:
         """Everything back to where it was before; the act as it is then, to be written down."""
-        _check_holders(act)
         with (
+            holders.held(act) as ground,
             _servers(self.installation, act) as endpoint,
             translated(f"putting back the files of {act.job}", unwritable=StorageError),
         ):
             servers.stop()
             for swap in reversed(act.swaps):
                 _reach(point)
-                swaps.backward(swap)
+                swaps.backward(swap, ground)
             for dress in act.dresses:
-                swaps.dress(dress.old, dress.live)
-            swaps.make_durable(act.swaps, act.dresses)
-            _unmake(act)
+                swaps.dress_root(dress.old, dress.live, ground)
+            swaps.make_durable(act.swaps, act.dresses, ground)
+            holders.unmake(act)
             _start(act, servers, endpoint, point)
             for database in act.databases:
                 _reach(point)
@@ -121,8 +120,8 @@ class Mover:
 
     def take_back(self, act: Act) -> None:
         """Remove what was staged for an act that did not come to its commit, and its record."""
-        self._clear(act)
-        _unmake(act)
+        holders.clear(act)
+        holders.unmake(act)
         self._each_database(act, postgres.discard)
         self.acts.remove(self.job, act)
 
@@ -131,8 +130,8 @@ class Mover:
 
         They go with `undo_keep`, or when the same databases are restored again.
         """
-        self._clear(act)
-        _unmake(act)
+        holders.clear(act)
+        holders.unmake(act)
         act, others = replace(act, holders=(), made=(), places=()), [each for each in act.databases if each not in kept]
         self._each_database(replace(act, databases=tuple(others)), postgres.discard)
         act = replace(act, phase=Phase.BESIDE, finished=self.installation.now(), databases=tuple(kept))
@@ -159,23 +158,12 @@ class Mover:
         act = replace(act, removing=True)
         self.put(act)
         try:
-            self._clear(act)
+            holders.clear(act)
             self._each_database(act, postgres.drop_kept if act.phase is Phase.DONE else postgres.discard)
             self.acts.remove(self.job, act)
         except BackupError as error:
             self.put(replace(act, stuck=str(error)))
             raise
-
-    def _clear(self, act: Act) -> None:
-        table = mounts.mounts()
-        for holder in act.holders:
-            mounted = [mount.point for mount in table if inside(mount.point, holder)]
-            if mounted:
-                raise StorageError(
-                    f"{holder} cannot be removed", f"{mounted[0]} is mounted in it", f"Unmount it: umount {mounted[0]}"
-                )
-            with translated(f"removing {holder}", unwritable=StorageError):
-                swaps.clear(holder)
 
     # ---- its databases
 
@@ -195,6 +183,7 @@ class Mover:
 
         The ledger is to be paid afterwards. An act that was taken back is returned as it was.
         """
+        beneath.load()
         if act.phase is Phase.STAGING and not act.servers:
             self.take_back(act)
             return act
@@ -251,15 +240,7 @@ def check_kept(installation: Installation, act: Act) -> None:
             "Its time (undo_keep) is over, and a part of what it replaced may be removed already",
             "See what backups there are: hiveden-backup list",
         )
-    kept = (*act.holders, *(swap.old for swap in act.swaps if swap.had), *(dress.old for dress in act.dresses))
-    with translated(f"looking for what the restore of {act.backup} replaced", unwritable=StorageError):
-        gone = next((path for path in kept if not swaps.there(path)), None)
-    if gone is not None:
-        raise NotFoundError(
-            f"{gone} is not there",
-            f"It held what the restore of {act.job}/{act.backup} replaced, and its disk may not be mounted",
-            "Mount it; if it was removed, there is nothing to put back",
-        )
+    holders.check_kept(act)
     with _servers(installation, act) as endpoint:
         for database in act.databases:
             postgres.check_kept(endpoint(database), _staged(database))
@@ -333,24 +314,6 @@ def _servers(installation: Installation, act: Act) -> Iterator[Callable[[Databas
         inside = any(each.source.container for each in act.databases)
         docker = stack.enter_context(connect(installation.docker)) if inside else None
         yield lambda database: endpoint_of(database.source, database.server, docker)
-
-
-def _check_holders(act: Act) -> None:
-    """StorageError when what is to change places cannot be seen, for then it would seem to have done so already."""
-    for holder in act.holders:
-        if not swaps.there(holder):
-            raise StorageError(
-                f"{holder} is not there",
-                "It holds what comes and goes: perhaps its disk is not mounted",
-                "Mount it",
-            )
-
-
-def _unmake(act: Act) -> None:
-    """Remove the directories that were made above restored paths, as far as they are empty."""
-    with suppress(OSError):  # somebody uses them by now, or they were never made
-        for path in reversed(act.made):
-            os.rmdir(path)
 
 
 def _reach(point: str) -> None:

@@ -14,6 +14,7 @@ from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, U
 from hiveden_backup.core.model import RunKind, StoppedContainer, longest_downtime
 from hiveden_backup.core.progress import Step
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
+from hiveden_backup.host.disk import beneath
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
@@ -25,6 +26,7 @@ from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.recovery import holders as holders_of
 from hiveden_backup.jobs.recovery.heal import Healed, healed
 from hiveden_backup.jobs.recovery.mover import Mover, insist, unfinished
 from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
@@ -104,6 +106,7 @@ class _Restore:
         self._accept = accept
         self._differing: list[Differing] = []
         self._act = self._begun()
+        beneath.load()
 
     def execute(self, table: dict[str, Any]) -> ActResult:
         """The whole. Whatever is raised, what was staged is gone, or the record tells `recover` what to do."""
@@ -177,8 +180,8 @@ class _Restore:
             holders=tuple(holder.path for holder in holders),
             made=tuple(dict.fromkeys(path for place in files.places for path in place.missing)),
         )
-        self._put(staging.with_places(act, holders))
-        staging.make(self._act)
+        self._put(holders_of.prepared(staging.with_places(act, holders)))
+        self._put(holders_of.make(self._act))
         return holders
 
     def _stage_database(self, database: Database) -> None:

@@ -15,15 +15,17 @@ from hiveden_backup.core.paths import inside
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.core.restore_record import HOLDER_PREFIX, Act, Dress, Replaced, Swap, holder_name
 from hiveden_backup.host import process
-from hiveden_backup.host.disk import swaps
-from hiveden_backup.host.disk.durable import fsync_directory, translated
+from hiveden_backup.host.disk import beneath, swaps
+from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.ground import Ground
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
+from hiveden_backup.jobs.recovery import holders as holders_of
 from hiveden_backup.jobs.restore.places import Below, Files, Place, excluded_below
-from hiveden_backup.jobs.restore.unpack import COARSE_NS, check_digests, closed, select, trusted, unpack
+from hiveden_backup.jobs.restore.unpack import COARSE_NS, check_digests, select, trusted, unpack
 
 
 @dataclass(slots=True)
@@ -43,21 +45,6 @@ def holders(act: Act, files: Files) -> list[Holder]:
     return list(found.values())
 
 
-def make(act: Act) -> None:
-    """Make the holders, and the directories that are missing above restored paths. The act's record has them all."""
-    with translated("making room beside what is replaced", unwritable=StorageError):
-        for path in act.made:
-            os.mkdir(path, 0o755)
-            fsync_directory(Path(path).parent)
-        for path in act.holders:
-            os.mkdir(path, 0o700)
-            with closed(Path(path)) as room:
-                for name in ("new", "old", "roots"):
-                    (room / name).mkdir(0o700)
-                fsync_directory(room)
-            fsync_directory(Path(path).parent)
-
-
 def stage(
     directory: BackupDirectory, manifest: Manifest, act: Act, found: Sequence[Holder], progress: Advance
 ) -> Losses:
@@ -73,32 +60,32 @@ def stage(
     for holder in found:
         tops = [os.fsencode(place.source.lstrip("/")) for place in holder.places]
         wanted = Below(tops) if len(found) > 1 or act.paths else None
-        new = Path(holder.path) / "new"
         with (
             temporary_spool() as spool,
+            holders_of.held(act) as ground,
             translated(f"restoring to {holder.path}", unwritable=StorageError),
         ):
             plan = select(directory, manifest, wanted, spool)
             check_digests(home, manifest, plan, progress)
-            with closed(Path(holder.path)) as room:
-                _, losses = unpack(home, manifest, plan, room / "new")
+            room = ground.directory(holder.path)
+            _, losses = unpack(home, manifest, plan, Path(f"/proc/{os.getpid()}/fd/{room}/new"))
             _refuse_losses(holder, losses)
-            _dress_made(manifest, holder, act.made)
+            _dress_made(manifest, holder, act.made, ground)
             lost.merge(losses)
-            with trusted(index), records(index, manifest.paths) as lines:
+            with beneath.opened("new", room) as new, trusted(index), records(index, manifest.paths) as lines:
                 compare(_of(checked(lines, len(manifest.archives)), tops), new, tops)
-            process.run(process.Command(("sync", "-f", "--", str(new))))
+            process.run(process.Command(("sync", "-f", "--", beneath.through(room)), descriptors=(room,)))
     return lost
 
 
-def _dress_made(manifest: Manifest, holder: Holder, made: Sequence[str]) -> None:
+def _dress_made(manifest: Manifest, holder: Holder, made: Sequence[str], ground: Ground) -> None:
     roots = [root.path for root in manifest.roots]
     for place in holder.places:
         for path in made:
             tail = place.live[len(path) :]
             source = place.source.removesuffix(tail)
             if inside(place.live, path) and place.source.endswith(tail) and any(inside(source, root) for root in roots):
-                swaps.dress(f"{holder.path}/new{source}", path)
+                swaps.dress_root(f"{holder.path}/new{source}", path, ground)
 
 
 def _refuse_losses(holder: Holder, losses: Losses) -> None:
@@ -115,15 +102,14 @@ def _of(found: Iterable[Record], tops: Sequence[bytes]) -> Iterator[Record]:
     return (record for record in found if wanted(record.path))
 
 
-def compare(expected: Iterable[Record], place: Path, tops: Sequence[bytes]) -> None:
-    """CorruptError when what lies below `place` is not exactly what the index says, path by path."""
-    prefix = os.fsencode(str(place).lstrip("/")) + b"/"
-    scan = Scan(roots=tuple(prefix + top for top in sorted(tops)))
+def compare(expected: Iterable[Record], place: int, tops: Sequence[bytes]) -> None:
+    """CorruptError when what lies below a directory that is held is not exactly what the index says, path by path."""
+    scan = Scan(roots=tuple(sorted(tops)), top=place)
     found = (parse(b"0\t" + entry[1]) for entry in scan.entries())
     links: dict[int, tuple[Record, int]] = {}
     for record in expected:
         other = next(found, None)
-        if other is None or other.path != prefix + record.path or not _alike(record, other):
+        if other is None or other.path != record.path or not _alike(record, other):
             raise CorruptError(
                 f"{show_path(record.path)} was not restored as the index says",
                 f"It says {_shown(record)}, and there is {_shown(other) if other is not None else 'nothing'}",
@@ -139,7 +125,7 @@ def compare(expected: Iterable[Record], place: Path, tops: Sequence[bytes]) -> N
                 )
     if (more := next(found, None)) is not None:
         raise CorruptError(
-            f"{show_path(more.path[len(prefix) :])} was restored and is not in the index",
+            f"{show_path(more.path)} was restored and is not in the index",
             "",
             "Nothing was replaced: verify the backup, and restore another one",
         )
@@ -180,26 +166,34 @@ def with_swaps(act: Act) -> tuple[Act, tuple[str, ...]]:
     changing: list[Swap] = []
     dresses: list[Dress] = []
     lost: list[str] = []
-    with translated("looking at what is replaced", unwritable=StorageError):
+    with holders_of.held(act) as ground, translated("looking at what is replaced", unwritable=StorageError):
         for place in act.places:
             left_out = left_out_of(act, place)
             if not place.volume:
-                carried, others = _carried(place.live, place.new, left_out)
-                had = swaps.there(place.live)
-                changing.append(Swap(place.live, place.old, place.new, had, comes=True, carried=carried))
+                swap, others = _swap(place.live, place.old, place.new, left_out, ground)
+                changing.append(replace(swap, comes=True))
                 lost.extend(others)
                 continue
-            dresses.append(_dress(place))
-            for name in sorted({*os.listdir(place.new), *_entries(place.live)}):
-                comes = swaps.there(f"{place.new}/{name}")
-                if name in left_out and not comes:
+            dresses.append(_dress(place, ground))
+            coming, there = (beneath.listed(ground.directory(path)) for path in (place.new, place.live))
+            for name in sorted({*coming, *_entries(there)}):
+                if name in left_out and name not in coming:
                     continue
-                live, old, new = (f"{path}/{name}" for path in (place.live, place.old, place.new))
                 inner = [path[len(name) + 1 :] for path in left_out if path.startswith(f"{name}/")]
-                carried, others = _carried(live, new, inner)
-                changing.append(Swap(live, old, new, swaps.there(live), comes, carried))
+                live, old, new = (f"{path}/{name}" for path in (place.live, place.old, place.new))
+                swap, others = _swap(live, old, new, inner, ground)
+                changing.append(swap)
                 lost.extend(others)
     return replace(act, swaps=tuple(changing), dresses=tuple(dresses)), tuple(lost)
+
+
+def _swap(live: str, old: str, new: str, left_out: Sequence[str], ground: Ground) -> tuple[Swap, list[str]]:
+    """What changes places there, as things are now; and what of `left_out` is not carried over."""
+    ground.rest()
+    here, comes = ground.end(live), ground.end(new)
+    carried = tuple(path for path in left_out if swaps.may_carry(path, here, comes))
+    lost = [f"{live}/{path}" for path in left_out if path not in carried]
+    return Swap(live, old, new, here.there(), comes.there(), carried), lost
 
 
 def with_swaps_back(act: Act) -> Act:
@@ -207,9 +201,10 @@ def with_swaps_back(act: Act) -> Act:
 
     Entries that are new in a volume's root go to where the restored ones go; what a backup leaves out stays in place.
     """
+    act = holders_of.remember(act)
     changing = list(act.swaps)
     known = {swap.live for swap in act.swaps}
-    with translated("looking at what is put back", unwritable=StorageError):
+    with holders_of.ground(act) as ground, translated("looking at what is put back", unwritable=StorageError):
         for place in act.places:
             left_out = left_out_of(act, place)
             for number, swap in enumerate(changing):
@@ -222,9 +217,8 @@ def with_swaps_back(act: Act) -> Act:
                     continue
                 changing[number] = replace(swap, carried=tuple(dict.fromkeys((*swap.carried, *inner))))
             if place.volume:
-                fresh = [name for name in _entries(place.live) if f"{place.live}/{name}" not in known]
-                for name in fresh:
-                    if name not in left_out:
+                for name in _entries(beneath.listed(ground.directory(place.live))):
+                    if f"{place.live}/{name}" not in known and name not in left_out:
                         live, old, new = (f"{path}/{name}" for path in (place.live, place.old, place.new))
                         changing.append(Swap(live, old, new, had=False, comes=True))
     return replace(act, swaps=tuple(changing))
@@ -238,25 +232,20 @@ def left_out_of(act: Act, place: Replaced) -> list[str]:
     return found.left_out if found is not None else []
 
 
-def _carried(live: str, new: str, left_out: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    carried = tuple(path for path in left_out if swaps.may_carry(path, live, new))
-    return carried, [f"{live}/{path}" for path in left_out if path not in carried]
+def _entries(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not name.startswith(HOLDER_PREFIX)]
 
 
-def _entries(path: str) -> list[str]:
-    return [name for name in os.listdir(path) if not name.startswith(HOLDER_PREFIX)]
-
-
-def _dress(place: Replaced) -> Dress:
+def _dress(place: Replaced, ground: Ground) -> Dress:
     """Two empty directories that remember what the volume's root is to look like, before and after."""
-    os.mkdir(place.old, 0o700)
     holder = os.path.dirname(os.path.dirname(place.old))
     number = os.path.basename(place.old)
     dress = Dress(place.live, f"{holder}/roots/{number}.old", f"{holder}/roots/{number}.new")
-    for source, target in ((place.live, dress.old), (place.new, dress.new)):
-        os.mkdir(target, 0o700)
-        swaps.dress(source, target)
-    for made in (place.old, dress.old, dress.new):  # durable before the record, which may be on another disk
-        fsync_directory(Path(made))
-        fsync_directory(Path(made).parent)
+    for path, source in ((place.old, ""), (dress.old, place.live), (dress.new, place.new)):
+        above = ground.directory(os.path.dirname(path))
+        with beneath.made(above, os.path.basename(path)) as made:
+            if source:
+                swaps.dress(beneath.through(ground.directory(source)), beneath.through(made), follow=True)
+            beneath.sync(made)  # durable before the record, which may be on another disk
+        beneath.sync(above)
     return dress

@@ -12,7 +12,7 @@ from hiveden_backup.core.errors import BackupError, NotFoundError, raise_all
 from hiveden_backup.core.model import RunKind
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.restore_record import Act, Phase
-from hiveden_backup.host.disk import mounts, swaps
+from hiveden_backup.host.disk import beneath, mounts, swaps
 from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
@@ -147,6 +147,7 @@ def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) ->
     problems: list[BackupError] = []
     downtime: Downtime | None = None
     down = NO_SERVERS
+    beneath.load()
     with container_locks(installation.state, (*names, *servers), plan.job.lock_wait) as locked, ExitStack() as started:
 
         def start() -> None:
