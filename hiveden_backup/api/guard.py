@@ -12,6 +12,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from hiveden_backup.api.access import Refusal, Visitor, judge, read_token
+from hiveden_backup.api.connections import Address, listener_of
 from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.api.problems import problem
 from hiveden_backup.core.errors import BackupError
@@ -26,16 +27,18 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 LARGEST_BODY = 65536
 _BODY_SECONDS = 30.0
 _REFUSED_BODY_SECONDS = 2.0
+_LOOKED_AT_AT_ONCE = 4
 _PREFIX = "/api"
 
 
 class Guard:
     """An application with its doorkeeper. `listeners` are the addresses on which TCP is listened to."""
 
-    def __init__(self, app: Application, launcher: Launcher, listeners: frozenset[tuple[str, int]]) -> None:
+    def __init__(self, app: Application, launcher: Launcher, listeners: frozenset[Address]) -> None:
         self._app = app
         self._launcher = launcher
         self._listeners = listeners
+        self._at_the_door = asyncio.Semaphore(_LOOKED_AT_AT_ONCE)  # strangers leave the other threads to who is let in
         self.serving = 0
         self._quiet_since = time.monotonic()
 
@@ -79,15 +82,14 @@ class Guard:
         await self._app(_without_prefix(scope), _replayed(body, receive), send)
 
     async def _refusal(self, scope: Scope) -> Refusal | None:
-        server = scope.get("server")
-        local = None if server is None or server[1] is None else (str(server[0]), int(server[1]))  # None: a unix socket
-        reason = refusal(_head(scope), LOOPBACK if local is None else LOOPBACK | own_names(local[0]))
+        listener = listener_of(scope.get("server"), self._listeners)
+        reason = refusal(_head(scope), LOOPBACK if listener is None else LOOPBACK | own_names(str(scope["server"][0])))
         if reason:
             return Refusal(HTTPStatus.FORBIDDEN, reason)
-        if local is None:
+        if listener is None:
             return None
         visitor = Visitor(
-            listener=local[0] if local in self._listeners else "",  # "": one that listens everywhere
+            listener=listener[0],
             authorization=_headers(scope, b"authorization"),
             hosts=_headers(scope, b"host"),
         )
@@ -97,7 +99,8 @@ class Guard:
             return judge(visitor, api, read_token(api.token_file))
 
         try:
-            return await run_in_threadpool(look)
+            async with self._at_the_door:
+                return await run_in_threadpool(look)
         except BackupError as error:
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"Nobody can be let in on TCP. {error}")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from hiveden_backup.api.app import application
+from hiveden_backup.api.connections import BACKLOG, KEPT_ALIVE_SECONDS, Address, Connections
 from hiveden_backup.api.guard import Guard
 from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.core.config.values import Api
@@ -20,9 +21,7 @@ from hiveden_backup.jobs.installation import Installation
 
 _FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
 _HANDED_ON = ("HIVEDEN_BACKUP_CONFIG", "DOCKER_HOST", "PYTHONPATH", "TZ")
-_MOST_CONNECTIONS = 512
 _TICK_SECONDS = 0.5
-_KEPT_ALIVE_SECONDS = 2
 _LAST_CALL_SECONDS = 3.0  # more than that
 
 
@@ -39,8 +38,9 @@ def serve(config: Path, state: Path, program: str) -> int:
     except BackupError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is a command's end
         return error.exit_code
-    guard = Guard(application(launcher), launcher, _tcp_addresses(sockets))
-    asyncio.run(_serve(guard, sockets, _idle_seconds(launcher)))
+    listeners = _tcp_addresses(sockets)
+    guard = Guard(application(launcher), launcher, listeners)
+    asyncio.run(_serve(guard, Connections(listeners), sockets, _idle_seconds(launcher)))
     return 0
 
 
@@ -61,7 +61,7 @@ def handed_over() -> list[socket.socket]:
     return sockets
 
 
-def _tcp_addresses(sockets: list[socket.socket]) -> frozenset[tuple[str, int]]:
+def _tcp_addresses(sockets: list[socket.socket]) -> frozenset[Address]:
     tcp = [each.getsockname() for each in sockets if each.family in {socket.AF_INET, socket.AF_INET6}]
     return frozenset((str(address[0]), int(address[1])) for address in tcp)
 
@@ -74,37 +74,47 @@ def _idle_seconds(launcher: Launcher) -> float:
         return Api().idle
 
 
-async def _serve(guard: Guard, sockets: list[socket.socket], idle: float) -> None:
+async def _serve(guard: Guard, connections: Connections, sockets: list[socket.socket], idle: float) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             guard,
             interface="asgi3",
             loop="asyncio",
-            http="h11",
+            http=connections.protocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=_KEPT_ALIVE_SECONDS,
-            limit_concurrency=_MOST_CONNECTIONS,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEPT_ALIVE_SECONDS,
         )
     )
-    watch = asyncio.create_task(_end_when_idle(server, guard, idle))
+    watches = [
+        asyncio.create_task(_end_when_idle(server, guard, connections, idle)),
+        asyncio.create_task(_sweep(connections)),
+    ]
     try:
         await server.serve(sockets=sockets)
     finally:
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
 
 
-async def _end_when_idle(server: uvicorn.Server, guard: Guard, idle: float) -> None:
+async def _sweep(connections: Connections) -> None:
+    while True:
+        await asyncio.sleep(_TICK_SECONDS)
+        connections.sweep()
+
+
+async def _end_when_idle(server: uvicorn.Server, guard: Guard, connections: Connections, idle: float) -> None:
     """End the server once nothing was asked for `idle` seconds. Nobody who comes meanwhile is turned away.
 
     Listening stops first: from then on a newcomer waits in systemd's socket, and starts the service anew. Who was let
-    in just before is served.
+    in just before is served. Who says nothing does not count.
     """
-    while guard.quiet_seconds < idle or not server.started:  # noqa: ASYNC110 - what is waited for is that nothing happens
+    while guard.quiet_seconds < idle or connections.unsent or not server.started:  # noqa: ASYNC110 - what is waited for is that nothing happens
         await asyncio.sleep(min(_TICK_SECONDS, idle))
     for listener in server.servers:
         listener.close()
@@ -112,4 +122,5 @@ async def _end_when_idle(server: uvicorn.Server, guard: Guard, idle: float) -> N
     last_call = time.monotonic() + _LAST_CALL_SECONDS
     while guard.serving or (server.server_state.connections and time.monotonic() < last_call):  # noqa: ASYNC110 - as above
         await asyncio.sleep(_TICK_SECONDS)
+    connections.close()
     server.should_exit = True
