@@ -12,6 +12,7 @@ from hiveden_backup.api import unit_runs as acts
 from hiveden_backup.api.launcher import Launcher, installation_of, launcher_of
 from hiveden_backup.api.targets import job_of, wanted_of
 from hiveden_backup.api.unit_runs import PATIENCE, CommandKind
+from hiveden_backup.core.api_places import unrestorable
 from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.config import rules as config_rules
 from hiveden_backup.core.config.values import Job
@@ -25,6 +26,7 @@ from hiveden_backup.host.systemd import transient_units as transient
 from hiveden_backup.jobs.backups import catalog
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule.survey import is_current
+from hiveden_backup.jobs.setup.targets import leads_to, own_directories
 
 router = APIRouter()
 ACCEPTED: dict[int | str, dict[str, Any]] = {
@@ -66,6 +68,7 @@ async def restore(body: models.Restore, wait: bool = _WAIT, launcher: Launcher =
         fault = config_rules.plain(body.target) or config_rules.absolute_path(body.target)
         if fault is not None:
             raise UsageError(f"The target directory {fault.message}", "", fault.hint)
+        await run_in_threadpool(_refuse_place, launcher, body.target)
         arguments = ["restore", backup, f"--to={body.target}"]
     else:
         fault = config_rules.plain(body.target) or config_rules.database_name(body.target)
@@ -165,6 +168,14 @@ def _find(launcher: Launcher, body: models.Restore) -> catalog.ArtifactRow:
     return catalog.find(
         launcher.installation.directory, launcher.installation.records, body.backup_file, body.type, body.target
     )
+
+
+def _refuse_place(launcher: Launcher, target: str) -> None:
+    """UsageError where no client may have anything restored to."""
+    known = launcher.installation
+    own = own_directories(known.config, known.config_file, known.state)
+    if reason := unrestorable(target, leads_to(target), own):
+        raise UsageError(reason, "", "Name another directory, or restore by the command line")
 
 
 def _path(launcher: Launcher, record: RunRecord, wanted: Wanted | None) -> str:

@@ -13,13 +13,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from hiveden_backup.core.api_places import unadoptable
 from hiveden_backup.core.api_targets import Wanted
-from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.errors import BackupError, UnfitError
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.host.systemd.last_words import leave
 from hiveden_backup.jobs.setup.managed import Settings, change
-from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database
+from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database, leads_to
 
 
 class Errand(StrEnum):
@@ -51,13 +52,21 @@ def main() -> int:
 def _adopt(config: Path, details: dict[str, Any]) -> None:
     kind = ArtifactType(details["type"])
     wanted = Wanted(kind, details["target"], tuple(details["source_dirs"]), details["container"])
-    adopt = adopt_application if wanted.type is ArtifactType.APPLICATION else adopt_database
-    leave(adopt(config, wanted))
+    if wanted.type is ArtifactType.APPLICATION:
+        leave(adopt_application(config, wanted, Path(os.environ["STATE_DIRECTORY"])))
+    else:
+        leave(adopt_database(config, wanted))
 
 
 def _configure(config: Path, details: dict[str, Any]) -> None:
     wanted = Settings(details["directory"], details["keep_last"])
-    change(config, Records(Path(os.environ["STATE_DIRECTORY"])), wanted, datetime.now(UTC))
+    state = Path(os.environ["STATE_DIRECTORY"])
+    if wanted.directory is not None:
+        real = leads_to(wanted.directory)
+        own = {"directory of the configuration": os.path.realpath(config.parent), "state directory": str(state)}
+        if reason := unadoptable(real, real, own):
+            raise UnfitError(reason, "", "Name another directory")
+    change(config, Records(state), wanted, datetime.now(UTC))
 
 
 if __name__ == "__main__":

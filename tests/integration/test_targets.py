@@ -1,5 +1,6 @@
 """Targets that no job has get a job of their own; and the settings that a dashboard changes."""
 
+import os
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.setup import managed as module
 from hiveden_backup.jobs.setup.managed import Settings, current
 from hiveden_backup.jobs.setup.targets import adopt_application, adopt_database, find
+from tests.support.dockerd import Engine
 from tests.support.job import Site, site
 from tests.support.postgres import Server
 
@@ -48,9 +50,9 @@ def managed(place: Site) -> dict[str, Any]:
 
 def test_an_application_is_its_paths(place: Site) -> None:
     (place.path / "My Photos").mkdir()
-    wanted = application(str(place.path / "My Photos"), container="web")
+    wanted = application(str(place.path / "My Photos"))
     assert adopt_application(place.config, wanted) == "my-photos"
-    assert managed(place) == {"jobs": {"my-photos": {"paths": [str(place.path / "My Photos")], "containers": ["web"]}}}
+    assert managed(place) == {"jobs": {"my-photos": {"paths": [str(place.path / "My Photos")]}}}
     found = find(config_files.load(place.config), wanted)
     assert found is not None
     assert found.name == "my-photos"
@@ -71,6 +73,43 @@ def test_what_is_not_there_is_no_job(place: Site) -> None:
     with pytest.raises(ConfigError):
         adopt_application(place.config, application(str(place.backups)))
     assert managed(place) == {}
+
+
+@pytest.mark.parametrize("target", ["/proc/self", "/sys/kernel", "/dev/shm", "/run", "/", "/proc/self/root/srv"])
+def test_what_no_backup_is_for_is_no_job(place: Site, target: str) -> None:
+    with pytest.raises(BackupError):
+        adopt_application(place.config, application(target, "/srv", target))
+    with pytest.raises(BackupError):
+        adopt_application(place.config, application(target), place.state)
+    assert managed(place) == {}
+
+
+def test_what_is_ours_or_no_tree_is_no_job(place: Site) -> None:
+    (place.path / "link").symlink_to(place.data)
+    (place.data / "below").mkdir()
+    os.mkfifo(place.path / "pipe")
+    (place.path / "line\u2028separator").mkdir()
+    odd = ["link", "link/below", "pipe", "line\u2028separator"]
+    state, config = place.state, place.config.parent
+    (state / "runs").mkdir(parents=True, exist_ok=True)
+    for each in (*(place.path / name for name in odd), state, state / "runs", config, place.path, place.path.parent):
+        with pytest.raises(BackupError):
+            adopt_application(place.config, application("new", str(each)), state)
+    assert managed(place) == {}
+    assert adopt_application(place.config, application("new", str(place.data / "below")), state) == "new"
+
+
+def test_a_container_that_is_not_there_makes_no_job(tmp_path: Path, engine: Engine) -> None:
+    with site(tmp_path, engine.url) as made:
+        made.configure({"files": {"paths": [str(made.data / "other")]}})
+        made.init()
+        (made.data / "tree").mkdir()
+        with pytest.raises(NotFoundError, match="nobody"):
+            adopt_application(made.config, application(str(made.data / "tree"), container="nobody"))
+        assert managed(made) == {}
+        there = engine.create()
+        assert adopt_application(made.config, application(str(made.data / "tree"), container=there)) == "tree"
+        assert managed(made)["jobs"]["tree"]["containers"] == [there]
 
 
 def test_many_at_once_get_what_they_want(place: Site) -> None:

@@ -1,10 +1,12 @@
 """The job that a client's target belongs to; and a new one for a target that no job has."""
 
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from hiveden_backup.core.api_places import unadoptable, unnameable
 from hiveden_backup.core.api_targets import Wanted, contradiction, job_name, matching
 from hiveden_backup.core.config.layers import overlay
 from hiveden_backup.core.config.values import Config, Job, PostgresSource
@@ -53,10 +55,11 @@ def find(config: Config, wanted: Wanted) -> Job | None:
     return found[0]
 
 
-def adopt_application(path: Path, wanted: Wanted) -> str:
+def adopt_application(path: Path, wanted: Wanted, state: Path | None = None) -> str:
     """Make a new job for directories, without a schedule, in the managed drop-in; its name.
 
-    UsageError when the client named no path; NotFoundError when one of them is not there.
+    `state` is the state directory. UsageError when the client named no path; NotFoundError when one of them, or the
+    container, is not there; UnfitError when one is not for clients to name. Nothing is written then.
     """
     paths = wanted.paths
     if not paths:
@@ -69,7 +72,41 @@ def adopt_application(path: Path, wanted: Wanted) -> str:
         if not os.path.lexists(each):
             raise NotFoundError(f"{each} does not exist", "", "Name directories or files of this machine")
     containers = {"containers": [wanted.container]} if wanted.container is not None else {}
-    return _add(path, wanted, {"paths": list(paths), **containers})
+
+    def check(config: Config) -> None:
+        own = own_directories(config, path, state)
+        for each in paths:
+            reason = unadoptable(each, leads_to(each), own) or _neither_directory_nor_file(each)
+            if reason:
+                raise UnfitError(reason, "", "Name another place, or write the job into the configuration")
+        if wanted.container is not None:
+            with connect(config.docker) as docker:
+                docker.container(wanted.container)
+
+    return _add(path, wanted, {"paths": list(paths), **containers}, check)
+
+
+def own_directories(config: Config, path: Path, state: Path | None) -> dict[str, str]:
+    """What is ours on this machine, without links, by what it is. `path` is the configuration's file."""
+    own = {"backup directory": Path(config.directory), "directory of the configuration": path.parent}
+    if state is not None:
+        own["state directory"] = state
+    return {what: os.path.realpath(each) for what, each in own.items()}
+
+
+def leads_to(path: str) -> str:
+    """The path without links. UsageError when one in it cannot be followed, such as one of /proc."""
+    try:
+        return os.path.realpath(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} leads nowhere that can be looked at", str(error.strerror), "Name it directly"
+        ) from error
+
+
+def _neither_directory_nor_file(path: str) -> str:
+    mode = os.lstat(path).st_mode
+    return "" if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else f"{path} is neither a directory nor a file"
 
 
 def adopt_database(path: Path, wanted: Wanted) -> str:
@@ -78,6 +115,8 @@ def adopt_database(path: Path, wanted: Wanted) -> str:
     UnfitError, with what each server said, when no server has it. With `os_user` this process changes its effective
     user now and then: it must have no other threads.
     """
+    if reason := unnameable(wanted.target):
+        raise UnfitError(reason, "", "Write the job into the configuration")
     config = config_files.load(path)
     said: list[str] = []
     for job in config.jobs.values() if wanted.container is None else ():
@@ -116,8 +155,13 @@ def _add_source(path: Path, wanted: Wanted, source: PostgresSource) -> str:
     return _add(path, wanted, {"postgres": [{**table, "databases": [wanted.target]}]})
 
 
-def _add(path: Path, wanted: Wanted, table: Mapping[str, object]) -> str:
-    """A new job in the managed drop-in, under a name that neither a job nor a backup has."""
+def _add(
+    path: Path, wanted: Wanted, table: Mapping[str, object], check: Callable[[Config], None] = lambda _: None
+) -> str:
+    """A new job in the managed drop-in, under a name that neither a job nor a backup has.
+
+    `check` raises an error when the configuration that it would lead to is not to be.
+    """
     name = ""
 
     def change(managed: Mapping[str, object]) -> Mapping[str, object]:
@@ -127,7 +171,9 @@ def _add(path: Path, wanted: Wanted, table: Mapping[str, object]) -> str:
             name = made.name
             return managed
         name = job_name(wanted.target, {*config.jobs, *BackupDirectory.open(Path(config.directory)).jobs()})
-        return overlay(managed, {"jobs": {name: table}})
+        changed = overlay(managed, {"jobs": {name: table}})
+        check(config_files.preview(path, lambda _: changed))
+        return changed
 
     config_files.update_managed(path, change)
     return name
