@@ -70,9 +70,9 @@ def make(act: Act) -> Act:
 
 def remember(act: Act) -> Act:
     """The act with what its directories are now. StorageError when a holder is not what its record says."""
-    with held(act) as found:
+    with held(act) as found, translated(f"looking at what holds the files of {act.job}", unwritable=StorageError):
         ours = {path: beneath.identity(found.directory(path)) for path in act.holders}
-    return _knowing(act, {**_looked_at(_changing(act)), **ours})
+        return _knowing(act, {**_looked_at(_changing(act)), **ours})
 
 
 def _changing(act: Act) -> Iterable[str]:
