@@ -120,10 +120,13 @@ def listed(directory: int) -> list[str]:
 
 
 def identity(directory: int) -> Identity:
-    """What a directory is."""
+    """What a directory is.
+
+    Overlays number directories anew when they meet them again, unless all their layers are on one file system.
+    """
     status = os.fstat(directory)
     mount = _mount(directory)
-    loose = mount is not None and mount.loose
+    loose = mount is not None and (mount.loose or mount.filesystem == "overlay")
     return Identity(
         status.st_dev,
         0 if loose else status.st_ino,

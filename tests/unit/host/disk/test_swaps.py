@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,19 +13,27 @@ from hiveden_backup.core.identity import Identity
 from hiveden_backup.core.restore_record import Swap
 from hiveden_backup.host.disk import beneath, swaps
 from hiveden_backup.host.disk.ground import Ground
+from tests.support.disks import small_disk
 
 
 @pytest.fixture
-def swap(tmp_path: Path) -> Swap:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """One whose inode numbers are to be trusted, wherever tests run."""
+    with small_disk(tmp_path, "2M"):
+        yield tmp_path
+
+
+@pytest.fixture
+def swap(disk: Path) -> Swap:
     """`home/live` is to change for what waits in the holder; in both lies a directory `app`."""
-    holder = tmp_path / "holder"
-    for place, word in ((tmp_path / "home/live", "now"), (holder / "new/live", "then")):
+    holder = disk / "holder"
+    for place, word in ((disk / "home/live", "now"), (holder / "new/live", "then")):
         (place / "app").mkdir(parents=True)
         (place / "word").write_text(word)
     (holder / "old").mkdir()
-    (tmp_path / "home/live/app/cache").mkdir()
+    (disk / "home/live/app/cache").mkdir()
     return Swap(
-        f"{tmp_path}/home/live", f"{holder}/old/0", f"{holder}/new/live", had=True, comes=True, carried=("app/cache",)
+        f"{disk}/home/live", f"{holder}/old/0", f"{holder}/new/live", had=True, comes=True, carried=("app/cache",)
     )
 
 
@@ -91,37 +100,37 @@ def test_nothing_there_is_no_success(swap: Swap) -> None:
         forward(swap)
 
 
-def test_only_the_right_directories_are_worked_in(swap: Swap, tmp_path: Path) -> None:
+def test_only_the_right_directories_are_worked_in(swap: Swap, disk: Path) -> None:
     for name in ("holder", "home"):
         here = ground(swap)
-        (tmp_path / name).rename(tmp_path / "hers")
-        shutil.copytree(tmp_path / "hers", tmp_path / name)
+        (disk / name).rename(disk / "hers")
+        shutil.copytree(disk / "hers", disk / name)
         with here, pytest.raises(StorageError, match=f"{name} is not the directory that it was"):
             swaps.forward(swap, here)
-        shutil.rmtree(tmp_path / name)
-        (tmp_path / name).symlink_to("hers")
+        shutil.rmtree(disk / name)
+        (disk / name).symlink_to("hers")
         with here, pytest.raises((StorageError, OSError), match="symbolic link"):
             swaps.forward(swap, here)
-        (tmp_path / name).unlink()
-        (tmp_path / "hers").rename(tmp_path / name)
+        (disk / name).unlink()
+        (disk / "hers").rename(disk / name)
     assert shown(swap)[0] == "now"
 
 
-def test_what_is_held_is_gone_on_with(swap: Swap, tmp_path: Path) -> None:
+def test_what_is_held_is_gone_on_with(swap: Swap, disk: Path) -> None:
     with ground(swap) as here:
         here.hold()
         here.end(swap.live)
         for name in ("holder", "home"):
-            (tmp_path / name).rename(tmp_path / f"{name}.hers")
-            shutil.copytree(tmp_path / f"{name}.hers", tmp_path / name)
+            (disk / name).rename(disk / f"{name}.hers")
+            shutil.copytree(disk / f"{name}.hers", disk / name)
         swaps.forward(swap, here)
     assert shown(swap)[0] == "now"
-    assert (tmp_path / "home.hers/live/word").read_text() == "then"
+    assert (disk / "home.hers/live/word").read_text() == "then"
 
 
 @pytest.mark.parametrize("side", ["live", "new"])
-def test_nothing_is_carried_over_a_link(swap: Swap, tmp_path: Path, side: str) -> None:
-    elsewhere = tmp_path / "elsewhere"
+def test_nothing_is_carried_over_a_link(swap: Swap, disk: Path, side: str) -> None:
+    elsewhere = disk / "elsewhere"
     elsewhere.mkdir()
     if side == "live":
         (elsewhere / "cache").mkdir()
@@ -134,8 +143,8 @@ def test_nothing_is_carried_over_a_link(swap: Swap, tmp_path: Path, side: str) -
     assert (sorted(os.listdir(elsewhere)), elsewhere.stat().st_mtime_ns) == before
 
 
-def test_a_root_is_dressed_itself_alone(swap: Swap, tmp_path: Path) -> None:
-    home, victim = tmp_path / "home", tmp_path / "victim"
+def test_a_root_is_dressed_itself_alone(swap: Swap, disk: Path) -> None:
+    home, victim = disk / "home", disk / "victim"
     victim.mkdir(mode=0o700)
     Path(swap.new).chmod(0o2771)
     os.chown(swap.new, 5, 6)
@@ -144,7 +153,7 @@ def test_a_root_is_dressed_itself_alone(swap: Swap, tmp_path: Path) -> None:
     status = home.stat()
     assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o2771, 5, 6)
     here = ground(swap)
-    home.rename(tmp_path / "hers")
+    home.rename(disk / "hers")
     victim.rename(home)
     with here, pytest.raises(StorageError, match="not the directory"):
         swaps.dress_root(swap.new, str(home), here)
