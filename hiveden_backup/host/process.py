@@ -18,6 +18,7 @@ from typing import IO, Self
 
 from hiveden_backup.core.errors import BackupError, UnreachableError
 from hiveden_backup.core.lines import split_lines
+from hiveden_backup.host.landlock import Confined
 
 _TAIL_LINES = 5
 _GRACE_SECONDS = 5.0
@@ -32,7 +33,8 @@ class Command:
 
     `environment` is added to a small clean one (LC_ALL=C); secrets go there or in files, never in `argv`.
     `accept` are the exit statuses that are no failure. `user` is a system account to become first. `descriptors` are
-    those of ours that the program gets, under their numbers.
+    those of ours that the program gets, under their numbers. `ruleset` is one of Landlock, which bounds what the
+    program may open; it needs an input.
     """
 
     argv: Sequence[str | bytes]
@@ -40,6 +42,7 @@ class Command:
     accept: frozenset[int] = frozenset({0})
     user: str | None = None
     descriptors: tuple[int, ...] = ()
+    ruleset: int | None = None
 
     @property
     def program(self) -> str:
@@ -82,6 +85,7 @@ class Pipeline:
         self._stdout = stdout
         self._processes: list[subprocess.Popen[bytes]] = []
         self._errors: list[IO[bytes]] = []
+        self._confined: list[Confined[subprocess.Popen[bytes]]] = []
         self.results: tuple[Completed, ...] = ()
 
     def __enter__(self) -> Self:
@@ -97,17 +101,24 @@ class Pipeline:
         upstream: int | IO[bytes] | None = self._processes[-1].stdout if self._processes else self._stdin
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _end and __exit__
         self._errors.append(errors)
-        self._processes.append(
-            subprocess.Popen(
-                _argv(command),
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                argv,
                 stdin=subprocess.DEVNULL if upstream is None else upstream,
                 stdout=self._stdout if last and self._stdout is not None else subprocess.PIPE,
                 stderr=errors,
-                env=_environment(command),
+                env=environment,
                 cwd="/",
                 pass_fds=command.descriptors,
             )
-        )
+
+        argv, environment = _argv(command), _environment(command)
+        if command.ruleset is None:
+            self._processes.append(start())
+        else:
+            self._confined.append(Confined(command.ruleset, start))
+            self._processes.append(self._confined[-1].result)
         _widen(self._processes[-1].stdin, self._processes[-1].stdout)
         if len(self._processes) > 1 and (pipe := self._processes[-2].stdout) is not None:
             pipe.close()  # so that a member sees SIGPIPE when its reader is gone
@@ -148,6 +159,7 @@ class Pipeline:
         except BaseException:
             self._end()
             raise
+        self._release()
         self.results = tuple(
             Completed(command.program, process.returncode, b"", _content(errors))
             for command, process, errors in zip(self._commands, self._processes, self._errors, strict=True)
@@ -165,6 +177,7 @@ class Pipeline:
         running = [process for process in self._processes if process.poll() is None]
         for process in running:
             process.terminate()
+        self._release()  # which kills what is tied to it: such a one was started with signals held back
         for process in running:
             try:
                 process.wait(_GRACE_SECONDS)
@@ -178,6 +191,10 @@ class Pipeline:
                         pipe.close()
         for errors in self._errors:
             errors.close()
+
+    def _release(self) -> None:
+        while self._confined:
+            self._confined.pop().end()
 
 
 def run(command: Command, *, stdin: bytes = b"", timeout: float | None = None) -> Completed:

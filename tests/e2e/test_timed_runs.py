@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.machine import Machine
+from tests.support.machine import LANDLOCK, Machine
 from tests.support.timed import BACKUPS, SOON, STATE, Timed, wait
 
 Jobs = dict[str, dict[str, Any]]
@@ -345,3 +345,21 @@ def test_a_machine_without_systemd_and_a_person_who_is_not_root_are_told(timed: 
     for words in (["apply"], ["set", "app", "daily"], ["remove"]):
         done = timed.machine.run(*nobody, "schedule", *words)
         assert done.returncode == 77, (words, done.stderr)
+
+
+def test_the_unit_lets_tar_be_confined_and_a_filter_that_does_not_is_one_warning(timed: Timed) -> None:
+    machine = timed.machine
+    timed.configure({"app": {}}).init().apply()
+    machine.ok("systemctl", "start", "hiveden-backup@app")
+    assert timed.record()["warnings"] == []
+    filtered = "/run/systemd/system/hiveden-backup@app.service.d/90-test.conf"
+    machine.write("/srv/data/file", "more")
+    machine.write(filtered, f"[Service]\nSystemCallFilter=~{LANDLOCK}\n")
+    machine.ok("systemctl", "daemon-reload")
+    try:
+        machine.ok("systemctl", "start", "hiveden-backup@app")
+    finally:
+        machine.ok("rm", filtered)
+        machine.ok("systemctl", "daemon-reload")
+    (warning,) = timed.record()["warnings"]
+    assert "Landlock: Operation not permitted" in warning

@@ -136,25 +136,47 @@ def test_a_swap_that_lasts_is_what_the_backup_has(chain: Chain) -> None:
     assert versions(chain) == {"m/a/x": "n/a/x", "m/b/x": "n/b/x", "n/a/x": "m/a/x", "n/b/x": "m/b/x"}
 
 
-def test_in_the_cold_pass_it_is_a_warning_and_the_next_run_takes_it(chain: Chain) -> None:
-    """What was read stays in the backup: it is better than nothing, and it lay there."""
+def cold_change(chain: Chain, there: Callable[[], None], back: Callable[[], None]) -> None:
+    """A run in whose cold pass something is done to the twins below `m` before tar reads them, and after that."""
     chain.run(None)
     files = [chain.tree / "m/a/x/version", chain.tree / "m/b/x/version", chain.tree / "0", chain.tree / "z"]
+    meddle(chain, Step.COLD, there, back)
+    chain.run(cast("Blowing", Still(*files)))
+
+
+def test_in_the_cold_pass_it_is_a_warning_and_the_next_run_takes_it(chain: Chain) -> None:
+    """What was read is not kept: nobody knows whose it is."""
 
     def swap() -> None:
         exchange(chain.tree / "m/a", chain.tree / "m/b")
 
-    meddle(chain, Step.COLD, swap, swap)
-    chain.run(cast("Blowing", Still(*files)))
-    assert [line.partition(" moved while")[0] for line in chain.finished.manifest.warnings] == [
+    cold_change(chain, swap, swap)
+    assert [line.partition(" moved while")[0] for line in chain.finished.manifest.warnings[-2:]] == [
         str(chain.tree / "m/a"),
         str(chain.tree / "m/b"),
     ]
-    found = versions(chain)
-    assert (found["m/a/x"], found["m/b/x"]) == ("m/b/x", "m/a/x")
+    assert versions(chain) == {"n/a/x": "n/a/x", "n/b/x": "n/b/x"}
     chain.run(None)
     assert right(chain)
     assert chain.finished.manifest.warnings == ()
+
+
+def test_a_link_to_a_sibling_gives_nothing_another_name(chain: Chain) -> None:
+    """Where tar may read: only the witness knows that there was a link."""
+    place, away = chain.tree / "m/a", chain.tree / "m/.a"
+
+    def link() -> None:
+        place.rename(away)
+        place.symlink_to("b")
+
+    def back() -> None:
+        place.unlink()
+        away.rename(place)
+
+    cold_change(chain, link, back)
+    assert "m/a/x" not in versions(chain)
+    chain.run(None)
+    assert right(chain)
 
 
 # ---- what must not be archived again ---------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ NAMED = {
     ("host/disk/file_locks.py", "holder"): "the kernel's table of locks",
     ("host/disk/sample.py", "piece"): "a file of the job: it looks at what it opened itself, leaving its times",
     ("host/disk/tar.py", "receive"): "the reading end of a pipe of ours",
-    ("host/disk/tree.py", "_open"): "a directory of the job, by flags that say so",
+    ("host/disk/walk.py", "_open"): "a directory of the job, by flags that say so",
+    ("host/disk/walk.py", "file"): "a file of the job, to see whether it can be opened; it is not read",
+    ("host/disk/walk.py", "place"): "by flags that let nothing be read",
     ("jobs/restore/unpack.py", "_copied"): "what was just restored to a place that nobody else can enter",
     ("jobs/run/checks.py", "_existing"): "what may not be read, for the kernel's reason",
 }

@@ -23,6 +23,8 @@ _CHANGED = (
     "Cannot open: No such device or address",  # it is a socket now
 )
 _SHRANK = re.compile(r"File shrank by \d+ bytes?; padding with zeros")
+_DENIED = "Cannot open: Permission denied"
+_REPLACED = "something else was in its place as it was to be read"
 _WARNING = "Warning: "  # of these, none makes tar fail
 _NO_ATTRIBUTES = re.compile(r"Warning: Cannot [fl]{1,2}(?:list|get)xattr(?:at)?: Operation not supported")
 
@@ -49,12 +51,30 @@ class Warned:
 class Diagnostics:
     """tar's messages, told apart.
 
-    `changed` happen to a tree in use, `warned` are no failure, `fatal` must fail the job.
+    `changed` happen to a tree in use, `warned` are no failure, `fatal` must fail the job. `denied` may be either, where
+    tar was confined: whoever looks at these names again `settled` it.
     """
 
     changed: tuple[str, ...]
     warned: tuple[Warned, ...]
     fatal: tuple[str, ...]
+    denied: tuple[str, ...] = ()
+
+    @property
+    def denied_names(self) -> frozenset[bytes]:
+        """The names, as quoted there, that tar was denied."""
+        return frozenset(map(_name, self.denied))
+
+    def settled(self, still: Collection[bytes]) -> "Diagnostics":
+        """Themselves, when of the paths that were denied only these are `still`: the others were replaced meanwhile."""
+        names = {quoted(path) for path in still}
+        fatal = [line for line in self.denied if _name(line) in names]
+        replaced = [f"{_name(line).decode('ascii')}: {_REPLACED}" for line in self.denied if _name(line) not in names]
+        return Diagnostics((*self.changed, *replaced), self.warned, (*self.fatal, *fatal))
+
+
+def _name(line: str) -> bytes:
+    return line.partition(": ")[0].encode("ascii", "replace")
 
 
 def torn(diagnostics: Iterable[str]) -> frozenset[bytes]:
@@ -65,12 +85,16 @@ def torn(diagnostics: Iterable[str]) -> frozenset[bytes]:
     )
 
 
-def classify(stderr: str, status: int, roots: Collection[bytes], points: Collection[bytes] = ()) -> Diagnostics:
+def classify(
+    stderr: str, status: int, roots: Collection[bytes], points: Collection[bytes] = (), *, confined: bool = False
+) -> Diagnostics:
     """Read what tar said before it ended with `status`. A top path (`roots`) that vanished is fatal.
 
     `points` are where file systems are mounted; they and `roots` are relative to `/`. tar's warnings count once for
-    each file system and kind; but a failure of tar that nothing else explains is fatal.
+    each file system and kind; but a failure of tar that nothing else explains is fatal. Of a `confined` tar, what it
+    may not open is told apart.
     """
+    denied: list[str] = []
     changed: list[str] = []
     fatal: list[str] = []
     warned: dict[tuple[bytes, str], Warned] = {}
@@ -87,10 +111,12 @@ def classify(stderr: str, status: int, roots: Collection[bytes], points: Collect
                 warned[point, kind].more += 1
             else:
                 warned[point, kind] = Warned(point, line)
+        elif confined and message == _DENIED:
+            denied.append(line)
         elif expected and not top_gone:
             changed.append(line)
         else:
             fatal.append(line)
-    if status and not changed and not fatal:
+    if status and not (changed or fatal or denied):
         fatal = [each.line for each in warned.values()] or [f"it ended with status {status}"]
-    return Diagnostics(tuple(changed), tuple(warned.values()), tuple(fatal))
+    return Diagnostics(tuple(changed), tuple(warned.values()), tuple(fatal), tuple(denied))

@@ -197,9 +197,9 @@ class FinishedIndex:
     that tar read as something else than the scan saw: another size or mtime. The file changed in between, or a
     directory above it changed places with another one for a moment, which leaves no trace in the file.
     The index says of them what the archive holds, with a ctime of 0, so that the next pass takes them again; so it does
-    of paths with other owners or permissions, and of directories, whose entries are paths of their own. And so it does
-    of all that tar read in a directory that `moved`, or is struck: what it found there may be another one's, to the
-    letter. `disturbed` are the topmost of these directories.
+    of paths with other owners or permissions, and of directories, whose entries are paths of their own. But all else
+    that tar read in a directory that `moved`, or is struck, is struck as well: a link may have been in its place, and
+    what lies behind that is nobody's to have under this name. `disturbed` are the topmost of these directories.
     """
 
     draft: Iterable[bytes]
@@ -263,6 +263,8 @@ class FinishedIndex:
             return record
         if above is not None:
             self.disturbed.add(above)
+            if kind != b"d":
+                return None
         elif kind != b"d" and (torn or (found.size, found.mtime) != (size, mtime)):
             self.unsure.append(path)
         return b"\t".join((kind, *found[:3], nlink, *found[3:], b"0", inode, path))

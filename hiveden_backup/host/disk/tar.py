@@ -11,10 +11,12 @@ from hiveden_backup.core.backup.creation import Diagnostics
 from hiveden_backup.core.backup.creation import classify as classify_creation
 from hiveden_backup.core.backup.extraction import Extraction
 from hiveden_backup.core.backup.extraction import classify as classify_extraction
-from hiveden_backup.core.backup.tar_listing import LISTING
+from hiveden_backup.core.backup.tar_listing import LISTING, quoted
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.progress import Advance
+from hiveden_backup.host.disk.bounds import Bounds
 from hiveden_backup.host.disk.durable import opened
+from hiveden_backup.host.disk.index_files import spooled
 from hiveden_backup.host.disk.repository import stored_file
 from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, Stored, chunks, compressor, store, undecoded
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
@@ -38,8 +40,11 @@ def create(
     points: Collection[bytes],
     level: int,
     progress: Advance,
+    bounds: Bounds,
 ) -> tuple[Stored, Diagnostics]:
     """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
+
+    tar opens nothing outside `bounds`: what was denied is looked at again, without links.
 
     tar writes its listing to the descriptor `listing`; see `received`. Returns what was written, which is left to the
     caller to fsync (the containers may be down), and what tar said of a tree in use; `points` are where file systems
@@ -48,14 +53,19 @@ def create(
     error, a root that is gone).
     """
     tar = Command(
-        ("tar", "-c", "-f", "-", "-C", "/", *_create(), f"--index-file=/proc/self/fd/{listing}", "-T", str(names)),
+        ("tar", "-c", "-f", "-", *_create(), f"--index-file=/proc/self/fd/{listing}", "-T", "-"),
         accept=_CREATE_STATUSES,
         descriptors=(listing,),
+        ruleset=bounds.ruleset,
     )
-    with Pipeline(tar, compressor(level)) as pipeline:
+    with opened(names) as wanted, Pipeline(tar, compressor(level), stdin=wanted) as pipeline:
         written = store(pipeline.stdout, target, progress, durable=False)
     done = pipeline.results[0]
-    diagnostics = classify_creation(done.stderr.decode("utf-8", "replace"), done.status, roots, points)
+    confined = bounds.ruleset is not None
+    said = classify_creation(done.stderr.decode("utf-8", "replace"), done.status, roots, points, confined=confined)
+    denied = said.denied_names
+    paths = [path for path in spooled(names) if quoted(path) in denied] if denied else []
+    diagnostics = said.settled(bounds.still_denied(paths))
     if diagnostics.fatal:
         raise BackupError(
             "Archiving the job's files failed",

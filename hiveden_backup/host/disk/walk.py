@@ -17,6 +17,7 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 _HELD = 128
 """Descriptors at a time: a path can be two thousand directories deep. What was let go of is walked to again."""
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -68,6 +69,11 @@ class Way:
         """What lies at a path."""
         above, _, name = path.rpartition(b"/")
         return os.stat(name or b".", dir_fd=self.directory(above), follow_symlinks=False)
+
+    def place(self, path: bytes) -> int:
+        """A new descriptor that stands for what lies at a path, be it a link, and can do no more."""
+        above, _, name = path.rpartition(b"/")
+        return os.open(name or b".", _PLACE, dir_fd=self.directory(above))
 
     def file(self, path: bytes) -> int:
         """A new descriptor of what lies at a path, for reading; it waits for nobody."""

@@ -329,7 +329,7 @@ class Execution:
         for paths, what in (
             (passed.struck, "is not in this backup: it vanished while it was read"),
             (passed.unsure, "changed while it was read: this backup may have a mixture of old and new"),
-            (passed.disturbed, "moved while it was read: this backup may have what lay there before, or after"),
+            (passed.disturbed, "moved while it was read: what was new or changed in it is not in this backup"),
         ):
             for path in paths[:_SHOWN_PATHS]:
                 self._warn(f"{show_path(path)} {what}")

@@ -37,6 +37,7 @@ from hiveden_backup.core.paths import inside, shortened
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import mounts, stream, tar
+from hiveden_backup.host.disk.bounds import bounds
 from hiveden_backup.host.disk.durable import fsync_file, translated
 from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.tree import Scan
@@ -290,15 +291,18 @@ def take(
     place = _spooling(spool) if target.parent == spool else translated(f"writing {target.name}")
     with (
         _spooling(spool),
+        bounds(roots) as within,
         witness(ways, spooled(looked.directories), _loose(looked.views)) as seen,
         tar.received(listing) as lines,
         place,
     ):
-        written, said = tar.create(names, lines, target, roots=roots, points=points, level=level, progress=progress)
+        written, said = tar.create(
+            *(names, lines, target), roots=roots, points=points, level=level, progress=progress, bounds=within
+        )
     name = archive_path(target.name)
     archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
     compare_mounts(looked.views, trees.views())
-    warnings = (*seen.blind, *(warned.sentence for warned in said.warned))
+    warnings = (*within.missing, *seen.blind, *(warned.sentence for warned in said.warned))
     return Take(
         *(looked, selected, archive, target, names, listing),
         *(said.changed, frozenset(seen.moved), warnings),

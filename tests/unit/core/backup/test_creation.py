@@ -68,3 +68,14 @@ def test_a_failure_that_nothing_explains_is_one(said: str) -> None:
 def test_a_warning_of_what_vanished_is_a_tree_in_use() -> None:
     found = classify("tar: srv/x: Warning: Cannot file_has_acl_at: No such file or directory\n", 0, [b"srv"])
     assert (len(found.changed), found.warned, found.fatal) == (1, (), ())
+
+
+def test_what_a_confined_tar_was_denied_is_told_apart_until_somebody_looked_again() -> None:
+    lines = [r"srv/a\:b/c: Cannot open: Permission denied", "srv/d: Cannot open: Permission denied"]
+    found = classify("".join(f"tar: {line}\n" for line in lines) + END, 2, (b"srv",), confined=True)
+    assert (found.changed, found.fatal, found.denied) == ((), (), tuple(lines))
+    assert found.denied_names == {rb"srv/a\:b/c", b"srv/d"}
+    settled = found.settled({b"srv/a:b/c"})
+    assert settled.fatal == (lines[0],)
+    assert settled.changed == ("srv/d: something else was in its place as it was to be read",)
+    assert settled.denied == ()
