@@ -42,7 +42,7 @@ def list_backups(
     installation: Installation = Depends(installation_of),
 ) -> list[models.Artifact]:
     """All artifacts of finished backups, newest first."""
-    rows, _ = catalog.rows(installation.directory, installation.records, kind=kind, target=target)
+    rows, _ = catalog.rows(installation, installation.directory, kind=kind, target=target)
     return [_artifact(row) for row in rows]
 
 
@@ -165,9 +165,8 @@ def _is_ready(launcher: Launcher, job: Job) -> bool:
 
 
 def _find(launcher: Launcher, body: models.Restore) -> catalog.ArtifactRow:
-    return catalog.find(
-        launcher.installation.directory, launcher.installation.records, body.backup_file, body.type, body.target
-    )
+    installation = launcher.installation
+    return catalog.find(installation, installation.directory, body.backup_file, body.type, body.target)
 
 
 def _refuse_place(launcher: Launcher, target: str) -> None:
@@ -183,9 +182,7 @@ def _path(launcher: Launcher, record: RunRecord, wanted: Wanted | None) -> str:
     directory = launcher.installation.directory
     path = directory.backup_path(record.job, record.backup or "")
     if wanted is not None and wanted.type is ArtifactType.DATABASE:
-        rows, _ = catalog.rows(
-            directory, launcher.installation.records, job=record.job, kind=wanted.type, target=wanted.target
-        )
+        rows, _ = catalog.rows(launcher.installation, directory, job=record.job, kind=wanted.type, target=wanted.target)
         path_of = {row.id: row.path for row in rows}
         return path_of.get(record.backup or "", str(path))
     return str(path)

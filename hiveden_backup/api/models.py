@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from hiveden_backup.core.backup.signature import Signed
 from hiveden_backup.core.model import ArtifactType, PruneResult, Result, RunKind, Trigger, Verdict
 from hiveden_backup.jobs.schedule.status import JobState
 
@@ -15,6 +16,14 @@ class Verified(BaseModel):
 
     at: str
     result: Verdict
+
+
+class Signature(BaseModel):
+    """Whose a backup is."""
+
+    state: Signed
+    fingerprint: str | None
+    adopted: bool
 
 
 class Artifact(BaseModel):
@@ -122,6 +131,7 @@ class Status(BaseModel):
     next_run: str | None
     verified: Verified | None
     attention: list[str]
+    signature: Signature | None
 
 
 class Run(BaseModel):

@@ -24,6 +24,7 @@ _TAIL_LINES = 5
 _GRACE_SECONDS = 5.0
 _PIPE_BYTES = 1 << 20
 _SIGPIPE_STATUS = -signal.SIGPIPE
+_PACKAGES = {"setpriv": "util-linux", "ssh-keygen": "openssh-client"}
 _KEPT_VARIABLES = ("PATH", "HOME", "TZ", "TMPDIR")
 
 
@@ -229,7 +230,8 @@ def find_program(name: str) -> str:
     """The absolute path of `name`. UnreachableError when it is not installed."""
     path = shutil.which(name)
     if path is None:
-        raise UnreachableError(f"The program {name} is not installed", "", f"Install it: apt-get install {name}")
+        package = _PACKAGES.get(name, name)
+        raise UnreachableError(f"The program {name} is not installed", "", f"Install it: apt-get install {package}")
     return path
 
 

@@ -21,10 +21,10 @@ from tests.support.history import dated
 from tests.support.job import SLOW, Site, counting, held, large, site
 from tests.support.postgres import Server
 
-ROW = {"id", "job", "type", "target", "server", "path", "size", "created", "downtime_seconds", "verified"}
+ROW = {"id", "job", "type", "target", "server", "path", "size", "created", "downtime_seconds", "verified", "signature"}
 STATUS = {
     *("job", "state", "result", "last_run", "last_success", "age_seconds"),
-    *("size", "downtime_seconds", "next_run", "verified", "attention"),
+    *("size", "downtime_seconds", "next_run", "verified", "attention", "signature"),
 }
 
 
@@ -91,7 +91,7 @@ def test_list(bed: Site, engine: Engine, postgres: Server) -> None:
     assert listed("--target", "we ird") == [("app", "we ird")] * 2 + [("db", "we ird")]
     assert listed("--target", "nothing") == []
     table = bed.run("list").succeeded().out.splitlines()
-    assert " ".join(table[0].split()) == "BACKUP CREATED JOB TYPE TARGET SERVER ADDED DOWNTIME VERIFIED"
+    assert " ".join(table[0].split()) == "BACKUP CREATED JOB TYPE TARGET SERVER ADDED DOWNTIME VERIFIED SIGNED"
     assert len(table) == 6
     assert all(line.startswith("20") for line in table[1:])
 
@@ -100,7 +100,7 @@ def test_show(bed: Site) -> None:
     bed.run("run", "app").succeeded()
     (backup,) = bed.ids()
     table = bed.run("show", "app/latest", "--json").succeeded().json
-    assert set(table) == {"manifest", "size", "verified"}
+    assert set(table) == {"manifest", "size", "verified", "signature"}
     assert table["manifest"] == bed.manifest()
     assert set(table["manifest"]) >= {
         *("format", "id", "job", "host", "version", "started", "finished", "archives"),

@@ -53,7 +53,7 @@ def test_a_database(bed: Site, postgres: Server) -> None:
     assert kinds(manifest) == [("database", "shop")]
     assert (manifest["archives"], manifest["roots"], manifest["containers"]) == ([], [], [])
     assert {path.name.split(".")[0] for path in (bed.job() / manifest["id"]).iterdir()} == {
-        *("SHA256SUMS", "database", "globals", "manifest"),
+        *("SHA256SUMS", "database", "globals", "manifest"),  # and what signs it
     }
     bed.run("restore", "app/latest", "--to", str(bed.path / "x")).failed(66)
 

@@ -67,7 +67,7 @@ def test_a_damaged_archive_is_named_healed_and_never_built_upon(
     assert rows[first]["verified"]["result"] == "corrupt"
     third = program.run()
     assert [each["path"] for each in program.archives(third)] != [archive]
-    assert program.ok("verify", f"files/{third}") == f"files/{third}: ok\n"
+    assert program.ok("verify", f"files/{third}") == f"files/{third}: ok, signed here\n"
     assert describe(program.restore(third)) == describe(program.tree)
 
 
@@ -109,7 +109,9 @@ def test_all_backups_are_verified_and_the_whole_ones_said_to_be(program: Program
     flip(program.backups / "files" / damaged / "files.index.zst")
     done = program.call("verify", "--all")
     assert done.returncode == 65
-    assert sorted(done.stdout.splitlines()) == sorted([f"files/{whole}: ok", f"files/{damaged}: corrupt"])
+    assert sorted(done.stdout.splitlines()) == sorted(
+        [f"files/{whole}: ok, signed here", f"files/{damaged}: corrupt, signed here"]
+    )
 
 
 def test_an_archive_put_right_again_is_trusted_again(program: Program) -> None:

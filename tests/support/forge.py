@@ -77,7 +77,7 @@ class Forgery:
         (self.home / "files.index.zst").write_bytes(compressed(os.fsencode("".join(index))))
         self.files["entries"] = len(records)
 
-    def write(self) -> None:
+    def write(self, *, genuine: bool = True) -> None:
         """Make it so: the sizes and digests of its files in the manifest, the manifest, and SHA256SUMS over all."""
         for artifact in self.manifest["artifacts"]:
             for each in artifact["files"]:
@@ -85,15 +85,18 @@ class Forgery:
                     data = (self.home / each["file"]).read_bytes()
                     each.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         (self.home / "manifest.json").write_text(json.dumps(self.manifest))
-        seal(self.home)
+        seal(self.home, genuine=genuine)
 
 
 @contextlib.contextmanager
-def forged(home: Path) -> Iterator[Forgery]:
-    """Change the backup at `home` in the block; at its end it is written, and `verify` finds nothing wrong."""
+def forged(home: Path, *, genuine: bool = True) -> Iterator[Forgery]:
+    """Change the backup at `home` in the block; at its end it is written, and every digest is right.
+
+    If `genuine`, it is as if this host itself had made and signed it: what lies behind that defence is to be tested.
+    """
     forgery = Forgery(home)
     yield forgery
-    forgery.write()
+    forgery.write(genuine=genuine)
 
 
 def compressed(data: bytes) -> bytes:

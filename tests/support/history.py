@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hiveden_backup.core.names import backup_time, iso
 from tests.support.job import Site
+from tests.support.signing import as_if_made_here
 
 
 def dated(site: Site, backup: str, as_if: str, *, copy: bool = False, job: str = "app") -> str:
@@ -25,11 +26,13 @@ def dated(site: Site, backup: str, as_if: str, *, copy: bool = False, job: str =
     return as_if
 
 
-def seal(backup: Path) -> None:
-    """Write SHA256SUMS anew, over what is there."""
+def seal(backup: Path, *, genuine: bool = True) -> None:
+    """Write SHA256SUMS anew, over what is there; if `genuine`, sign it as this host does."""
     lines = [
         f"{hashlib.sha256((backup / name).read_bytes()).hexdigest()}  {name}\n"
         for name in sorted(os.listdir(backup))
-        if name != "SHA256SUMS"
+        if name not in {"SHA256SUMS", "SHA256SUMS.sig"}
     ]
     (backup / "SHA256SUMS").write_text("".join(lines))
+    if genuine:
+        as_if_made_here(backup)

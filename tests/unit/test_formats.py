@@ -1,5 +1,6 @@
 """Records on disk: those that version 0.1.0 wrote are read, and written again they are the same bytes."""
 
+import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,14 +32,17 @@ from hiveden_backup.core.model import (
 )
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Dress, Phase, Replaced, Swap
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.state.key import this_key
 from hiveden_backup.host.state.ledger import Debt, Ledger
 from hiveden_backup.host.state.locks import ExclusiveJob
 from hiveden_backup.host.state.records import Records, RunRecord, Verification
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.host.systemd.unit_files import UnitFiles, Written
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.checkpoint import find_base, put_checkpoint
 from hiveden_backup.jobs.run.passes import State
 from hiveden_backup.jobs.run.publish import publish
+from tests.support.signing import signing
 
 WRITTEN = Path(__file__).parent / "formats_0_1_0"
 ID = "20261123T023000Z"
@@ -190,7 +194,7 @@ def test_manifest(directory: BackupDirectory, name: str, manifest: Manifest) -> 
     written = put(directory.backup_path("immich", ID) / "manifest.json", name)
     assert directory.manifest("immich", ID) == manifest
     incoming = directory.begin("immich", "20261124T000000Z")
-    publish(directory, incoming, replace(manifest, id="20261124T000000Z"))
+    publish(directory, incoming, replace(manifest, id="20261124T000000Z"), signing(directory.path / "state"))
     again = (directory.backup_path("immich", "20261124T000000Z") / "manifest.json").read_bytes()
     assert again.replace(b"20261124T000000Z", ID.encode(), 1) == written
 
@@ -205,14 +209,25 @@ def test_checkpoint(directory: BackupDirectory) -> None:
     home = directory.job_path("immich") / ".checkpoint"
     written = put(home / "checkpoint.json", "checkpoint.json")
     (home / "files.index.zst").write_bytes(INDEX)
-    records = Records(directory.path / "state")
-    state, _ = find_base(directory, records, "immich")
+    installation = Installation(directory.path, directory.path / "state", lambda: datetime.now(UTC))
+    assert find_base(installation, directory, "immich")[0] == State()  # somebody else may have put it there
+    put(installation.state / f"runs/immich/{ID}.json", "begun_run.json")
+    state, _ = find_base(installation, directory, "immich")
     assert state == State(home / "files.index.zst", ARCHIVES, 1795401000123456789, 30200, frozenset({0, 1}))
     incoming = directory.path / "immich/.incoming-x"
     incoming.mkdir()
     (incoming / "files.index.zst").write_bytes(INDEX)
-    put_checkpoint(directory, "immich", ID, replace(state, index=incoming / "files.index.zst"), incoming)
-    assert (home / "checkpoint.json").read_bytes() == written
+    put_checkpoint(
+        directory,
+        "immich",
+        ID,
+        replace(state, index=incoming / "files.index.zst"),
+        incoming,
+        key=this_key(installation.state),
+    )
+    table = json.loads((home / "checkpoint.json").read_bytes())
+    assert table.pop("seal")
+    assert table == json.loads(written)
 
 
 @pytest.mark.parametrize(("name", "debt"), [("debt.json", DEBT), ("first_debt.json", replace(DEBT, stop_timeout=0.0))])

@@ -6,14 +6,26 @@ from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, options
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.registry import group
+from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.host.state.key import shown_key
 from hiveden_backup.jobs.setup import managed as configure
 
 _config = group("config", "Show and change the configuration.")
 
 
 @command("show", group=_config)
-def show(as_json: bool = JSON) -> None:
+def show(
+    key: bool = typer.Option(False, "--key", help="Only the fingerprint of the key that signs this machine's backups."),
+    as_json: bool = JSON,
+) -> None:
     """The effective configuration, with every default."""
+    if key:
+        found = shown_key(installation().state)
+        if as_json:
+            output.print_json({"fingerprint": found.fingerprint, "public_key": found.public})
+        else:
+            typer.echo(found.fingerprint)
+        return
     table = configure.show(options.config)
     if as_json:
         output.print_json(table)

@@ -24,11 +24,11 @@ def list_backups(
 ) -> None:
     """List the artifacts of finished backups, newest first."""
     surroundings = installation()
-    rows, damaged = catalog.rows(surroundings.directory, surroundings.records, job=job, kind=kind, target=target)
+    rows, damaged = catalog.rows(surroundings, surroundings.directory, job=job, kind=kind, target=target)
     if as_json:
         output.print_json([row.table() for row in rows])
     elif rows:
-        head = ("BACKUP", "CREATED", "JOB", "TYPE", "TARGET", "SERVER", "ADDED", "DOWNTIME", "VERIFIED")
+        head = ("BACKUP", "CREATED", "JOB", "TYPE", "TARGET", "SERVER", "ADDED", "DOWNTIME", "VERIFIED", "SIGNED")
         cells = [
             (
                 row.id,
@@ -40,6 +40,7 @@ def list_backups(
                 output.size(row.size),
                 output.span(row.downtime_seconds) if row.downtime_seconds else "-",
                 row.verified.result if row.verified else "-",
+                row.signature.short,
             )
             for row in rows
         ]

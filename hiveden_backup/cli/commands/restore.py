@@ -19,6 +19,7 @@ from hiveden_backup.jobs.restore import in_place
 from hiveden_backup.jobs.restore.database import restore_as
 from hiveden_backup.jobs.restore.files import restore_files
 from hiveden_backup.jobs.restore.plan import Part
+from hiveden_backup.jobs.restore.trust import Consent
 
 _TO = typer.Option(
     None,
@@ -26,6 +27,18 @@ _TO = typer.Option(
     help="Restore files below this new or empty directory.",
     metavar="DIR",
     autocompletion=completion.files,
+)
+
+
+_PATHS = typer.Option(
+    None,
+    "--path",
+    help="With --in-place: only this path at or below one of the job's; may be repeated.",
+    metavar="P",
+    autocompletion=completion.files,
+)
+_TRUST = typer.Option(
+    None, "--trust", help="Take a backup that the key with this fingerprint signed.", metavar="SHA256:..."
 )
 
 
@@ -38,13 +51,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     ),
     in_place: bool = typer.Option(False, "--in-place", help="Everything back where it was; undo reverses it."),
     files: bool = typer.Option(False, "--files", help="With --in-place: only files, no databases."),
-    paths: Optional[List[str]] = typer.Option(  # noqa: UP006
-        None,
-        "--path",
-        help="With --in-place: only this path at or below one of the job's; may be repeated.",
-        metavar="P",
-        autocompletion=completion.files,
-    ),
+    paths: Optional[List[str]] = _PATHS,  # noqa: UP006
     database: Optional[str] = typer.Option(
         None, "--database", help="This database back in place, or beside it with --as.", metavar="DB"
     ),
@@ -53,6 +60,8 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     accept: bool = typer.Option(
         False, "--accept-differences", help="A database even when it does not come back as it was dumped."
     ),
+    trust: Optional[str] = _TRUST,
+    unsigned: bool = typer.Option(False, "--unsigned", help="Take a backup that nobody signed."),
     yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would be replaced is printed."),
     as_json: bool = JSON,
 ) -> None:
@@ -69,14 +78,17 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
         "--server": server is not None,
         "--as": new_name is not None,
         "--accept-differences": accept,
+        "--trust": trust is not None,
+        "--unsigned": unsigned,
     }
     _check_ways(ways, [option for option, value in given.items() if value])
+    consent = Consent(trust or "", unsigned)
     if to is not None:
         _restore_files(found, to.absolute(), only or [], as_json=as_json)
     elif new_name is not None:
-        _restore_database(found, str(database), server, new_name, accept=accept, as_json=as_json)
+        _restore_database(found, str(database), server, new_name, consent, accept=accept, as_json=as_json)
     else:
-        part = Part(database, server, files, tuple(map(_absolute, paths or ())))
+        part = Part(database, server, files, tuple(map(_absolute, paths or ())), consent)
         _restore_in_place(found, part, accept=accept, yes=yes, as_json=as_json)
 
 
@@ -87,6 +99,8 @@ _GO_WITH = {
     "--server": ("--database",),
     "--as": ("--database",),
     "--accept-differences": ("--database", "--in-place"),
+    "--trust": ("--database", "--in-place"),
+    "--unsigned": ("--database", "--in-place"),
 }
 
 
@@ -126,10 +140,19 @@ def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -
 
 
 def _restore_database(
-    found: Backup, database: str, server: Optional[str], new_name: str, *, accept: bool, as_json: bool
+    found: Backup,
+    database: str,
+    server: Optional[str],
+    new_name: str,
+    consent: Consent,
+    *,
+    accept: bool,
+    as_json: bool,
 ) -> None:
     with watched() as surroundings:
-        restored = restore_as(surroundings, found, database, server=server, new_name=new_name, accept=accept)
+        restored = restore_as(
+            surroundings, found, database, server=server, new_name=new_name, accept=accept, consent=consent
+        )
     if as_json:
         output.print_json({"id": found.id, "job": found.job, "database": new_name, "server": restored.server})
     else:

@@ -6,6 +6,7 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP, JSON
 from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host.config_files import to_toml
 from hiveden_backup.jobs.backups import catalog, contents
@@ -32,15 +33,15 @@ def show(
             for path in paths:
                 typer.echo(output.printable(path))
         return
-    table = catalog.show(directory, surroundings.records, found)
+    table, signature = catalog.show(surroundings, directory, found)
     if as_json:
         output.print_json(table)
         return
-    for line in _described(table):
+    for line in _described(table, signature):
         typer.echo(line)
 
 
-def _described(table: dict) -> list[str]:  # type: ignore[type-arg] # the JSON of `show`, as it is printed
+def _described(table: dict, signature: Signature) -> list[str]:  # type: ignore[type-arg] # the JSON of `show`, as it is printed
 
     manifest = table["manifest"]
     verified = table["verified"]
@@ -49,6 +50,7 @@ def _described(table: dict) -> list[str]:  # type: ignore[type-arg] # the JSON o
         f"Made      {manifest['started']} to {manifest['finished']} on {manifest['host']}",
         f"Added     {output.size(table['size'])}",
         f"Verified  {verified['result']} at {verified['at']}" if verified else "Verified  not yet",
+        f"Signature {signature}{f': {signature.why}' if signature.why else ''}",
         "",
     ]
     for artifact in manifest["artifacts"]:

@@ -18,7 +18,7 @@ def status(as_json: bool = JSON) -> None:
         output.print_json([row.table() for row in rows])
     else:
         colours = {JobState.OK: Colour.GREEN, JobState.RUNNING: Colour.GREEN, JobState.NEVER: Colour.YELLOW}
-        head = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "SIZE", "DOWNTIME", "NEXT RUN", "VERIFIED")
+        head = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "SIZE", "DOWNTIME", "NEXT RUN", "VERIFIED", "SIGNED")
         cells = [
             (
                 row.job,
@@ -29,6 +29,7 @@ def status(as_json: bool = JSON) -> None:
                 output.span(row.downtime_seconds) if row.downtime_seconds else "-",
                 output.moment(row.next_run) if row.next_run else "-",
                 f"{row.verified.result} {output.moment(row.verified.at)}" if row.verified else "-",
+                row.signature.short if row.signature is not None else "-",
             )
             for row in rows
         ]

@@ -9,6 +9,7 @@ from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.cli.watched import watched
+from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.errors import BackupError, CorruptError, UsageError, common_exit_code
 from hiveden_backup.core.model import Verdict
 from hiveden_backup.core.progress import Step
@@ -23,7 +24,7 @@ def verify(
     all_backups: bool = typer.Option(False, "--all", help="Verify every backup."),
     as_json: bool = JSON,
 ) -> None:
-    """Check digests and decode everything.
+    """Check signature and digests, and decode everything.
 
     Exit 65 when something is damaged; the error names it.
     """
@@ -41,12 +42,13 @@ def verify(
     with watched() as surroundings, Verifier(surroundings) as verifier:
         surroundings.progress.begin(Step.VERIFY)
         for each in chosen:
-            error = _verified(verifier, each)
+            signature, error = _verified(verifier, each)
             codes.append(error.exit_code if error is not None else 0)
             verdict = _verdict(error)
-            rows.append({"id": each.id, "job": each.job, "result": verdict, "error": str(error) if error else None})
+            said = {"result": verdict, "error": str(error) if error else None, "signature": signature.table()}
+            rows.append({"id": each.id, "job": each.job, **said})
             if not as_json:
-                typer.echo(f"{each}: {verdict}")
+                typer.echo(f"{each}: {verdict}, {signature}")
             if error is not None:
                 report(error)
     if as_json:
@@ -54,12 +56,11 @@ def verify(
     raise typer.Exit(common_exit_code(codes))
 
 
-def _verified(verifier: Verifier, backup: Backup) -> Optional[BackupError]:
+def _verified(verifier: Verifier, backup: Backup) -> tuple[Signature, Optional[BackupError]]:
     try:
-        verifier.verify(backup)
+        return verifier.verify(backup), None
     except BackupError as error:
-        return error
-    return None
+        return verifier.signature(backup), error
 
 
 def _verdict(error: Optional[BackupError]) -> Verdict:

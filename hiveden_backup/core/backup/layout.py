@@ -30,9 +30,11 @@ INDEX = "files.index.zst"
 ARCHIVE_NAMES = "files.archives"
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
+SIGNATURE = "SHA256SUMS.sig"
 CHECKPOINT_FACTS = "checkpoint.json"
 LONGEST_MANIFEST = LONGEST_ARCHIVE_NAMES = LONGEST_CHECKPOINT_FACTS = 64 << 20
 LONGEST_SUMS = 16 << 20
+LONGEST_SIGNATURE = 16 << 10
 LONGEST_OTHER = 1 << 30
 """The same of files whose sizes no manifest has, as those of `globals_of`: compressed, a tenth of a second to read."""
 

@@ -127,7 +127,12 @@ class BackupDirectory:
             raise no_such_backup(f"{job}/{backup}") from error
         except OSError as error:
             raise unread(path, error) from error
-        return _loaded(content, str(path))
+        found = _loaded(content, str(path))
+        if (found.job, found.id) != (job, backup):
+            raise CorruptError(
+                f"{path} is of another backup, {found.job}/{found.id}", "", "Somebody has moved or copied it there"
+            )
+        return found
 
     def archive_names(self, job: str, backup: str) -> tuple[str, ...]:
         """The archives that a backup's index names, in the order of its numbers; empty without files."""

@@ -45,6 +45,7 @@ def this_host(state: Path) -> Owner:
         while not (host := known_host(state)).host_id:
             made = _HOSTS.dump(_Host(str(uuid.uuid4()), _machine_id()))
             if path.exists():  # another machine's
+                (state / "key").unlink(missing_ok=True)  # and what it signs is not this one's
                 write_durably(path, made)
             else:
                 write_once(path, made, path.with_name(f".{path.name}.{os.getpid()}.tmp"))

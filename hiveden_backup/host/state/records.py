@@ -45,12 +45,18 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What verify found in a backup; `failed` are archives with a wrong digest."""
+    """What verify found in a backup; `failed` are archives with a wrong digest.
+
+    `signer` is the key whose signature fits, "" for none; `evidence` stands for what was looked at for that, "" where
+    there was no signature.
+    """
 
     at: datetime
     result: Verdict
     detail: str = ""
     failed: tuple[str, ...] = ()
+    evidence: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Accepted:
 
 
 _RUNS = Codec(RunRecord, lacking=("invocation",), sparse=("kind",))
-_VERIFICATIONS = Codec(Verification)
+_VERIFICATIONS = Codec(Verification, sparse=("evidence", "signer"))
 _ACCEPTED = Codec(Accepted)
 
 

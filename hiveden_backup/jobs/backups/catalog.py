@@ -9,11 +9,14 @@ from typing import Any
 
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.artifact_names import backup_of, filename
+from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import is_job_name, iso
 from hiveden_backup.host.disk.repository import BackupDirectory, no_such_backup
-from hiveden_backup.host.state.records import Records, Verification
+from hiveden_backup.host.state.records import Verification
+from hiveden_backup.jobs.backups.signing import signatures
+from hiveden_backup.jobs.installation import Installation
 
 _LIST = "See what there is: hiveden-backup list"
 
@@ -33,6 +36,7 @@ class ArtifactRow:
     created: datetime
     downtime_seconds: float
     verified: Verification | None
+    signature: Signature
 
     @property
     def filename(self) -> str:
@@ -52,6 +56,7 @@ class ArtifactRow:
             "created": iso(self.created),
             "downtime_seconds": self.downtime_seconds,
             "verified": verified_table(self.verified),
+            "signature": self.signature.table(),
         }
 
 
@@ -85,8 +90,8 @@ def backup_size(manifest: Manifest) -> int:
 
 
 def rows(
+    installation: Installation,
     directory: BackupDirectory,
-    records: Records,
     *,
     job: str | None = None,
     kind: ArtifactType | None = None,
@@ -96,13 +101,13 @@ def rows(
 
     NotFoundError for a `job` that has no backups here.
     """
-    jobs = directory.jobs()
+    jobs, records = directory.jobs(), installation.records
     if job is not None and job not in jobs:
         raise NotFoundError(f"There are no backups of a job {job}", f"There are some of: {', '.join(jobs) or 'none'}")
     found: list[ArtifactRow] = []
     damaged: list[CorruptError] = []
     for name in jobs if job is None else (job,):
-        verified = records.verifications(name)
+        verified, whose = records.verifications(name), signatures(installation, directory, name)
         for backup in directory.backups(name):
             try:
                 manifest = directory.manifest(name, backup)
@@ -111,17 +116,25 @@ def rows(
                 continue
             except NotFoundError:  # it was pruned in this moment
                 continue
-            found.extend(
-                _row(directory, manifest, artifact, verified.get(backup))
+            wanted = [
+                artifact
                 for artifact in manifest.artifacts
                 if (kind is None or artifact.type is kind) and (target is None or artifact.target == target)
-            )
+            ]
+            if wanted:
+                known = verified.get(backup)
+                signature = whose.of(backup, known)
+                found.extend(_row(directory, manifest, artifact, known, signature) for artifact in wanted)
     found.sort(key=lambda row: row.id, reverse=True)
     return tuple(found), tuple(damaged)
 
 
 def _row(
-    directory: BackupDirectory, manifest: Manifest, artifact: Artifact, verified: Verification | None
+    directory: BackupDirectory,
+    manifest: Manifest,
+    artifact: Artifact,
+    verified: Verification | None,
+    signature: Signature,
 ) -> ArtifactRow:
     path = directory.backup_path(manifest.job, manifest.id)
     if artifact.type is ArtifactType.DATABASE:
@@ -138,6 +151,7 @@ def _row(
         created=manifest.finished,
         downtime_seconds=manifest.downtime_seconds,
         verified=verified,
+        signature=signature,
     )
 
 
@@ -181,14 +195,18 @@ def resolve(directory: BackupDirectory, text: str) -> Backup:
     return (exact or matches)[0]
 
 
-def show(directory: BackupDirectory, records: Records, backup: Backup) -> dict[str, Any]:
-    """`{manifest, size, verified}` of one backup, as `show --json` prints it."""
+def show(installation: Installation, directory: BackupDirectory, backup: Backup) -> tuple[dict[str, Any], Signature]:
+    """`{manifest, size, verified, signature}` of one backup, as `show --json` prints it; and whose it is."""
     manifest = directory.manifest(backup.job, backup.id)
-    return {
+    verified = installation.records.verification(backup.job, backup.id)
+    signature = signatures(installation, directory, backup.job).of(backup.id, verified)
+    table = {
         "manifest": manifests.to_table(manifest),
         "size": backup_size(manifest),
-        "verified": verified_table(records.verification(backup.job, backup.id)),
+        "verified": verified_table(verified),
+        "signature": signature.table(),
     }
+    return table, signature
 
 
 def show_path(path: bytes) -> str:
@@ -196,7 +214,9 @@ def show_path(path: bytes) -> str:
     return "/" + os.fsdecode(path)
 
 
-def find(directory: BackupDirectory, records: Records, text: str, kind: ArtifactType, target: str) -> ArtifactRow:
+def find(
+    installation: Installation, directory: BackupDirectory, text: str, kind: ArtifactType, target: str
+) -> ArtifactRow:
     """The artifact that a client means by its path, its name, or its backup's id (`JOB/ID` where jobs share one).
 
     Nothing is looked up in the file system by what the client says. `target` tells databases of one backup apart.
@@ -204,7 +224,7 @@ def find(directory: BackupDirectory, records: Records, text: str, kind: Artifact
     parts = text.split("/")
     if any(not char.isprintable() for char in text) or ".." in parts or "." in parts:
         raise UsageError(f"{text!r} is no backup", "It is no path that this program ever gave", _LIST)
-    listed, _ = rows(directory, records, kind=kind)
+    listed, _ = rows(installation, directory, kind=kind)
     found = [row for row in listed if text in (row.path, row.filename, row.id, f"{row.job}/{row.id}")]
     if not found:
         raise NotFoundError(f"There is no backup {text} of type {kind}", "", _LIST)

@@ -10,6 +10,7 @@ from hiveden_backup.host.disk.owners import claim, owner_of, take_over
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.state.identity import known_host, this_host
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
+from hiveden_backup.jobs.backups.signing import taken
 from hiveden_backup.jobs.installation import Installation
 
 
@@ -88,10 +89,11 @@ def others(installation: Installation, directory: BackupDirectory) -> tuple[tupl
 
 def taken_over(installation: Installation, directory: BackupDirectory, job: str) -> Owner | None:
     """Make a job's directory this host's, with all backups in it; whose it was, None for nobody's or unreadable."""
-    with job_lock(installation.state, job):
+    with job_lock(installation.state, job) as locked:
         try:
             before = owner_of(directory.job_path(job))
         except DirectoryError:  # damaged: this is the way out
             before = None
         take_over(directory.job_path(job), this_host(installation.state))
+        taken(installation, directory, locked)
     return before

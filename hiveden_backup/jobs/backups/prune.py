@@ -17,6 +17,7 @@ from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Records
 from hiveden_backup.jobs.backups.catalog import Backup, history
 from hiveden_backup.jobs.backups.ownership import OwnJob, check_owner, owned
+from hiveden_backup.jobs.backups.signing import leaving
 from hiveden_backup.jobs.installation import Installation
 
 NEWEST_GOOD = "newest that no verify found damaged"
@@ -80,9 +81,11 @@ def prune(installation: Installation, job: OwnJob, policy: Retention) -> Pruning
     planned = plan(installation, directory, job.name, policy)
     with translated(f"pruning the backups of {job.name}"):
         failpoint("prune")
-        for decision in planned.decisions:
-            if not decision.keep:
-                directory.delete(job.name, decision.id)
+        going = [decision.id for decision in planned.decisions if not decision.keep]
+        leaving(installation, directory, job.locked, going)
+        for backup in going:
+            directory.delete(job.name, backup)
+            failpoint("remove")
         return Pruning(planned.decisions, _collect_garbage(directory, installation.records, job.name))
 
 
@@ -97,6 +100,8 @@ def delete(installation: Installation, backup: Backup) -> tuple[str, ...]:
     directory = installation.directory
     with job_lock(installation.state, backup.job) as locked, translated(f"deleting {backup}"):
         job = owned(installation, directory, locked)
+        if directory.backup_path(job.name, backup.id).is_dir():  # else it is said that it is not there
+            leaving(installation, directory, job.locked, [backup.id])
         directory.delete(job.name, backup.id)
         return _collect_garbage(directory, installation.records, job.name)
 

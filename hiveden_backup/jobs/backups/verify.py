@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Self
 
@@ -13,11 +14,13 @@ from hiveden_backup.core.backup.layout import (
     INDEX,
     LONGEST_OTHER,
     LONGEST_SUMS,
+    SIGNATURE,
     SUMS,
     is_globals,
     parse_sums,
 )
 from hiveden_backup.core.backup.selection import checked
+from hiveden_backup.core.backup.signature import Signature, Signed
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
 from hiveden_backup.core.errors import CorruptError, DeniedError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, SourceKind, Verdict
@@ -33,7 +36,9 @@ from hiveden_backup.host.postgres.decode import decode
 from hiveden_backup.host.postgres.tools import find_tools, inside_tools
 from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.host.state.records import Verification
+from hiveden_backup.jobs.backups.adoption import adopted
 from hiveden_backup.jobs.backups.catalog import Backup, show_path
+from hiveden_backup.jobs.backups.signing import Proof, forged, judged, proof_of, signatures
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.servers import server_container
 
@@ -59,40 +64,59 @@ class Verifier:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def verify(self, backup: Backup) -> None:
-        """CorruptError that names the file when `backup` is not whole; remembered either way.
+    def verify(self, backup: Backup) -> Signature:
+        """Whose `backup` is, which is whole. CorruptError that names the file when it is not; remembered either way.
 
-        UnreachableError when a dump cannot be decoded here, which says nothing about the backup.
+        An old one is signed then. UnreachableError when a dump cannot be decoded here, or ssh-keygen is not installed,
+        which says nothing about the backup.
         """
         with job_lock(self.installation.state, backup.job, shared=True) as job:
-            self._remember(job, backup)
+            looked = self._remember(job, backup)
+        if adopted(self.installation, self._directory, backup.job, backup.id, looked.sums):
+            return self._signature(backup, looked.sums)[1]
+        return looked.signature
 
-    def _remember(self, job: LockedJob, backup: Backup) -> None:
-        records, now = self.installation.records, self.installation.now()
-        failed: set[str] = set()
+    def signature(self, backup: Backup) -> Signature:
+        """Whose a backup is, as far as its last verification told."""
+        found = self.installation.records.verification(backup.job, backup.id)
+        return signatures(self.installation, self._directory, backup.job).of(backup.id, found)
+
+    def _remember(self, job: LockedJob, backup: Backup) -> "_Looked":
+        records, now, looked = self.installation.records, self.installation.now(), _Looked()
         try:
-            self._verify(backup, failed)
+            self._verify(backup, looked)
         except CorruptError as error:
-            found = Verification(now, Verdict.CORRUPT, str(error), tuple(sorted(failed)))
+            found = looked.record(now, Verdict.CORRUPT, str(error))
             records.put_verification(job.name, backup.id, found)
             raise
-        records.put_verification(job.name, backup.id, Verification(now, Verdict.OK))
+        records.put_verification(job.name, backup.id, looked.record(now, Verdict.OK))
+        return looked
 
-    def _verify(self, backup: Backup, failed: set[str]) -> None:
-        """Put into `failed` the archives that are not what they were. All are read, whatever else is wrong."""
+    def _signature(self, backup: Backup, sums: bytes) -> tuple[Proof, Signature]:
+        proof = proof_of(self._directory.backup_path(backup.job, backup.id), sums)
+        return proof, judged(self.installation, self._directory, backup.job, backup.id, proof)
+
+    def _verify(self, backup: Backup, looked: "_Looked") -> None:
+        """Note the archives that are not what they were. All are read, whatever else is wrong."""
         manifest = self._directory.manifest(backup.job, backup.id)
         errors: list[CorruptError] = []
         try:
-            check_sums(self._directory, backup, manifest)
+            looked.sums = check_sums(self._directory, backup, manifest)
+            looked.proof, looked.signature = self._signature(backup, looked.sums)
+            if looked.signature.state is Signed.FORGED:
+                errors.append(forged(str(backup), looked.signature))
         except CorruptError as error:
             errors.append(error)
         for archive in manifest.archives:
             damage = self._digest(backup.job, archive)
             if damage is not None:
                 errors.append(damage)
-                failed.add(archive.path)
+                looked.failed.add(archive.path)
         if errors:
             raise errors[0]
+        self._decode(backup, manifest, looked.failed)
+
+    def _decode(self, backup: Backup, manifest: Manifest, failed: set[str]) -> None:
         path = self._directory.backup_path(backup.job, backup.id)
         for artifact in manifest.artifacts:
             if artifact.type is ArtifactType.APPLICATION:
@@ -165,6 +189,21 @@ class Verifier:
         return self._listings[key]
 
 
+@dataclass(slots=True)
+class _Looked:
+    """What a verification came across: archives that `failed`, and whose the backup is."""
+
+    failed: set[str] = field(default_factory=set)
+    sums: bytes = b""
+    proof: Proof | None = None
+    signature: Signature = Signature(Signed.UNPROVEN)  # noqa: RUF009 - it is frozen
+
+    def record(self, now: datetime, result: Verdict, detail: str = "") -> Verification:
+        """What is remembered of it."""
+        evidence, signer = ("", "") if self.proof is None else (self.proof.evidence, self.proof.signer or "")
+        return Verification(now, result, detail, tuple(sorted(self.failed)), evidence, signer)
+
+
 class _Cursor:
     """Walks an archive's listing, which is in the index's order."""
 
@@ -191,22 +230,30 @@ class _Cursor:
         return False
 
 
-def check_sums(directory: BackupDirectory, backup: Backup, manifest: Manifest) -> None:
-    """CorruptError when a file of the backup is missing, or not what SHA256SUMS and the manifest say."""
+def check_sums(directory: BackupDirectory, backup: Backup, manifest: Manifest, signed: bytes | None = None) -> bytes:
+    """The content of SHA256SUMS.
+
+    CorruptError when a file of the backup is missing, or not what that and the manifest say; or when it is not what was
+    `signed`, where that is known: somebody has put another one in its place meanwhile.
+    """
     path = directory.backup_path(backup.job, backup.id)
     sums = path / SUMS
     try:
-        listed = parse_sums(read_regular(sums, LONGEST_SUMS))
+        content = read_regular(sums, LONGEST_SUMS)
+        listed = parse_sums(content)
     except (FileNotFoundError, ValueError) as error:
         raise CorruptError(f"{sums} is missing or damaged", str(error), _HINT) from error
     except OSError as error:
         raise unread(sums, error) from error
+    if signed is not None and content != signed:
+        raise CorruptError(f"{sums} is another one than a moment ago", "", _HINT)
     sizes = {file.file: file.bytes for artifact in manifest.artifacts for file in artifact.files}
     for name, digest in listed.items():
         _check_digest(path / name, sizes.get(name), digest, lambda _: None)
-    unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in {*listed, SUMS})
+    unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in {*listed, SUMS, SIGNATURE})
     if unlisted or not listed:
         raise CorruptError(f"{sums} does not cover {unlisted[0] if unlisted else 'anything'}", "", _HINT)
+    return content
 
 
 def check_archive_digest(home: Path, archive: Archive, progress: Advance) -> None:

@@ -21,6 +21,7 @@ from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.differing import beside
+from hiveden_backup.jobs.restore.trust import Believed, Consent, believed
 from hiveden_backup.jobs.services.servers import endpoint_of
 
 
@@ -33,33 +34,42 @@ class RestoredDatabase:
 
 
 def restore_as(
-    installation: Installation, backup: Backup, database: str, *, server: str | None, new_name: str, accept: bool
-) -> RestoredDatabase:
-    """Restore a database's dump as the new database `new_name` on the server that it came from.
-
-    Digests are checked first. NotFoundError when the backup has no such database, UsageError when several servers do.
-    DifferencesError, unless `accept`, when it is there now, and is not what was dumped.
-    """
-    with job_lock(installation.state, backup.job, shared=True) as job:
-        return _restore_as(installation, job, backup, database, server=server, new_name=new_name, accept=accept)
-
-
-def _restore_as(
     installation: Installation,
-    job: LockedJob,
     backup: Backup,
     database: str,
     *,
     server: str | None,
     new_name: str,
     accept: bool,
+    consent: Consent = Consent(),  # noqa: B008 - it is frozen
 ) -> RestoredDatabase:
-    directory = installation.directory
-    manifest = directory.manifest(job.name, backup.id)
+    """Restore a database's dump as the new database `new_name` on the server that it came from.
+
+    Signature and digests are checked first, as `believed` has it. NotFoundError when the backup has no such database,
+    UsageError when several servers do. DifferencesError, unless `accept`, when it is there now, and is not what was
+    dumped.
+    """
+    with job_lock(installation.state, backup.job, shared=True) as job:
+        backup_of = believed(installation, installation.directory, backup, consent)
+        return _restore_as(installation, job, backup_of, database, server=server, new_name=new_name, accept=accept)
+
+
+def _restore_as(
+    installation: Installation,
+    job: LockedJob,
+    found: Believed,
+    database: str,
+    *,
+    server: str | None,
+    new_name: str,
+    accept: bool,
+) -> RestoredDatabase:
+    directory, manifest = installation.directory, found.manifest
+    backup = Backup(job.name, manifest.id)
     artifact = find_artifact(manifest, database, server)
     if artifact.database is None:
         raise NotFoundError(f"{backup} does not say what the database {database} was made with")
-    check_sums(directory, backup, manifest)
+    check_sums(directory, backup, manifest, found.sums)
     path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
     with ExitStack() as stack:
         _, endpoint = find_server(installation, manifest, artifact, stack)

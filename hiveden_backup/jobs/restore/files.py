@@ -17,6 +17,7 @@ from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.restore.trust import warn_of
 from hiveden_backup.jobs.restore.unpack import check_digests, closed, select, unpack
 
 
@@ -65,7 +66,7 @@ def _restore(
             f"See what it has: hiveden-backup show {backup}",
         )
     _refuse_used(target)
-    check_sums(directory, backup, manifest)
+    warn_of(installation, directory, backup, check_sums(directory, backup, manifest))
     home = directory.job_path(job.name)
     with temporary_spool() as spool:
         wanted = Globs(only, covering=True)

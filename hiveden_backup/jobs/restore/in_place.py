@@ -111,7 +111,7 @@ class _Restore:
     def execute(self, table: dict[str, Any]) -> ActResult:
         """The whole. Whatever is raised, what was staged is gone, or the record tells `recover` what to do."""
         plan = self._plan
-        check_sums(plan.directory, plan.backup, plan.manifest)
+        check_sums(plan.directory, plan.backup, plan.manifest, plan.sums)
         for name in plan.absent:
             self._warn(f"There is no container {name} on this machine: it is passed over")
         for warning in create_volumes(plan):

@@ -29,6 +29,7 @@ from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore.database import configurations, find_artifact, find_server, job_then
 from hiveden_backup.jobs.restore.files import has_files
 from hiveden_backup.jobs.restore.places import Files
+from hiveden_backup.jobs.restore.trust import Consent, believed
 from hiveden_backup.jobs.services.docker import check_all_stoppable, docker_may_be_there, existing
 
 
@@ -50,12 +51,14 @@ class Part:
     """What of a backup is to be replaced: all of it, one database, only files, or of these only some paths.
 
     `server` tells databases of one name apart. Paths are absolute, as the backup has them or as they are here.
+    `consent` is what a person answers for.
     """
 
     database: str | None = None
     server: str | None = None
     files_only: bool = False
     paths: tuple[str, ...] = ()
+    consent: Consent = Consent()  # noqa: RUF009 - it is frozen
 
     @property
     def without_databases(self) -> bool:
@@ -74,6 +77,7 @@ class Replacement:
 
     backup: Backup
     manifest: Manifest
+    sums: bytes
     directory: BackupDirectory
     job: Job
     kept_out: tuple[str, ...]
@@ -161,10 +165,11 @@ def replacement(installation: Installation, backup: Backup, part: Part) -> Itera
     Nothing is changed. BackupError with all reasons why it cannot be done.
     """
     directory = installation.directory
-    manifest = directory.manifest(backup.job, backup.id)
+    found = believed(installation, directory, backup, part.consent)
+    manifest = found.manifest
     job = next(configurations(installation, manifest), Job(name=backup.job))
     kept_out = tuple(os.path.realpath(path) for path in (installation.config.directory, installation.state))
-    plan = Replacement(backup, manifest, directory, job, kept_out, part)
+    plan = Replacement(backup, manifest, found.sums, directory, job, kept_out, part)
     with ExitStack() as stack:
         _find_docker(installation, plan, stack)
         _find_containers(plan)

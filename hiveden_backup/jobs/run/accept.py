@@ -1,4 +1,4 @@
-"""`accept`: a person says that what is unusual about the newest backup, or a mount that is gone, is meant."""
+"""`accept`: a person says that what is unusual about the newest backup, or what is gone or changed, is meant."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Accepted
 from hiveden_backup.jobs.backups.catalog import history
+from hiveden_backup.jobs.backups.signing import changes, taken
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.absent import absent
 from hiveden_backup.jobs.run.checks import trees_of
@@ -27,13 +28,17 @@ def accept(installation: Installation, job: Job) -> tuple[str, ...]:
         trees = trees_of(installation, job, tuple(_sources(job, known)))
         away = absent(known, trees, before)
         unusual = waiting(known, before.backups)
-        if not away and not unusual:
+        changed = changes(installation, job.name)
+        if not away and not unusual and not changed:
             return ()
+        if changed:
+            taken(installation, directory, locked)
         points = {*(each.point for each in away), *(each for each in before.mounts if not mounts.is_mounted(each))}
         backups = tuple(directory.backups(job.name))
         records.put_accepted(locked, Accepted(installation.now(), backups, tuple(sorted(points))))
     return (
         *(f"Nothing is mounted at {each.point} any more; {each.job}/{each.backup} has what was there" for each in away),
+        *changed,
         *(sentence for _, said in harms(unusual) for sentence in said),
     )
 

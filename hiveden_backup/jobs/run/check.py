@@ -9,6 +9,7 @@ from hiveden_backup.core.schedule.expression import to_calendars
 from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.systemd.calendar import upcoming
+from hiveden_backup.jobs.backups.signing import reasons
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.in_place import check_in_place
 from hiveden_backup.jobs.run.plan import Draft
@@ -22,11 +23,21 @@ def validate(installation: Installation, job: Job) -> tuple[Finding, ...]:
         temporary_spool() as spool,
         drafted(installation, job, spool, thorough=True) as draft,
     ):
+        _check_chain(draft, installation)
         _check_door(draft)
         _check_zone(draft)
         check_in_place(draft, installation)
         _check_schedule(draft, installation.now())
         return tuple(draft.findings.all)
+
+
+def _check_chain(draft: Draft, installation: Installation) -> None:
+    """The backups of the job are as this host left them. A run does not ask."""
+    if draft.directory is None:
+        return
+    with draft.findings.check(Check.DIRECTORY):
+        for sentence in reasons(installation, draft.job):
+            draft.findings.warn(Check.DIRECTORY, sentence)
 
 
 def _check_door(draft: Draft) -> None:

@@ -1,48 +1,85 @@
 """What a run builds upon: the newest index whose file is whole, and which of its archives must not be trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hiveden_backup.core.backup.chain import Chain
 from hiveden_backup.core.backup.layout import (
     ARCHIVE_NAMES,
     CHECKPOINT,
     CHECKPOINT_FACTS,
     INDEX,
     LONGEST_CHECKPOINT_FACTS,
+    LONGEST_SUMS,
+    MANIFEST,
+    SUMS,
     archive_list,
+    parse_sums,
 )
+from hiveden_backup.core.backup.signature import Lying, Signed, judge
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Archive, ArtifactType
 from hiveden_backup.host.disk.durable import digest, read_regular, translated, write_durably
 from hiveden_backup.host.disk.repository import BackupDirectory, missing_archives
-from hiveden_backup.host.state.records import Records
+from hiveden_backup.host.later import Later
+from hiveden_backup.host.state.chains import chains_of
+from hiveden_backup.host.state.key import Key, known_key
+from hiveden_backup.jobs.backups.signing import chain_of, lies
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.passes import State
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = Later("hashlib")
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What a checkpoint says of itself: the run's id, the index's T, paths and digest, the archives it names."""
+    """What a checkpoint says of itself: the run's id, the index's T, paths and digest, the archives it names.
+
+    `seal` is this host's word that all of it is its own. Who can write to the backup directory has none.
+    """
 
     id: str
     taken_ns: int
     entries: int
     sha256: str
     archives: tuple[Archive, ...]
+    seal: str = ""
+
+    def sealed(self, directory: BackupDirectory, job: str, key: Key) -> "_Facts":
+        """With the seal of this host."""
+        content = _FACTS.dump(replace(self, seal=""))
+        return replace(self, seal=key.seal(b"\0".join((directory.id.encode(), job.encode(), content))))
 
 
-_FACTS = Codec(_Facts)
+_FACTS = Codec(_Facts, sparse=("seal",))
 
 
-def find_base(directory: BackupDirectory, records: Records, job: str) -> tuple[State, tuple[str, ...]]:
-    """The state to compare with, and warnings about what had to be passed over. The first run has an empty one."""
-    warnings: list[str] = []
-    state = _checkpoint(directory, job, warnings)
+def find_base(installation: Installation, directory: BackupDirectory, job: str) -> tuple[State, tuple[str, ...]]:
+    """The state to compare with, and warnings about what had to be passed over. The first run has an empty one.
+
+    Only what this host made is built upon, or what it has had since before there were signatures: the rest may be
+    forged, and would be signed then.
+    """
+    records, warnings = installation.records, list[str]()
+    state = _checkpoint(installation, directory, job, warnings)
+    chain, strange = chain_of(installation, directory, job), list[str]()
     for backup in directory.backups(job):
         if state is not None:
             break
-        state = _backup_state(directory, job, backup, warnings)
+        sums = _own_sums(chain, directory.backup_path(job, backup), backup)
+        if sums is None:
+            strange.append(backup)
+        else:
+            state = _backup_state(directory, job, backup, sums, warnings)
+    if strange:
+        what = f"The backup {strange[0]}" if len(strange) == 1 else f"{len(strange)} backups ({strange[0]} is one)"
+        warnings.append(f"{what} of {job} cannot be built upon: this host did not make that, or it was changed since")
     if state is None:
         return State(), tuple(warnings)
     bad = records.failed_archives(job)
@@ -55,7 +92,22 @@ def find_base(directory: BackupDirectory, records: Records, job: str) -> tuple[S
     return replace(state, broken=frozenset(broken)), tuple(warnings)
 
 
-def _backup_state(directory: BackupDirectory, job: str, backup: str, warnings: list[str]) -> State | None:
+def _own_sums(chain: Chain, path: Path, backup: str) -> dict[str, str] | None:
+    """The digests in the SHA256SUMS of a backup that is this host's own, as it made it; None for any other."""
+    known = chain.known(backup)
+    if known is None or not known.trusted:
+        return None
+    try:
+        content = read_regular(path / SUMS, LONGEST_SUMS)
+        lying = Lying(hashlib.sha256(content).hexdigest(), lies(path).signed)
+        return parse_sums(content) if judge(known, lying, known.key, None).state is not Signed.FORGED else None
+    except (OSError, ValueError):
+        return None
+
+
+def _backup_state(
+    directory: BackupDirectory, job: str, backup: str, sums: Mapping[str, str], warnings: list[str]
+) -> State | None:
     index = directory.backup_path(job, backup) / INDEX
     try:
         manifest = directory.manifest(job, backup)
@@ -65,11 +117,11 @@ def _backup_state(directory: BackupDirectory, job: str, backup: str, warnings: l
         if directory.archive_names(job, backup) != tuple(archive.path for archive in manifest.archives):
             warnings.append(f"{index.parent} is damaged: its two lists of archives differ. It is not built upon")
             return None
-        expected = {file.file: (file.bytes, file.sha256) for file in applications[0].files}
-        for name in (INDEX, ARCHIVE_NAMES):
+        sizes = {file.file: file.bytes for file in applications[0].files}
+        for name in (MANIFEST, INDEX, ARCHIVE_NAMES):
             with translated(f"reading {index.parent / name}"):
-                found = digest(index.parent / name, expected[name][0]) if name in expected else None
-            if found is None or found != expected[name]:
+                found = digest(index.parent / name, sizes.get(name))[1]
+            if found != sums.get(name):
                 warnings.append(f"{index.parent / name} is damaged: {job}/{backup} is not built upon")
                 return None
     except BackupError as error:
@@ -78,12 +130,15 @@ def _backup_state(directory: BackupDirectory, job: str, backup: str, warnings: l
     return State(index, manifest.archives, manifest.taken_ns, applications[0].entries)
 
 
-def _checkpoint(directory: BackupDirectory, job: str, warnings: list[str]) -> State | None:
+def _checkpoint(installation: Installation, directory: BackupDirectory, job: str, warnings: list[str]) -> State | None:
     """The checkpoint's state, if there is one that is newer than every backup."""
     home = directory.job_path(job) / CHECKPOINT
     try:
         facts = _FACTS.load(read_regular(home / CHECKPOINT_FACTS, LONGEST_CHECKPOINT_FACTS))
         if not directory.outdates(job, facts.id):
+            return None
+        if not _is_own(installation, directory, job, facts):
+            warnings.append(f"The checkpoint of {job} is not built upon: nothing shows that this host made it")
             return None
         if digest(home / INDEX)[1] != facts.sha256:
             warnings.append(f"The checkpoint of {job} is damaged and not built upon")
@@ -96,7 +151,19 @@ def _checkpoint(directory: BackupDirectory, job: str, warnings: list[str]) -> St
         return None
 
 
-def put_checkpoint(directory: BackupDirectory, job: str, backup: str, state: State, incoming: Path) -> State:
+def _is_own(installation: Installation, directory: BackupDirectory, job: str, facts: _Facts) -> bool:
+    """Whether this host sealed a checkpoint; or made it before it remembered anything, as its records of runs say."""
+    if facts.seal:
+        key = known_key(installation.state)
+        return key is not None and facts == facts.sealed(directory, job, key)
+    if chains_of(installation.state, job).directories:
+        return False
+    return any(path.stem == facts.id and record.backup is None for path, record in installation.records.runs(job))
+
+
+def put_checkpoint(
+    directory: BackupDirectory, job: str, backup: str, state: State, incoming: Path, *, key: Key
+) -> State:
     """Keep a complete hot pass for the next run, should this one fail; the state at its new place.
 
     `state.index` lies in `incoming`, an empty directory otherwise; its archives are where backups name them already.
@@ -106,7 +173,7 @@ def put_checkpoint(directory: BackupDirectory, job: str, backup: str, state: Sta
     facts = _Facts(backup, state.taken_ns, state.entries, digest(state.index)[1], state.archives)
     with translated(f"writing the checkpoint of {job}"):
         write_names(incoming, state.archives)
-        write_durably(incoming / CHECKPOINT_FACTS, _FACTS.dump(facts))
+        write_durably(incoming / CHECKPOINT_FACTS, _FACTS.dump(facts.sealed(directory, job, key)))
         directory.put_checkpoint(job, incoming)
     return replace(state, index=directory.job_path(job) / CHECKPOINT / INDEX)
 

@@ -34,7 +34,7 @@ from hiveden_backup.jobs.run.plan import Draft
 from hiveden_backup.jobs.run.space import check_room, check_spool
 from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there, family
 
-_TOOLS = ("tar", "zstd", "sync", "setpriv")
+_TOOLS = ("tar", "zstd", "sync", "setpriv", "ssh-keygen")
 _PID_FILE = "postmaster.pid"
 _WAL = "-wal"
 _SQLITE_USER = 128
@@ -259,7 +259,7 @@ def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> No
         return
     with draft.findings.check(Check.FILES):
         if draft.directory is not None and not full:
-            draft.base, warnings = find_base(draft.directory, installation.records, draft.job.name)
+            draft.base, warnings = find_base(installation, draft.directory, draft.job.name)
             for warning in warnings:
                 draft.findings.warn(Check.FILES, warning)
         installation.progress.begin(Step.SCAN)

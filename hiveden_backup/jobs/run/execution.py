@@ -29,7 +29,7 @@ from hiveden_backup.jobs.run.checkpoint import put_checkpoint, write_names
 from hiveden_backup.jobs.run.dumps import Dumps
 from hiveden_backup.jobs.run.passes import Look, Passed, State, Take, Trees, compacting, conclude, look, sync, take
 from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
-from hiveden_backup.jobs.run.publish import artifact_file, publish
+from hiveden_backup.jobs.run.publish import artifact_file, publish, signing
 from hiveden_backup.jobs.run.space import check_spool, compaction_fits
 from hiveden_backup.jobs.run.unusual import unusual
 from hiveden_backup.jobs.services.downtime import Downtime
@@ -72,6 +72,7 @@ class Execution:
         self._downtime: Downtime | None = None
         own = claimed(installation, plan.directory, job)
         self._owner = own.owner
+        self._signing = signing(installation, own)
         self._id, self._incoming = self._begin(own)
 
     # ---- the whole
@@ -165,7 +166,7 @@ class Execution:
         passed = conclude(taken, folder / layout.INDEX, self._job.compression_level)
         if taken.archive is not None:
             self._directory.adopt_archive(self._job.name, self._incoming, taken.archive.path)
-        kept = put_checkpoint(self._directory, self._job.name, self._id, passed.state, folder)
+        kept = put_checkpoint(self._directory, self._job.name, self._id, passed.state, folder, key=self._signing.key)
         return replace(passed, state=kept)
 
     # ---- the moment
@@ -291,7 +292,7 @@ class Execution:
             owner=self._owner,
         )
         manifest = replace(manifest, unusual=unusual(self._plan, manifest, state, self._incoming / layout.INDEX))
-        publish(self._directory, self._incoming, manifest)
+        publish(self._directory, self._incoming, manifest, self._signing)
         if manifest.unusual:
             log.event(events.Unusual(self._job.name, self._id, ". ".join(manifest.unusual)))
         try:

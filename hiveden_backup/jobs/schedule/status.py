@@ -7,6 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.errors import BackupError, BusyError
 from hiveden_backup.core.model import Result, Verdict
@@ -17,8 +18,9 @@ from hiveden_backup.host.state.records import RunRecord, Verification
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.host.systemd.unit_files import timer_since
-from hiveden_backup.jobs.backups import unusual
+from hiveden_backup.jobs.backups import signing, unusual
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
+from hiveden_backup.jobs.backups.signing import signatures
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule.survey import idle_jobs
 from hiveden_backup.jobs.setup.managed import silenced
@@ -51,7 +53,9 @@ def _stuck(installation: Installation, job: Job) -> Iterable[str]:
     )
 
 
-_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (_left_down, unusual.reasons, silenced, _stuck)
+_REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (
+    *(_left_down, unusual.reasons, signing.reasons, silenced, _stuck),
+)
 """What may need a person's attention, each in one sentence; a line of `status` for each, and exit 1."""
 
 
@@ -85,6 +89,7 @@ class JobStatus:
     verified: Verification | None
     error: str = ""
     attention: tuple[str, ...] = ()
+    signature: Signature | None = None
 
     @property
     def needs_attention(self) -> bool:
@@ -104,6 +109,7 @@ class JobStatus:
             "downtime_seconds": self.downtime_seconds,
             "next_run": iso(self.next_run) if self.next_run else None,
             "verified": verified_table(self.verified),
+            "signature": self.signature.table() if self.signature is not None else None,
             "attention": list(self.attention),
         }
 
@@ -120,13 +126,17 @@ def job_status(installation: Installation, job: Job, *, idle: bool = False) -> J
     A backup directory that is not there is the job's failure, not the command's.
     """
     last = _last_run(installation, job)
+    signature = None
     try:
         directory = installation.directory
         backups = directory.backups(job.name)
         newest = directory.manifest(job.name, backups[0]) if backups else None
+        verified = installation.records.verification(job.name, newest.id) if newest is not None else None
+        if newest is not None:
+            signature = signatures(installation, directory, job.name).of(newest.id, verified)
         trouble = ""
     except BackupError as error:
-        newest, trouble = None, str(error)
+        newest, verified, trouble = None, None, str(error)
     next_run, interval = _next_run(installation, job)
     if idle:
         next_run = None
@@ -142,7 +152,8 @@ def job_status(installation: Installation, job: Job, *, idle: bool = False) -> J
         size=backup_size(newest) if newest is not None else None,
         downtime_seconds=newest.downtime_seconds if newest is not None else None,
         next_run=next_run,
-        verified=installation.records.verification(job.name, newest.id) if newest is not None else None,
+        verified=verified,
+        signature=signature,
         error=trouble or (last.error if last is not None else "") or (_NO_TIMER if idle else ""),
     )
     state = _state(installation, job, status, last, interval, trouble=bool(trouble))

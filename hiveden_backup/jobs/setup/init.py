@@ -10,6 +10,7 @@ from hiveden_backup.core.model import Owner
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk import repository as directory
 from hiveden_backup.host.disk.durable import make_directory, translated, write_durably
+from hiveden_backup.host.state.key import this_key
 from hiveden_backup.jobs.backups.ownership import others, taken_over
 from hiveden_backup.jobs.installation import Installation
 
@@ -41,6 +42,7 @@ def initialise(path: Path, installation: Installation, take_over: Sequence[str] 
     if any(not character.isprintable() for character in str(place)):
         raise UsageError("The directory's name has characters that cannot be printed", "", "Choose a plain name")
     opened, created = directory.initialise(place, installation.now())
+    this_key(installation.state)
     for job in take_over:
         if job not in opened.jobs():
             known = ", ".join(opened.jobs()) or "none"

@@ -14,6 +14,7 @@ from hiveden_backup.core.model import Archive, Manifest
 from hiveden_backup.core.names import backup_id
 from hiveden_backup.host.disk.repository import BackupDirectory, initialise
 from hiveden_backup.jobs.run.publish import publish
+from tests.support.signing import signing
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 NAMES = tuple(f"archives/{backup_id(NOW + timedelta(days=day))}.hot.tar.zst" for day in range(8))
@@ -29,7 +30,8 @@ def made(place: Path, there: set[str], backups: list[set[str]], checkpoint: set[
         incoming = directory.begin("app", backup_id(moment))
         (incoming / ARCHIVE_NAMES).write_text("".join(f"{name}\n" for name in sorted(named)))
         archives = tuple(Archive(name, 1, "", 1, 1, added=False) for name in sorted(named))
-        publish(directory, incoming, Manifest(backup_id(moment), "app", "", "", moment, moment, archives=archives))
+        manifest = Manifest(backup_id(moment), "app", "", "", moment, moment, archives=archives)
+        publish(directory, incoming, manifest, signing(place / "state"))
     home = directory.job_path("app")
     (home / "archives").mkdir(parents=True, exist_ok=True)
     for name in there:

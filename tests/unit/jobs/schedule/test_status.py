@@ -13,6 +13,7 @@ from hiveden_backup.host.disk.repository import initialise
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.publish import publish
 from hiveden_backup.jobs.schedule.status import JobState, job_status
+from tests.support.signing import signing
 
 FINISHED = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 HOUR = 3600.0
@@ -24,9 +25,8 @@ def place(tmp_path: Path) -> Path:
     """A directory with one finished backup of the job, which began ten minutes earlier."""
     directory = initialise(tmp_path / "backups", FINISHED)[0]
     began = FINISHED - timedelta(minutes=10)
-    publish(
-        directory, directory.begin("app", backup_id(began)), Manifest(backup_id(began), "app", "", "", began, FINISHED)
-    )
+    manifest = Manifest(backup_id(began), "app", "", "", began, FINISHED)
+    publish(directory, directory.begin("app", backup_id(began)), manifest, signing(tmp_path / "state"))
     (tmp_path / "config.toml").write_text(f'directory = "{directory.path}"\n[jobs.app]\npaths = ["/srv"]\n')
     return tmp_path
 
