@@ -24,6 +24,7 @@ from hiveden_backup.core.errors import (
     UnreachableError,
     UsageError,
 )
+from hiveden_backup.core.shown import printable_lines
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -96,7 +97,7 @@ def problem(
         "type": f"urn:hiveden-backup:{kind}" if kind else "about:blank",
         "title": phrase,
         "status": int(status),
-        "detail": detail,
+        "detail": printable_lines(detail),
         **{name: value for name, value in members.items() if value is not None},
     }
     return Response(json.dumps(document), status, dict(headers or {}), MEDIA_TYPE)

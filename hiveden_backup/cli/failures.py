@@ -1,11 +1,10 @@
 """How a command says why it ends: to whoever waits for its last words, and in the log."""
 
-import sys
-
+from hiveden_backup.cli import output
 from hiveden_backup.cli.log import put
-from hiveden_backup.cli.output import printable_lines
 from hiveden_backup.core.errors import Interrupted
 from hiveden_backup.core.events import Failed
+from hiveden_backup.core.shown import printable_lines
 from hiveden_backup.host.systemd import last_words
 from hiveden_backup.host.systemd.journal import is_stderr
 
@@ -21,4 +20,4 @@ def tell_interrupted(interrupted: Interrupted) -> None:
     said = f"Interrupted by signal {interrupted.signal_number}."
     last_words.leave(said)
     if not is_stderr():  # the journal knows: systemd told it, and so did the run
-        print(said, file=sys.stderr)
+        output.say(said, err=True)

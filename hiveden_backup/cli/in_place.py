@@ -17,7 +17,7 @@ def tell_healed(healed: Healed) -> None:
     """Say what had been broken off, and how it ended now."""
     for each in healed.acts:
         how = {Phase.DONE: "is finished now", Phase.UNDONE: "is reversed now"}.get(each.phase, "was taken back")
-        typer.echo(f"The in-place restore of {each.job}/{each.backup} that was broken off {how}.")
+        output.say(f"The in-place restore of {each.job}/{each.backup} that was broken off {how}.")
     for error in healed.problems:
         report(error)
 
@@ -35,7 +35,7 @@ def preview(table: dict[str, Any], lines: Callable[[dict[str, Any]], List[str]],
         output.print_json(table)
     else:
         for line in lines(table):
-            typer.echo(output.printable(line))
+            output.say(line)
     raise UsageError("Nothing was changed", "", "Give --yes to do it")
 
 

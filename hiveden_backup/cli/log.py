@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hiveden_backup.cli import output
 from hiveden_backup.core.events import Entry, Level, journal_fields
 from hiveden_backup.core.progress import Step
+from hiveden_backup.core.shown import printable_lines
 from hiveden_backup.host.later import Later
 from hiveden_backup.host.log import log
 from hiveden_backup.host.systemd import journal
@@ -107,7 +108,7 @@ def put(entry: Entry) -> None:
     printer = structlog.PrintLogger(sys.stderr)
     logger = structlog.wrap_logger(printer, processors=[_to_journal, _as_line], wrapper_class=structlog.BoundLogger)
     write = {Level.DEBUG: logger.debug, Level.WARNING: logger.warning, Level.ERROR: logger.error}
-    text = output.printable_lines(entry.message)  # safe for a terminal
+    text = printable_lines(entry.message)  # safe for a terminal
     write.get(entry.level, logger.info)(text, entry=replace(entry, message=text))
 
 

@@ -1,9 +1,12 @@
-"""How results look: sizes, spans, moments, tables and JSON. Results go to stdout."""
+"""How results look: sizes, spans, moments, tables and JSON. Results go to stdout, and by nothing else than this file.
+
+So it is here alone that a text becomes fit to be seen: a command hands over names as they are.
+"""
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import typer
 
 from hiveden_backup.core import sizes
+from hiveden_backup.core.shown import printable
 
 _TEN = 10
 _MINUTE = 60
@@ -46,19 +50,9 @@ def moment(when: datetime) -> str:
     return when.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def printable(text: str) -> str:
-    """`text` with control characters and undecodable bytes escaped, so that a name cannot drive the terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def printable_toml(text: str) -> str:
     """As `printable`, for TOML, which knows other escapes: it means the same afterwards."""
     return "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in text)
-
-
-def printable_lines(text: str) -> str:
-    """As `printable`, for a text whose own line breaks stand."""
-    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 class Colour(StrEnum):
@@ -77,9 +71,36 @@ def coloured(text: str, colour: Colour) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m"
 
 
+def say(text: str, *, head: str = "", colour: Colour | None = None, err: bool = False) -> None:
+    """One line of text, `head` before it in a colour, or all of it without one. On stderr with `err`."""
+    text, head = printable(text), printable(head)
+    if colour is not None:
+        head, text = (coloured(head, colour), text) if head else ("", coloured(text, colour))
+    typer.echo(f"{head}{text}", err=err)
+
+
+def say_toml(text: str) -> None:
+    """Lines of TOML: what no terminal should get is told as TOML has it."""
+    typer.echo("\n".join(printable_toml(line) for line in text.rstrip("\n").split("\n")))
+
+
+def say_raw(text: str) -> None:
+    """A text as it is, for scripts; where nobody but root says what it is."""
+    typer.echo(text, nl=False)
+
+
 def print_json(value: Any) -> None:
-    """JSON on stdout."""
+    """JSON on stdout, exact: it escapes by itself what is not ASCII."""
     typer.echo(json.dumps(value, indent=2))
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """As `print_json` of a list of texts or numbers, however many there are."""
+    written = False
+    for value in values:
+        typer.echo(f"{',' if written else '['}\n  {json.dumps(value)}", nl=False)
+        written = True
+    typer.echo("\n]" if written else "[]")
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hiveden_backup.core.shown import printable
+
 _ENDS_WITH_COMMAND = re.compile(r": (hiveden-backup|apt-get|docker|systemctl|zstd) .*$")
 
 
 class BackupError(Exception):
-    """What happened, why, and what to do next: one sentence each.
+    """What happened, why, and what to do next: one sentence each, on one line, whatever the names in it are.
 
     `exit_code` is the process's exit status when this ends a command (sysexits.h).
     """
@@ -25,7 +27,7 @@ class BackupError(Exception):
         super().__init__(what, why, hint)
 
     def __str__(self) -> str:
-        return " ".join(_sentence(part) for part in (self.what, self.why, self.hint) if part)
+        return " ".join(_sentence(printable(part)) for part in (self.what, self.why, self.hint) if part)
 
 
 class ObstaclesError(BackupError):
@@ -110,7 +112,7 @@ class Problem:
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.file, self.key) if part)
         text = f"{place}: {_sentence(self.message)}" if place else _sentence(self.message)
-        return f"{text} {_sentence(self.hint)}" if self.hint else text
+        return printable(f"{text} {_sentence(self.hint)}" if self.hint else text)
 
 
 class ConfigError(BackupError):
@@ -141,7 +143,7 @@ class DifferencesError(BackupError):
 
     def __init__(self, what: str, differences: Sequence[str], hint: str) -> None:
         self.differences = tuple(differences)
-        super().__init__(what, "\n".join(["", *(f"  {each}" for each in self.differences)]), hint)
+        super().__init__(what, "\n".join(["", *(f"  {printable(each)}" for each in self.differences)]), hint)
 
     def __str__(self) -> str:
         return f"{self.what}:{self.why}\n{_sentence(self.hint)}"

@@ -10,6 +10,7 @@ from typing import ClassVar, Self, TypedDict, cast
 
 from hiveden_backup.core.model import Result
 from hiveden_backup.core.progress import Step
+from hiveden_backup.core.shown import printable, printable_lines
 
 
 class Kind(StrEnum):
@@ -87,8 +88,8 @@ class Event:
 
     @property
     def message(self) -> str:
-        """What a person reads."""
-        return self.says.format(self)
+        """What a person reads: one line."""
+        return printable(self.says.format(self))
 
     @property
     def entry(self) -> Entry:
@@ -137,6 +138,11 @@ class Failed(Event):
     backup: str | None = None
     container: str | None = None
     result: StrEnum | None = None
+
+    @property
+    def message(self) -> str:
+        """What a person reads: an error may have lines of its own."""
+        return printable_lines(self.error)
 
     @property
     def level(self) -> Level:

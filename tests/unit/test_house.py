@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -325,3 +326,28 @@ def test_walk_sees_every_way_to_import(tmp_path: Path, text: str) -> None:
 def test_circle_is_seen() -> None:
     assert set(circle({"a": frozenset({"b"}), "b": frozenset({"c"}), "c": frozenset({"a"})})) == {"a", "b", "c"}
     assert not circle({"a": frozenset({"b", "c"}), "b": frozenset({"c"})})
+
+
+# ---- what people see goes through one door -------------------------------------------------------------------------
+
+PRINTS = {
+    "api/__main__.py": "no name of others is in it",
+    "api/errand.py": "an error, which is fit to be seen by itself",
+    "api/serve.py": "as above",
+    "cli/app.py": "the version",
+    "cli/log.py": "the door of the log, and the progress line",
+    "cli/main.py": "the version",
+    "cli/output.py": "the door of results",
+    "host/log.py": "the log, before it has a door",
+}
+
+
+def test_people_are_told_through_one_door() -> None:
+    """`cli/output.py` and `cli/log.py` escape what drives a terminal: no command has to think of it."""
+    ways = (b"typer.echo(", b"secho(", b"print(", b"sys.stdout.write(", b"sys.stderr.write(")
+    prints = {
+        str(path.relative_to(CHECKOUT / PACKAGE))
+        for path in python_files(PACKAGE)
+        if any(re.search(rb"(?<![\w.])" + re.escape(way), path.read_bytes()) for way in ways)
+    }
+    assert prints == PRINTS.keys()

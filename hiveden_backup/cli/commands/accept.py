@@ -18,6 +18,6 @@ def accept(job: str = typer.Argument(..., metavar="JOB", help="A job's name.", a
     (found,) = chosen(surroundings, [job])
     accepted = accepting(surroundings, found)
     for sentence in accepted:
-        typer.echo(output.printable(f"Accepted: {sentence}."))
+        output.say(f"Accepted: {sentence}.")
     if not accepted:
-        typer.echo(f"There is nothing to accept for {job}: no mount is gone, and its newest backup is usual.")
+        output.say(f"There is nothing to accept for {job}: no mount is gone, and its newest backup is usual.")

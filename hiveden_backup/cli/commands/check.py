@@ -48,8 +48,7 @@ def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # no
         colours = {Status.OK: Colour.GREEN, Status.WARN: Colour.YELLOW, Status.FAIL: Colour.RED}
         for each in findings:
             about = ": ".join(filter(None, (each.job, each.name)))
-            status = output.coloured(f"{each.status.value:4}", colours[each.status])
-            typer.echo(f"{status}  {about}: {output.printable(each.message)}")
+            output.say(f"  {about}: {each.message}", head=f"{each.status.value:4}", colour=colours[each.status])
             if each.hint and each.status is not Status.OK:
-                typer.echo(f"      {output.printable(each.hint)}")
+                output.say(f"      {each.hint}")
     raise typer.Exit(1 if any(each.status is Status.FAIL for each in findings) else 0)

@@ -24,13 +24,13 @@ def show(
         if as_json:
             output.print_json({"fingerprint": found.fingerprint, "public_key": found.public})
         else:
-            typer.echo(found.fingerprint)
+            output.say(found.fingerprint)
         return
     table = configure.show(options.config)
     if as_json:
         output.print_json(table)
     else:
-        typer.echo(configure.text(table), nl=False)
+        output.say_toml(configure.text(table))
 
 
 @command("get", group=_config)
@@ -43,7 +43,7 @@ def get(
     if as_json:
         output.print_json(value)
     else:
-        typer.echo(configure.text(value), nl=False)
+        output.say_raw(configure.text(value))
 
 
 @command("set", group=_config)
@@ -56,7 +56,7 @@ def set_value(
     Refused when the result would not be valid.
     """
     configure.set_value(options.config, key, value)
-    typer.echo(f"Set {key}.")
+    output.say(f"Set {key}.")
 
 
 @command("unset", group=_config)
@@ -68,13 +68,14 @@ def unset(
     What the other files say counts then. Refused when the result would not be valid.
     """
     parts, value = configure.unset(options.config, key)
-    typer.echo(f"Unset {key}. In effect now: {_in_effect(value)}")
+    _say_in_effect(f"Unset {key}. In effect now:", value)
     if parts[0] == "jobs":
-        typer.echo("If it tells when a job runs, change its timer: hiveden-backup schedule apply")
+        output.say("If it tells when a job runs, change its timer: hiveden-backup schedule apply")
 
 
-def _in_effect(value: object) -> str:
-    if value is None:
-        return "nothing"
-    text = configure.text(value)
-    return f"\n{text.rstrip()}" if isinstance(value, dict) else text.rstrip()
+def _say_in_effect(said: str, value: object) -> None:
+    if isinstance(value, dict):
+        output.say(said)
+        output.say_toml(configure.text(value))
+    else:
+        output.say(f"{said} {'nothing' if value is None else configure.text(value).rstrip()}")

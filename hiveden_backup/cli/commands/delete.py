@@ -1,7 +1,5 @@
 """`delete`: one backup, whole."""
 
-import sys
-
 import typer
 
 from hiveden_backup.cli import output
@@ -22,10 +20,10 @@ def delete(backup: str = BACKUP, yes: bool = typer.Option(False, "--yes", help="
     if not yes:
         manifest = directory.manifest(found.job, found.id)
         targets = ", ".join(f"{each.type.value} {each.target}" for each in manifest.artifacts)
-        print(f"This would remove {found} of {output.moment(manifest.started)}: {targets}.", file=sys.stderr)
+        output.say(f"This would remove {found} of {output.moment(manifest.started)}: {targets}.", err=True)
         raise UsageError("Nothing was removed", "", "Give --yes to do it")
     removed = remove(surroundings, found)
-    typer.echo(
+    output.say(
         f"Removed {found}"
         + (f" and {output.count(len(removed), 'archive')} that nothing else needs." if removed else ".")
     )

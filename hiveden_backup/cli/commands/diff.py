@@ -1,7 +1,5 @@
 """`diff`: the paths that differ between two backups."""
 
-import typer
-
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP, JSON
@@ -22,7 +20,7 @@ def diff(older: str = BACKUP, newer: str = BACKUP, as_json: bool = JSON) -> None
         output.print_json({name: [catalog.show_path(path) for path in paths] for name, (_, paths) in signs.items()})
         return
     if not any(paths for _, paths in signs.values()):
-        typer.echo("No difference.")
+        output.say("No difference.")
     for sign, paths in signs.values():
         for path in paths:
-            typer.echo(f"{sign} {output.printable(catalog.show_path(path))}")
+            output.say(f"{sign} {catalog.show_path(path)}")

@@ -42,23 +42,23 @@ def init(
             }
         )
         return
-    typer.echo(f"{'Marked' if done.created else 'Adopted'} the backup directory {done.directory}.")
+    output.say(f"{'Marked' if done.created else 'Adopted'} the backup directory {done.directory}.")
     if done.configuration:
-        typer.echo(
+        output.say(
             f"Wrote a starter configuration to {options.config}. Next: add a job to it, then hiveden-backup check"
         )
     elif done.other_directory:
-        typer.echo(f"{options.config} names another directory ({done.other_directory}): change `directory` there.")
+        output.say(f"{options.config} names another directory ({done.other_directory}): change `directory` there.")
     for job, before in done.taken_over:
         whose = f"{before.host} (id {before.host_id})" if before is not None else "nobody that is known"
-        typer.echo(f"The backups of {job} are this machine's now. They belonged to {output.printable(whose)}.")
+        output.say(f"The backups of {job} are this machine's now. They belonged to {whose}.")
     for job, owner in done.foreign:
-        typer.echo(
+        output.say(
             f"The backups of {job} belong to {owner.host} (id {owner.host_id}): to list, verify and restore them is "
             f"fine. If this machine replaces that one: hiveden-backup init --directory {directory} --take-over {job}"
         )
     if done.backups:
-        typer.echo(f"It holds {output.count(done.backups, 'backup')}: hiveden-backup list")
+        output.say(f"It holds {output.count(done.backups, 'backup')}: hiveden-backup list")
 
 
 def _taken(job: str, owner: Optional[Owner]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def list_backups(
         ]
         output.print_table(head, cells, right=(6,))
     else:
-        typer.echo("There are no backups yet." if not (job or kind or target) else "No backup fits.")
+        output.say("There are no backups yet." if not (job or kind or target) else "No backup fits.")
     for error in damaged:
         report(error)
     raise typer.Exit(common_exit_code(error.exit_code for error in damaged))

@@ -43,17 +43,17 @@ def recover(
     )
     expiry.expire(surroundings, jobs)
     if recovered.nothing and not options.quiet:
-        typer.echo("Nothing is owed.")
+        output.say("Nothing is owed.")
     raise typer.Exit(recovered.exit_code)
 
 
 def _print_act(settled: Settled) -> None:
-    typer.echo(output.printable(f"{settled.job}: {settled}"))
+    output.say(f"{settled.job}: {settled}")
 
 
 def _print_payment(payment: Payment) -> None:
     detail = f" ({payment.detail})" if payment.detail else ""
-    typer.echo(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
+    output.say(f"{payment.job}: container {payment.container}: {payment.outcome}{detail}")
 
 
 def _jobs_if_any(surroundings: Installation) -> Mapping[str, Job]:

@@ -131,7 +131,7 @@ def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -
         counts = {"entries": restored.entries, "bytes": restored.bytes, "not_kept": restored.losses.table()}
         output.print_json({**head, **counts})
     else:
-        typer.echo(
+        output.say(
             f"Restored {output.count(restored.entries, 'path')}, {output.size(restored.bytes)}, from {found} to {to}."
         )
     if restored.problem is not None:
@@ -156,7 +156,7 @@ def _restore_database(
     if as_json:
         output.print_json({"id": found.id, "job": found.job, "database": new_name, "server": restored.server})
     else:
-        typer.echo(f"Restored {database} from {found} as the new database {new_name} on {restored.server}.")
+        output.say(f"Restored {database} from {found} as the new database {new_name} on {restored.server}.")
 
 
 def _restore_in_place(found: Backup, part: Part, *, accept: bool, yes: bool, as_json: bool) -> None:
@@ -170,8 +170,8 @@ def _restore_in_place(found: Backup, part: Part, *, accept: bool, yes: bool, as_
         output.print_json({**done.table, "act": done.act.id, "warnings": list(done.warnings)})
     else:
         what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
-        typer.echo(f"Restored {found} in place: {', '.join(map(output.printable, what))}.")
-        typer.echo(f"What was there is kept for {output.span(done.act.keep)}: hiveden-backup undo {found.job} --yes")
+        output.say(f"Restored {found} in place: {', '.join(what)}.")
+        output.say(f"What was there is kept for {output.span(done.act.keep)}: hiveden-backup undo {found.job} --yes")
     finish(done)
 
 

@@ -5,7 +5,7 @@ from typing import List, Optional  # noqa: UP035 - typer 0.7 reads annotations o
 
 import typer
 
-from hiveden_backup.cli import completion
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.surroundings import chosen
 from hiveden_backup.cli.watched import watched
@@ -41,7 +41,7 @@ def run(
             outcomes.append(outcome)
             if outcome.record.backup is not None and unsaid is None:
                 try:
-                    print(outcome.record.backup, flush=True)
+                    output.say(outcome.record.backup)
                 except OSError as error:  # nobody reads: no reason to leave out the next job
                     unsaid = error
     if unsaid is not None:
@@ -55,7 +55,7 @@ def _dry_run(installation: Installation, jobs: Sequence[Job], *, full: bool) -> 
         try:
             with temporary_spool() as spool:
                 for line in describe(installation, job, spool, full=full):
-                    typer.echo(line)
+                    output.say(line)
         except BackupError as error:
             report(error)
             codes.append(error.exit_code)

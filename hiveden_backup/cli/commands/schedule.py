@@ -52,7 +52,7 @@ def show(as_json: bool = JSON) -> None:
         cells += list(zip(*([*column, *[""] * (lines - len(column))] for column in columns), strict=True))
     output.print_table(head, cells)
     if any(row.drift for row in rows):
-        typer.echo("Some timers are not as the configuration says. Put them right: hiveden-backup schedule apply")
+        output.say("Some timers are not as the configuration says. Put them right: hiveden-backup schedule apply")
 
 
 @command("apply", group=_schedule)
@@ -69,9 +69,10 @@ def apply(
     if as_json:
         _say(found.changes, as_json=True)
         return
-    typer.echo("\n".join(output.printable(line) for line in split_lines(found.diff())) or "Nothing would change.")
+    for line in split_lines(found.diff()) or ["Nothing would change."]:
+        output.say(line)
     for timer in found.idle:
-        typer.echo(f"{timer} would be started.")
+        output.say(f"{timer} would be started.")
 
 
 @command("set", group=_schedule)
@@ -107,6 +108,6 @@ def _say(changes: Changes, *, as_json: bool) -> None:
         return
     for name, paths in groups.items():
         for path in paths:
-            typer.echo(f"{name:8}{path}")
+            output.say(f"{name:8}{path}")
     if not changes:
-        typer.echo("All units are as the configuration says.")
+        output.say("All units are as the configuration says.")

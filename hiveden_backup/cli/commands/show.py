@@ -28,17 +28,19 @@ def show(
     if files:
         paths = (catalog.show_path(record.path) for record in contents.files(directory, found))
         if as_json:
-            output.print_json(list(paths))
+            output.print_json_list(paths)
         else:
             for path in paths:
-                typer.echo(output.printable(path))
+                output.say(path)
         return
     table, signature = catalog.show(surroundings, directory, found)
     if as_json:
         output.print_json(table)
         return
     for line in _described(table, signature):
-        typer.echo(line)
+        output.say(line)
+    manifest = table["manifest"]
+    output.say_toml(to_toml({"jobs": {manifest["job"]: manifest["job_config"]}}))
 
 
 def _described(table: dict, signature: Signature) -> list[str]:  # type: ignore[type-arg] # the JSON of `show`, as it is printed
@@ -68,9 +70,4 @@ def _described(table: dict, signature: Signature) -> list[str]:  # type: ignore[
         )
     lines.extend(f"unusual     {sentence}" for sentence in manifest.get("unusual") or ())
     lines.extend(f"warning     {warning}" for warning in manifest["warnings"])
-    lines.extend(["", "The job's configuration:", ""])
-    toml = to_toml({"jobs": {manifest["job"]: manifest["job_config"]}})
-    return [
-        *(output.printable(line) for part in lines for line in part.rstrip().split("\n")),
-        *(output.printable_toml(line) for line in toml.rstrip().split("\n")),
-    ]
+    return [*(line.rstrip() for line in lines), "", "The job's configuration:", ""]

@@ -7,6 +7,7 @@ from hiveden_backup.cli.app import command
 from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.core.lines import split_lines
 from hiveden_backup.jobs.schedule.status import JobState, statuses
 
 
@@ -35,8 +36,9 @@ def status(as_json: bool = JSON) -> None:
         ]
         output.print_table(head, cells)
         for row in rows:
-            for line in (row.error, *row.attention):
-                if line:
-                    said = output.printable_lines(f"{row.job}: {line}")
-                    typer.echo(output.coloured(said, colours.get(row.state, Colour.RED)))
+            colour = colours.get(row.state, Colour.RED)
+            for number, line in enumerate(split_lines(row.error)):  # an error may have lines of its own
+                output.say(line if number else f"{row.job}: {line}", colour=colour)
+            for line in row.attention:
+                output.say(f"{row.job}: {line}", colour=colour)
     raise typer.Exit(1 if any(row.needs_attention for row in rows) else 0)

@@ -29,7 +29,7 @@ def undo(
         output.print_json(done.table)
     else:
         what = [place.live for place in done.act.places] + [f"the database {each.live}" for each in done.act.databases]
-        typer.echo(f"Back as before the restore of {job}/{done.act.backup}: {', '.join(map(output.printable, what))}.")
+        output.say(f"Back as before the restore of {job}/{done.act.backup}: {', '.join(what)}.")
     finish(done)
 
 

@@ -37,7 +37,7 @@ def verify(
         else [catalog.resolve(directory, text) for text in backups or []]
     )
     if not chosen and not as_json:
-        typer.echo("There are no backups yet.")
+        output.say("There are no backups yet.")
     rows, codes = [], []
     with watched() as surroundings, Verifier(surroundings) as verifier:
         surroundings.progress.begin(Step.VERIFY)
@@ -48,7 +48,7 @@ def verify(
             said = {"result": verdict, "error": str(error) if error else None, "signature": signature.table()}
             rows.append({"id": each.id, "job": each.job, **said})
             if not as_json:
-                typer.echo(f"{each}: {verdict}, {signature}")
+                output.say(f"{each}: {verdict}, {signature}")
             if error is not None:
                 report(error)
     if as_json:

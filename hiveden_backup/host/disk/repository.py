@@ -88,8 +88,11 @@ class BackupDirectory:
     # ---- looking
 
     def job_path(self, job: str) -> Path:
-        """Where the backups of `job` are."""
-        return self.path / job
+        """Where the backups of `job` are. DirectoryError for a link: what root writes must stay in this directory."""
+        return _no_link(self.path / job)
+
+    def _archives(self, job: str) -> Path:
+        return _no_link(self.job_path(job) / layout.ARCHIVES)
 
     def backup_path(self, job: str, backup: str) -> Path:
         """Where one backup is."""
@@ -103,7 +106,7 @@ class BackupDirectory:
     def backups(self, job: str) -> tuple[str, ...]:
         """The ids of the job's finished backups, newest first; those dated in the future last."""
         with translated(f"reading the backups of {job}"), suppress(FileNotFoundError):
-            found = [name for name in os.listdir(self.path / job) if is_backup_id(name)]
+            found = [name for name in os.listdir(self.job_path(job)) if is_backup_id(name)]
             return tuple(newest_first(found, datetime.now(UTC)))
         return ()
 
@@ -145,38 +148,38 @@ class BackupDirectory:
 
         It is by a backup, and by the archives that a failed run left to its checkpoint: they must not be replaced.
         """
-        make_directory(self.path / job / layout.ARCHIVES)
+        make_directory(self._archives(job))
         taken = (Path(name).name.startswith(backup) for name in self.archives(job))
         if self.backup_path(job, backup).exists() or any(taken):
             raise FileExistsError(backup)
-        incoming = self.path / job / layout.incoming(backup)
+        incoming = self.job_path(job) / layout.incoming(backup)
         incoming.mkdir(mode=0o700)
         fsync_directory(incoming.parent)
         return incoming
 
     def adopt_archive(self, job: str, incoming: Path, name: str) -> None:
         """Move a finished, fsynced archive `name` (relative to the job) from `incoming` to where backups name it."""
-        (incoming / Path(name).name).rename(self.path / job / name)
-        fsync_directory(self.path / job / layout.ARCHIVES)
+        (incoming / Path(name).name).rename(self._archives(job) / Path(name).name)
+        fsync_directory(self._archives(job))
 
     def publish(self, job: str, backup: str) -> None:
         """Make the grown backup visible. Every file in it is fsynced already."""
-        incoming = self.path / job / layout.incoming(backup)
+        incoming = self.job_path(job) / layout.incoming(backup)
         fsync_directory(incoming)
         failpoint("rename")
         incoming.rename(self.backup_path(job, backup))
-        fsync_directory(self.path / job)
+        fsync_directory(self.job_path(job))
 
     def put_checkpoint(self, job: str, incoming: Path) -> None:
         """Make `incoming` (a directory of fsynced files) the job's checkpoint, in place of an older one."""
         self.drop_checkpoint(job)
         fsync_directory(incoming)
-        incoming.rename(self.path / job / layout.CHECKPOINT)
-        fsync_directory(self.path / job)
+        incoming.rename(self.job_path(job) / layout.CHECKPOINT)
+        fsync_directory(self.job_path(job))
 
     def drop_checkpoint(self, job: str) -> None:
         """Remove the job's checkpoint, if it has one."""
-        if os.path.lexists(self.path / job / layout.CHECKPOINT):
+        if os.path.lexists(self.job_path(job) / layout.CHECKPOINT):
             self._remove(job, layout.CHECKPOINT)
 
     # ---- one that goes
@@ -188,8 +191,8 @@ class BackupDirectory:
         self._remove(job, backup)
 
     def _remove(self, job: str, name: str) -> None:
-        gone = self.path / job / layout.deleting(name, uuid.uuid4().hex[:8])
-        (self.path / job / name).rename(gone)
+        gone = self.job_path(job) / layout.deleting(name, uuid.uuid4().hex[:8])
+        (self.job_path(job) / name).rename(gone)
         fsync_directory(gone.parent)
         remove(gone)
 
@@ -197,7 +200,7 @@ class BackupDirectory:
         """Remove what killed runs and deletes left; the names."""
         swept = []
         with translated(f"sweeping the leftovers of {job}"), suppress(FileNotFoundError):
-            for entry in sorted(os.scandir(self.path / job), key=lambda each: each.name):
+            for entry in sorted(os.scandir(self.job_path(job)), key=lambda each: each.name):
                 if layout.is_leftover(entry.name):
                     remove(Path(entry.path))
                     swept.append(entry.name)
@@ -208,21 +211,21 @@ class BackupDirectory:
 
         CorruptError, and nothing is removed, when a backup's list of archives cannot be read.
         """
-        live = set(read_archive_names(self.path / job / layout.CHECKPOINT))
+        live = set(read_archive_names(self.job_path(job) / layout.CHECKPOINT))
         for backup in self.backups(job):  # the union of both lists: one of them may be damaged
             live.update(self.archive_names(job, backup))
             live.update(archive.path for archive in self.manifest(job, backup).archives)
         removed = []
         for name in self.archives(job):
             if name not in live:
-                (self.path / job / name).unlink()
+                (self.job_path(job) / name).unlink()
                 removed.append(name)
         return tuple(removed)
 
     def archives(self, job: str) -> Iterator[str]:
         """All archives on disk, relative to the job's directory; what has no archive's name is not ours to remove."""
         with suppress(FileNotFoundError):
-            entries = os.scandir(self.path / job / layout.ARCHIVES)
+            entries = os.scandir(self._archives(job))
             found = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
             yield from sorted(layout.archive_path(name) for name in found if layout.is_archive(name))
 
@@ -306,6 +309,16 @@ def unread(path: Path, error: OSError) -> BackupError:
 def no_such_backup(what: str) -> NotFoundError:
     """The error for a backup that is not there."""
     return NotFoundError(f"There is no backup {what}", "", "See what there is: hiveden-backup list")
+
+
+def _no_link(path: Path) -> Path:
+    if path.is_symlink():
+        raise DirectoryError(
+            f"{path} is a symbolic link",
+            "What is written there, and removed, would be somewhere else",
+            "Put the directory itself there; another disk can be mounted at it",
+        )
+    return path
 
 
 def _is_job(entry: os.DirEntry[str]) -> bool:

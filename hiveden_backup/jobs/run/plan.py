@@ -10,6 +10,7 @@ from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
 from hiveden_backup.core.model import Check, Finding, Manifest, NamedVolume, Source, SourceKind, Status
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
+from hiveden_backup.core.shown import printable
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.host.state.records import Accepted
@@ -23,8 +24,8 @@ class ValidationError(BackupError):
         self.findings = findings
         failed = [finding for finding in findings if finding.status is Status.FAIL]
         self.exit_code = common_exit_code(finding.exit_code for finding in failed)
-        lines = "".join(f"\n  {each.name}: {' '.join(_sentences(each))}" for each in failed)
-        super().__init__(f"The job {job} did not pass validation:{lines}")
+        lines = (printable(f"{each.name}: {' '.join(_sentences(each))}") for each in failed)
+        super().__init__("\n  ".join([f"The job {job} did not pass validation:", *lines]))
 
     def __str__(self) -> str:
         return self.what
