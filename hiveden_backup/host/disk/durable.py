@@ -18,6 +18,7 @@ else:
     hashlib = Later("hashlib")
 
 _PIECE = 1 << 20
+_GROWTH = 64 << 10  # the kernel wants room for all that is asked for
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}  # FAT, CIFS, some FUSE
 
 
@@ -128,9 +129,9 @@ def read_regular(path: Path, most: int, *, follow: bool = False) -> bytes:
 def read_bounded(file: IO[bytes], most: int, path: str | Path) -> bytes:
     """The rest of a regular file. UnfitFileError, and a large one is not read, when it has more than `most` bytes."""
     size = os.fstat(file.fileno()).st_size
-    data = file.read(min(size, most) + 1) if size <= most else b""
-    if len(data) > size:  # it grows
-        data += file.read(most + 1 - len(data))
+    data = file.read(size + 1) if size <= most else b""
+    while size < len(data) <= most and (more := file.read(_GROWTH)):  # it grows, or the kernel makes it up
+        data += more
     if max(size, len(data)) > most:
         raise UnfitFileError(errno.EFBIG, f"It has more than {most} bytes", str(path))
     return data
