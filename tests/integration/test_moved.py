@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -177,6 +178,37 @@ def test_a_link_to_a_sibling_gives_nothing_another_name(chain: Chain) -> None:
     assert "m/a/x" not in versions(chain)
     chain.run(None)
     assert right(chain)
+
+
+def test_an_overlay_that_numbers_directories_anew_is_not_taken_for_one_that_moved(tmp_path: Path) -> None:
+    """As it does when its layers are on several disks, and memory was short meanwhile."""
+    layers = tmp_path / "layers"
+    with ExitStack() as stack:
+        for disk in ("one", "two"):
+            (layers / disk).mkdir(parents=True)
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", layers / disk], check=True)
+            stack.callback(subprocess.run, ["umount", str(layers / disk)], check=True)
+        for folder in ("one/lower/a/b", "two/upper", "two/work"):
+            (layers / folder).mkdir(parents=True)
+        (layers / "one/lower/a/b/file").write_text("content")
+        chain = Chain(tmp_path)
+        options = f"lowerdir={layers}/one/lower,upperdir={layers}/two/upper,workdir={layers}/two/work,xino=off"
+        subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", chain.tree], check=True)
+        stack.callback(subprocess.run, ["umount", str(chain.tree)], check=True)
+        number = (chain.tree / "a/b").stat().st_ino
+        changes = []
+
+        class Forgetting(Silence):
+            def begin(self, step: Step) -> None:
+                if step is Step.HOT:
+                    Path("/proc/sys/vm/drop_caches").write_text("2")
+                    changes.append((chain.tree / "a/b").stat().st_ino != number)
+
+        chain.installation = replace(chain.installation, progress=Forgetting())
+        chain.run(None)
+        assert changes == [True]
+        assert chain.finished.manifest.warnings == ()
+        assert "a/b/file" in chain.restored(chain.finished.manifest.id)
 
 
 # ---- what must not be archived again ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Most are slow tests.
 
 import mmap
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -32,7 +33,7 @@ from hiveden_backup.jobs.run.execution import Cold, Execution, Published
 from hiveden_backup.jobs.run.plan import Plan, PlannedStop
 from hiveden_backup.jobs.run.validate import drafted
 from tests.support.disks import own_disk
-from tests.support.storm import Blowing, blowing, describe
+from tests.support.storm import TELLTALE, Blowing, blowing, describe, hide_a_secret
 
 SEEDS = int(os.environ.get("HIVEDEN_STORM_SEEDS", "20"))
 FEW = 5
@@ -67,6 +68,7 @@ class Chain:
     def __init__(self, place: Path, **settings: object) -> None:
         self.tree = place / "tree"
         self.tree.mkdir()
+        hide_a_secret(self.tree)
         self.directory: BackupDirectory = initialise(place / "backups", datetime.now(UTC))[0]
         job = {"paths": [str(self.tree)], "retention": {"keep_last": KEPT}, **settings}
         config = place / "config.toml"
@@ -98,6 +100,12 @@ class Chain:
         target = self.place / f"restored-{backup}"
         restore_files(self.installation, Backup("storm", backup), target, ())
         return describe(target / str(self.tree).lstrip("/"))
+
+    def tells_no_secret(self) -> bool:
+        """Whether no archive has what nobody may read."""
+        files = [self.directory.job_path("storm") / name for name in self.directory.archives("storm")]
+        found = [subprocess.run(["zstd", "-dc", file], capture_output=True, check=True).stdout for file in files]
+        return bool(found) and not any(TELLTALE in content for content in found)
 
     def verify(self) -> None:
         with Verifier(self.installation) as verifier:
@@ -138,6 +146,7 @@ def test_each_kept_backup_of_a_chain_restores_to_its_moment(tmp_path: Path, seed
         manifest = chain.directory.manifest("storm", backup)
         assert manifest.warnings == ()
     chain.verify()
+    assert chain.tells_no_secret()
     named = {name for backup in kept for name in chain.directory.archive_names("storm", backup)}
     assert set(chain.directory.archives("storm")) == named
 
@@ -150,6 +159,7 @@ def test_without_a_cold_pass_a_storm_fails_no_run_and_what_is_there_verifies(tmp
             chain.run(None)
             chain.prune()
     chain.verify()
+    assert chain.tells_no_secret()
     chain.run(None)  # the storm is over: this one is exact
     newest = chain.directory.backups("storm")[0]
     assert difference(chain.restored(newest), describe(chain.tree)) == []

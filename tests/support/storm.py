@@ -23,6 +23,21 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
+SECRET = "secret"
+"""A tree beside the one in the storm, which has the same names in it as that; whoever made it, made it for nobody."""
+TELLTALE = b"what nobody may read"
+
+
+def hide_a_secret(tree: Path) -> None:
+    """Make that tree."""
+    for folder in ("", "g0/p0/d0", "p0/d0", "d0", "d1"):
+        place = tree.parent / SECRET / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for name in ("x0", "x1", "x2", "link"):
+            (place / name).write_bytes(TELLTALE * 150)
+            os.utime(place / name, (10**9, 10**9))
+
+
 def exchange(one: Path, two: Path) -> None:
     """Let two names change places in one step, by renameat2(2)."""
     if _LIBC.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(two), _RENAME_EXCHANGE) < 0:
@@ -65,6 +80,7 @@ class Storm:
             *([self.link] * 3),
             *([self.remove] * 2),
             *([self.swap] * 4),
+            *([self.lead_elsewhere] * 3),
             self.make_directory,
             self.remove_tree,
             self.flip,
@@ -182,6 +198,21 @@ class Storm:
         if one == two or self._busy in (one, two) or one in two.parents or two in one.parents:
             return
         change_places(one, two, self._tree / "aside")
+
+    def lead_elsewhere(self) -> None:
+        """A link takes the place of a directory, to another one or to what is nobody's business, and goes again."""
+        place = self._chooser.choice([self._directory(), *self._quiet.iterdir(), *self._twins.glob("*/*")])
+        if place == self._busy:
+            return
+        target = self._chooser.choice(
+            [self._directory(), self._tree.parent / SECRET, self._chooser.choice(self._two_twins())]
+        )
+        aside = self._tree / "aside"
+        place.rename(aside)
+        place.symlink_to(target)
+        time.sleep(0.001)
+        place.unlink()
+        aside.rename(place)
 
     def link(self) -> None:
         os.link(self._file(), self._new())

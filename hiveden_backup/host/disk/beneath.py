@@ -126,7 +126,7 @@ def identity(directory: int) -> Identity:
     """
     status = os.fstat(directory)
     mount = _mount(directory)
-    loose = mount is not None and (mount.loose or mount.filesystem == "overlay")
+    loose = mount is not None and (mount.loose or mount.renumbers)
     return Identity(
         status.st_dev,
         0 if loose else status.st_ino,

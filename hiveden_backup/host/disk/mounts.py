@@ -58,6 +58,11 @@ class Mount:
         return _LOOSE.fullmatch(self.filesystem) is not None
 
     @property
+    def renumbers(self) -> bool:
+        """Whether directories there have another inode number when they are met again: layers on several disks."""
+        return self.filesystem == "overlay"
+
+    @property
     def of_kernel(self) -> bool:
         """Whether the kernel makes up what is there, such as in /proc: it is no data, and some of it has no end."""
         return self.filesystem in _OF_KERNEL

@@ -7,9 +7,10 @@ any record. inotify tells of their renames; it is called by ctypes, since Python
 import errno
 import os
 import signal
+import stat
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,16 @@ def load() -> None:
 
 
 @contextmanager
-def witness(ways: Ways, scanned: Iterable[bytes], loose: Mapping[int, str]) -> Iterator["Witness"]:
+def witness(
+    ways: Ways, scanned: Iterable[bytes], loose: Mapping[int, str], renumbered: Collection[int] = ()
+) -> Iterator["Witness"]:
     """A witness for the block, in which tar reads; its findings are complete behind it.
 
     `scanned` is the scan's list of directories: one that is not what it was then has moved. `loose` has the device
-    numbers of network and FUSE file systems, with their mount points.
+    numbers of network and FUSE file systems, with their mount points. Of those that are `renumbered`, directories have
+    another inode number when they are met again, as in overlays: there, only what moves from now on is seen.
     """
-    found = Witness(loose)
+    found = Witness(loose, renumbered)
     try:
         found.watch(ways, scanned)
         yield found
@@ -58,10 +62,11 @@ class Witness:
     Nothing here fails: where there is no inotify, or too little of it, or no use in it, `blind` says so.
     """
 
-    def __init__(self, loose: Mapping[int, str]) -> None:
+    def __init__(self, loose: Mapping[int, str], renumbered: Collection[int] = ()) -> None:
         self.moved: set[bytes] = set()
         self.blind: list[str] = []
         self._loose = loose
+        self._renumbered = frozenset(renumbered)
         self._paths: dict[int, list[bytes]] = {}
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -85,11 +90,11 @@ class Witness:
             return
         try:
             found = way.directory(path)
-            there = _identity(os.fstat(found)) == identity
+            there = self._is(os.fstat(found), identity)
             if there and self._watching:
                 self._add(path, found)
             # again: it may have moved before it was watched
-            there = there and _identity(way.status(path)) == identity
+            there = there and self._is(way.status(path), identity)
         except OSError as error:
             if error.errno not in GONE:
                 self._miss(f"/{os.fsdecode(path)}: {error.strerror}")
@@ -97,6 +102,11 @@ class Witness:
             there = False
         if not there:
             self.moved.add(path)
+
+    def _is(self, status: os.stat_result, identity: Identity) -> bool:
+        return (status.st_dev, status.st_ino) == identity or (
+            status.st_dev == identity[0] and status.st_dev in self._renumbered and stat.S_ISDIR(status.st_mode)
+        )
 
     def _add(self, path: bytes, descriptor: int) -> None:
         watch = self._libc.inotify_add_watch(self._descriptor, b"/proc/self/fd/%d" % descriptor, _WATCHED)
@@ -143,7 +153,3 @@ class Witness:
 def _close(descriptor: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
     os.close(descriptor)
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino

@@ -250,6 +250,12 @@ def _loose(views: Mapping[str, mounts.View]) -> dict[int, str]:
     return {device: mount.point for view in views.values() for device, mount in view.devices.items() if mount.loose}
 
 
+def _renumbered(views: Mapping[str, mounts.View]) -> frozenset[int]:
+    """The file systems that give directories another inode number when they meet them again."""
+    found = (item for view in views.values() for item in view.devices.items())
+    return frozenset(device for device, mount in found if mount.renumbers)
+
+
 def _writer(file: IO[bytes]) -> Callable[[Sequence[bytes]], object]:
     return lambda lines: file.write(b"".join([line + b"\0" for line in lines]))
 
@@ -292,7 +298,7 @@ def take(
     with (
         _spooling(spool),
         bounds(roots) as within,
-        witness(ways, spooled(looked.directories), _loose(looked.views)) as seen,
+        witness(ways, spooled(looked.directories), _loose(looked.views), _renumbered(looked.views)) as seen,
         tar.received(listing) as lines,
         place,
     ):
