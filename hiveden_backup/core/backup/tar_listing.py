@@ -253,18 +253,18 @@ class FinishedIndex:
     def _held(self, member: Member, record: bytes) -> bytes | None:
         """The record of a path as the archive has it; None when it does not have it."""
         kind, mode, uid, gid, nlink, size, mtime, _, inode, path = record.split(b"\t", 9)
+        above = self._moved.above(path)
+        if above is not None:
+            self.disturbed.add(above)
+            if kind != b"d":
+                return None  # nor are links to it
         expected = Metadata(mode, uid, gid, size, mtime)
         found = self._contents.held(member, expected, kind=kind, linked=nlink not in {b"0", b"1"}, inode=int(inode))
         if found is None:
             return None
         torn = bool(self.torn) and kind == b"f" and quoted(path) in self.torn
-        above = self._moved.above(path)
         if found == expected and not torn and above is None:
             return record
-        if above is not None:
-            self.disturbed.add(above)
-            if kind != b"d":
-                return None
-        elif kind != b"d" and (torn or (found.size, found.mtime) != (size, mtime)):
+        if kind != b"d" and (torn or (found.size, found.mtime) != (size, mtime)):
             self.unsure.append(path)
         return b"\t".join((kind, *found[:3], nlink, *found[3:], b"0", inode, path))

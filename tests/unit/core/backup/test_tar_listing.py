@@ -99,6 +99,15 @@ def test_a_directory_that_is_struck_takes_along_what_was_read_in_it() -> None:
     assert other.split(b"\t")[8] == b"%d" % MTIME
 
 
+def test_a_link_to_what_was_read_in_a_directory_that_moved_is_struck_as_well() -> None:
+    lines = [draft("a", "d"), draft("a/first", nlink=2, inode=7), draft("second", nlink=2, inode=7)]
+    listing = [member("a/", "d", 0), member("a/first"), member("second link to a/first", "h", 0)]
+    names = [line.split(b"\t")[-1] for line in lines]
+    finished = FinishedIndex(lines, names, listing, {}, b"0", moved={b"a"})
+    assert [record.split(b"\t")[-1] for record in finished.records()] == [b"a"]
+    assert finished.struck == [b"a/first", b"second"]
+
+
 def test_a_torn_name_is_found_however_it_is_quoted() -> None:
     path = "a: b\n\\"
     told = r"a\:\ b\n\\: file changed as we read it"
