@@ -139,15 +139,6 @@ def make_durable(swaps: Iterable[Swap], dresses: Iterable[Dress], ground: Ground
             beneath.sync(directory)
 
 
-def there(path: str) -> bool:
-    """Whether something has this name, be it a link to nowhere. OSError when that cannot be told."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
 def may_carry(path: str, source: End, target: End) -> bool:
     """Whether what is at `path` below `source` can go to the same place below `target`.
 

@@ -8,11 +8,12 @@ from typing import Any
 from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.docker.containers import Container
-from hiveden_backup.core.errors import BackupError, NotFoundError, raise_all
+from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, raise_all
 from hiveden_backup.core.model import RunKind
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.restore_record import Act, Phase
-from hiveden_backup.host.disk import beneath, mounts, swaps
+from hiveden_backup.host.disk import beneath, mounts
+from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.log import log
 from hiveden_backup.host.signals import deferred
@@ -20,6 +21,7 @@ from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.recovery import holders
 from hiveden_backup.jobs.recovery.heal import Healed, healed
 from hiveden_backup.jobs.recovery.mover import Mover, check_kept, insist, unfinished
 from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
@@ -109,7 +111,8 @@ def _check(installation: Installation, plan: Reversal) -> None:
 def _files(act: Act) -> Files:
     """What changes places. What a backup leaves out may be in use only where there is an old tree to carry it into."""
     places = [Place(each.source, each.live, "", each.volume) for each in act.places]
-    keeping = frozenset(each.source for each in act.places if each.volume or swaps.there(each.old))
+    with holders.ground(act) as ground, translated(f"looking at what {act.job} keeps", unwritable=StorageError):
+        keeping = frozenset(each.source for each in act.places if each.volume or ground.end(each.old).there())
     return Files(act.exclude, places=places, keeping=keeping)
 
 
