@@ -108,8 +108,8 @@ os.symlink('{victim}', holder + '/old')
 
 
 @pytest.mark.parametrize("failpoint", ["stage@1", "stage@2", "commit", "swap@1", "swap@2"])
-def test_a_holder_that_was_exchanged_steers_nothing(home: Home, tmp_path: Path, failpoint: str) -> None:
-    victim = tmp_path / "victim"
+def test_a_holder_that_was_exchanged_steers_nothing(home: Home, failpoint: str) -> None:
+    victim = home.place / "victim"  # on the same disk, and root's
     victim.mkdir()
     before = describe(victim)
     done = home.restore(failpoint, lambda: home.anna(FAKE.format(docs=home.docs, victim=victim), beside=True))
