@@ -1,6 +1,8 @@
 """Backups over HTTP: list, make, restore, verify, remove."""
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query
@@ -64,11 +66,12 @@ async def restore(body: models.Restore, wait: bool = _WAIT, launcher: Launcher =
     row = await run_in_threadpool(_find, launcher, body)
     backup = f"{row.job}/{row.id}"
     afterwards: tuple[str, ...] = ()
+    writes: list[str] | None = None
     if row.type is ArtifactType.APPLICATION:
         fault = config_rules.plain(body.target) or config_rules.absolute_path(body.target)
         if fault is not None:
             raise UsageError(f"The target directory {fault.message}", "", fault.hint)
-        await run_in_threadpool(_refuse_place, launcher, body.target)
+        writes = [await run_in_threadpool(_place, launcher, body.target)]
         arguments = ["restore", backup, f"--to={body.target}"]
     else:
         fault = config_rules.plain(body.target) or config_rules.database_name(body.target)
@@ -86,6 +89,7 @@ async def restore(body: models.Restore, wait: bool = _WAIT, launcher: Launcher =
         description=what,
         job=row.job,
         afterwards=afterwards,
+        writes=writes,
     )
     return answer(run, f"{what}: done." if said is not None else None)
 
@@ -169,12 +173,13 @@ def _find(launcher: Launcher, body: models.Restore) -> catalog.ArtifactRow:
     return catalog.find(installation, installation.directory, body.backup_file, body.type, body.target)
 
 
-def _refuse_place(launcher: Launcher, target: str) -> None:
-    """UsageError where no client may have anything restored to."""
+def _place(launcher: Launcher, target: str) -> str:
+    """What is there already of a directory to restore to. UsageError where no client may have that done."""
     known = launcher.installation
-    own = own_directories(known.config, known.config_file, known.state)
-    if reason := unrestorable(target, leads_to(target), own):
+    real = leads_to(target)
+    if reason := unrestorable(target, real, own_directories(known.config, known.config_file, known.state)):
         raise UsageError(reason, "", "Name another directory, or restore by the command line")
+    return next(str(each) for each in (Path(real), *Path(real).parents) if os.path.lexists(each))
 
 
 def _path(launcher: Launcher, record: RunRecord, wanted: Wanted | None) -> str:

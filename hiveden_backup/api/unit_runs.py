@@ -165,8 +165,9 @@ async def command(
     job: str = "",
     module: str = "",
     afterwards: Sequence[str] = (),
+    writes: Sequence[str] | None = None,
 ) -> tuple[str, str | None]:
-    """Run a command line of ours, or of `module`, in a transient unit, and wait.
+    """Run a command line of ours, or of `module`, in a transient unit, and wait; with `writes`, a confined one.
 
     The name of the run, and what it said last if it has ended. ActError when it failed.
     """
@@ -180,6 +181,7 @@ async def command(
         environment={**launcher.environment, **launcher.last_words.environment(run)},
         job=job,
         afterwards=launcher.last_words.note(run, launcher.command(afterwards) if afterwards else ()),
+        writes=[*writes, str(launcher.known.state)] if writes is not None else None,
     )
     ended = await _until(lambda: command_result(launcher, run), wait)
     if ended is not None and ended.status:

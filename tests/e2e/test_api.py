@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -198,6 +199,31 @@ def test_files_are_restored_into_a_new_directory(home: Home) -> None:
     client.post("/backups/restore", inside).problem(400)
     accepted = client.post("/backups/restore?wait=false", {**inside, "target": "/srv/back/later"}).ok(202)
     assert home.ended(accepted["run"])["result"] == "success"
+
+
+def test_a_restore_may_write_to_its_target_alone(home: Home) -> None:
+    """Even one that would be led elsewhere; and what it unpacks has all its owners, modes and kinds."""
+    tree = home.machine.path("/srv/tree")
+    os.mkfifo(tree / "pipe")
+    os.mknod(tree / "node", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    (tree / "suid").write_text("x")
+    os.chown(tree / "suid", 1234, 5678)
+    (tree / "suid").chmod(0o6755)
+    os.setxattr(tree / "file", "trusted.hiveden", b"1")
+    home.client.post("/jobs/files/run").ok(201)
+    (row,) = home.client.get("/backups").ok()
+    body = {"backup_file": row["id"], "target": "/srv/back/new", "type": "application"}
+    home.client.post("/backups/restore", body).ok()
+    back = home.machine.path("/srv/back/new/srv/tree")
+    assert (back / "suid").stat().st_mode & 0o7777 == 0o6755
+    assert ((back / "suid").stat().st_uid, (back / "node").stat().st_rdev) == (1234, os.makedev(1, 3))
+    assert os.getxattr(back / "file", "trusted.hiveden") == b"1"
+    home.machine.ok("ln", "-s", "/etc", "/srv/led")
+    for target in ("/etc/hiveden", "/root/x", "/usr/x", "/var/lib/x", "/srv/led/x", "/srv", "/srv/backups/x"):
+        home.client.post("/backups/restore", {**body, "target": target}).problem(400)
+    for target in ("/tmp/hiveden-back", "/home/hiveden back", "/hiveden-top"):
+        home.client.post("/backups/restore", {**body, "target": target}).ok()
+        assert home.machine.ok("cat", f"{target}/srv/tree/file") == "content\n"
 
 
 def test_a_path_may_have_any_line_separator_in_it(home: Home) -> None:

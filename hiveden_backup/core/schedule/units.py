@@ -3,11 +3,11 @@
 The service itself is a template that is shipped; see systemd/hiveden-backup@.service.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hiveden_backup.core import spans
-from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.paths import inside
 
@@ -22,7 +22,7 @@ HEADER = (
 
 _DROP_IN = "50-hiveden-backup.conf"
 COMMON_DROP_INS = tuple(f"{unit}.d/{_DROP_IN}" for unit in (RECOVER, SETTLE))
-_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - where a unit with PrivateTmp sees something else
+TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - where a unit with PrivateTmp sees something else
 _MARGIN_SECONDS = 60.0
 _UNSAFE_IN_COMMAND = frozenset("\"'\\$")
 
@@ -72,11 +72,19 @@ def unit_files(job: Job, calendars: Sequence[str], place: UnitPlace) -> Mapping[
     return files
 
 
-def common_files(place: UnitPlace) -> Mapping[str, str]:
-    """What is generated for no single job: which configuration tells where Docker is, if it is not the usual one."""
-    if place.config is None:
-        return {}
-    return dict.fromkeys(COMMON_DROP_INS, f"{HEADER}[Service]\n{_configuration(place.config)}\n")
+def common_files(place: UnitPlace, jobs: Iterable[Job]) -> Mapping[str, str]:
+    """What is generated for no single job.
+
+    Which configuration tells where Docker is, if it is not the usual one; and what the databases of all jobs need of
+    the unit that finishes their restores.
+    """
+    named = [_configuration(place.config)] if place.config is not None else []
+    wanted = {RECOVER: named, SETTLE: [*named, *_for_databases([each for job in jobs for each in job.postgres])]}
+    return {
+        drop_in: f"{HEADER}[Service]\n" + "".join(f"{line}\n" for line in wanted[unit])
+        for unit, drop_in in zip((RECOVER, SETTLE), COMMON_DROP_INS, strict=True)
+        if wanted[unit]
+    }
 
 
 def timer_text(job: Job, calendars: Sequence[str]) -> str:
@@ -117,20 +125,27 @@ def drop_in_text(job: Job, place: UnitPlace) -> str:
         lines += [
             "# The job names something in /tmp or /var/tmp: the machine's own, not the unit's.",
             "PrivateTmp=no",
-            f"ReadWritePaths={' '.join(f'-{top}' for top in _TEMPORARY)}",
+            f"ReadWritePaths={' '.join(f'-{top}' for top in TEMPORARY)}",
         ]
-    if any(source.container is not None for source in job.postgres):
+    lines += _for_databases(job.postgres)
+    return HEADER + "".join(f"{line}\n" for line in lines)
+
+
+def _for_databases(sources: Sequence[PostgresSource]) -> list[str]:
+    """The privileges that only these servers ask for."""
+    lines = []
+    if any(source.container is not None for source in sources):
         lines += [
             "# The server's socket lies in the container, behind /proc/PID/root.",
             "CapabilityBoundingSet=CAP_SYS_PTRACE",
         ]
-    if any(source.os_user is not None for source in job.postgres):
+    if any(source.os_user is not None for source in sources):
         lines += [
             "# The server asks which account connects; and what runs as that account must be ended, too.",
             "CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL",
             "SystemCallFilter=@setuid",
         ]
-    return HEADER + "".join(f"{line}\n" for line in lines)
+    return lines
 
 
 def _configuration(file: str) -> str:
@@ -143,7 +158,7 @@ def _needs_temporary(job: Job, place: UnitPlace) -> bool:
     for source in job.postgres:
         hosts = source.parameters.get("host", "").split(",")
         seen += [*(host for host in hosts if host.startswith("/")), *([source.passfile] if source.passfile else [])]
-    return any(inside(path, top) or inside(top, path) for path in seen for top in _TEMPORARY)
+    return any(inside(path, top) or inside(top, path) for path in seen for top in TEMPORARY)
 
 
 def installed_text(shipped: str, executable: str) -> str:

@@ -9,10 +9,13 @@ from pathlib import Path
 from hiveden_backup.core.errors import StorageError, UnreachableError
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import Trigger
+from hiveden_backup.core.paths import inside
+from hiveden_backup.core.schedule.units import TEMPORARY
 from hiveden_backup.host.disk.durable import translated, write_durably
 from hiveden_backup.host.process import Command, ProcessError, find_program, run
 
 _TIMEOUT_SECONDS = 60.0
+_EXTRACTING = ("DAC_READ_SEARCH", "DAC_OVERRIDE", "FOWNER", "CHOWN", "FSETID", "SETFCAP", "MKNOD", "SYS_ADMIN")
 _SHOWN = "LoadState,ActiveState,Result,InvocationID,Job"
 
 
@@ -45,22 +48,62 @@ def start_command(
     environment: Mapping[str, str],
     job: str = "",
     afterwards: Sequence[str],
+    writes: Sequence[str] | None = None,
 ) -> None:
     """Run a command in the new unit `unit` and return as soon as it was started.
 
     `job` is whose entries in the journal its own are. `afterwards` is a command that systemd runs when the first has
-    ended, however it did.
+    ended, however it did. With `writes`, it may only unpack files, there and below, and talk to nobody.
     """
     options = [f"--unit={unit}", "--quiet", "--collect", f"--description={description}", "--property=UMask=0077"]
     options += ["--property=SyslogIdentifier=hiveden-backup"]
+    options += ["--property=MemoryMax=75%", "--property=TasksMax=2048"]
     options += ["--property=Type=exec", "--property=KillMode=mixed"]
     # Lines on stderr belong to the unit; what a process sends the journal just before its end may be nobody's.
     options.append("--property=UnsetEnvironment=JOURNAL_STREAM")
+    if writes is not None:
+        options += [f"--property={each}" for each in confined(writes)]
     if job:
         options.append(f"--property=LogExtraFields=HIVEDEN_JOB={job}")
     options += [f"--setenv={name}={value}" for name, value in environment.items()]
     options.append(f"--property=ExecStopPost={' '.join(_quoted(word) for word in afterwards)}")
     _systemd(["systemd-run", *options, "--", *(word.replace("$", "$$") for word in argv)], f"starting {unit}")
+
+
+def confined(writes: Sequence[str]) -> list[str]:
+    """The settings of a unit that writes to these directories alone, with what an extraction of any files needs.
+
+    The system calls and the devices stay as they are, for what makes nodes and sets what only the kernel trusts.
+    """
+    temporary = any(inside(path, top) for path in writes for top in TEMPORARY)
+    words = " ".join(_word(f"-{path}") for path in [*writes, *(TEMPORARY if temporary else ())])
+    return [
+        "ProtectSystem=strict",
+        "ProtectHome=read-only",
+        f"PrivateTmp={'no' if temporary else 'yes'}",
+        f"ReadWritePaths={words}",
+        f"CapabilityBoundingSet={' '.join(f'CAP_{name}' for name in _EXTRACTING)}",
+        "NoNewPrivileges=yes",
+        "PrivateNetwork=yes",
+        "RestrictAddressFamilies=AF_UNIX",
+        "RestrictNamespaces=yes",
+        "RestrictRealtime=yes",
+        "LockPersonality=yes",
+        "ProtectControlGroups=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectHostname=yes",
+        "ProtectProc=invisible",
+        "SystemCallArchitectures=native",
+        "SystemCallFilter=~@mount @module @reboot @swap @debug @raw-io @obsolete @clock @cpu-emulation",
+        "SystemCallErrorNumber=EPERM",
+    ]
+
+
+def _word(path: str) -> str:
+    """One word of a list for systemd-run, which takes specifiers as they are."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 @contextlib.contextmanager

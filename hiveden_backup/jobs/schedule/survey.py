@@ -120,7 +120,7 @@ def survey(installation: Installation) -> Survey:
     systemd.require(change=False)
     calendars = calendars_of(installation.config, installation.now())
     place = _place(installation)
-    wanted = {**shared(), **units.common_files(place)}
+    wanted = {**shared(), **units.common_files(place, installation.config.jobs.values())}
     for job in installation.config.jobs.values():
         wanted |= units.unit_files(job, calendars[job.name], place)
     return compared(UnitFiles(installation.state), calendars, wanted)
