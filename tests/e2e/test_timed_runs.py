@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hiveden_backup.host.failpoints import VARIABLE
 from tests.support.machine import LANDLOCK, Machine
 from tests.support.timed import BACKUPS, SOON, STATE, Timed, wait
 
@@ -257,6 +258,8 @@ def test_a_server_of_this_machine_is_dumped_as_its_account(timed: Timed) -> None
         as {programs}/pg_ctl -D /srv/pg/data -l /srv/pg/log -w start \\
             -o "-c listen_addresses= -c unix_socket_directories=/run/pg" >/dev/null
         as psql -h /run/pg -d postgres -c "CREATE TABLE t AS SELECT generate_series(1, 7) AS n"
+        as psql -h /run/pg -d postgres -c "CREATE DATABASE own"
+        as psql -h /run/pg -d own -c "CREATE TABLE own AS SELECT generate_series(1, 3) AS n"
     """
     machine.ok("sh", "-euc", server)
     try:
@@ -267,6 +270,17 @@ def test_a_server_of_this_machine_is_dumped_as_its_account(timed: Timed) -> None
         assert done.returncode == 0
         (manifest,) = machine.path(f"{BACKUPS}/shop").glob("*/manifest.json")
         assert '"rows": 7' in manifest.read_text()
+        # and what a restore left is brought to its end as that account
+        sql = ("runuser", "-u", "postgres", "--", "psql", "-h", "/run/pg", "-XAtc")
+        machine.ok(*sql, "DELETE FROM own", "-d", "own")
+        restore = ("hiveden-backup", "restore", "shop/latest", "--database", "own", "--yes")
+        killed = machine.run("env", f"{VARIABLE}=swap-database:kill", *restore)
+        assert killed.returncode != 0
+        machine.ok("systemctl", "start", "hiveden-backup-settle.service")
+        assert machine.show("hiveden-backup-settle.service", "Result")["Result"] == "success"
+        assert machine.ok(*sql, "SELECT count(*) FROM own", "-d", "own").strip() == "3"
+        databases = machine.ok(*sql, "SELECT datname FROM pg_database ORDER BY 1", "-d", "postgres").split()
+        assert len(databases) == 5, databases  # with the templates, and the one that was there
     finally:
         machine.run(
             "runuser", "-u", "postgres", "--", f"{programs}/pg_ctl", "-D", "/srv/pg/data", "-m", "immediate", "stop"
