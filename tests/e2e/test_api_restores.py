@@ -37,7 +37,7 @@ def test_a_restore_may_write_to_its_target_alone(home: Home) -> None:
     (tree / "suid").write_text("x")
     os.chown(tree / "suid", 1234, 5678)
     (tree / "suid").chmod(0o6755)
-    os.setxattr(tree / "file", "trusted.hiveden", b"1")
+    os.setxattr(tree / "file", "user.hiveden", b"1")
     home.client.post("/jobs/files/run").ok(201)
     (row,) = home.client.get("/backups").ok()
     body = {"backup_file": row["id"], "target": "/srv/back/new", "type": "application"}
@@ -45,7 +45,7 @@ def test_a_restore_may_write_to_its_target_alone(home: Home) -> None:
     back = home.machine.path("/srv/back/new/srv/tree")
     assert (back / "suid").stat().st_mode & 0o7777 == 0o6755
     assert ((back / "suid").stat().st_uid, (back / "node").stat().st_rdev) == (1234, os.makedev(1, 3))
-    assert os.getxattr(back / "file", "trusted.hiveden") == b"1"
+    assert os.getxattr(back / "file", "user.hiveden") == b"1"
     home.machine.ok("ln", "-s", "/etc", "/srv/led")
     for target in ("/etc/hiveden", "/root/x", "/usr/x", "/var/lib/x", "/srv/led/x", "/srv", "/srv/backups/x"):
         home.client.post("/backups/restore", {**body, "target": target}).problem(400)
