@@ -77,9 +77,9 @@ def confined(writes: Sequence[str]) -> list[str]:
     """
     temporary = any(inside(path, top) for path in writes for top in TEMPORARY)
     words = " ".join(_word(f"-{path}") for path in [*writes, *(TEMPORARY if temporary else ())])
-    return [
-        "ProtectSystem=strict",
-        "ProtectHome=read-only",
+    return [  # of what is said twice of one directory, systemd takes that it is read-only
+        f"ProtectSystem={'full' if '/' in writes else 'strict'}",
+        f"ProtectHome={'no' if '/home' in writes else 'read-only'}",
         f"PrivateTmp={'no' if temporary else 'yes'}",
         f"ReadWritePaths={words}",
         f"CapabilityBoundingSet={' '.join(f'CAP_{name}' for name in _EXTRACTING)}",
