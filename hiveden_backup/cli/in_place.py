@@ -44,6 +44,10 @@ def stopped(table: dict[str, Any]) -> List[str]:  # noqa: UP006
     return [
         *(f"  stopped meanwhile: {name}" for name in table["containers"]),
         *(f"  stopped while files change places: {name}" for name in table["servers"]),
+        *(
+            f"  down while files are restored, too, for it can write to where that is done: {name}"
+            for name in table.get("down_first", ())
+        ),
     ]
 
 

@@ -165,3 +165,8 @@ Paths that are no UTF-8 keep their odd bytes as surrogates."""
 def holder_name(job: str, act: str) -> str:
     """The name of the directory in which an act keeps its trees."""
     return f"{HOLDER_PREFIX}{job}-{act}"
+
+
+def trial_name(job: str, act: str) -> str:
+    """The name of the empty directory that tells whether an act's renames will go through."""
+    return f"{holder_name(job, act)}.trial"

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.dockerd import unique_name
 from tests.support.forge import forged
+from tests.support.holders import holders
 from tests.support.job import Site, site
 from tests.support.postgres import Server
 
@@ -89,7 +90,7 @@ def test_files_are_not_replaced_without_the_database(shop: Shop) -> None:
     done.failed(1, "Nothing was replaced", f"hiveden-backup restore app/{shop.backup} --in-place {ACCEPT} --yes")
     shop.kept()
     assert shop.live() == ("now", "now")
-    assert list(shop.site.data.glob(".hiveden-backup-*")) == []
+    assert holders(shop.site.data) == []
     shop.site.run(*command, ACCEPT).succeeded()
     assert shop.live() == ("then", "then")
     assert shop.staged() == []

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.disks import small_disk
 from tests.support.forge import Record, forged, member
+from tests.support.holders import holders
 from tests.support.program import Program
 from tests.support.storm import describe
 
@@ -175,7 +176,7 @@ def test_nothing_is_written_elsewhere(forgery: Forgery, make: Callable[[Forgery]
         assert "Traceback" not in done.stderr
         assert describe(forgery.outside) == outside
         assert describe(program.tree) == inside
-        assert list(program.place.rglob(".hiveden-backup-undo-*")) == []
+        assert holders(program.place) == []
 
 
 def test_what_only_the_archive_has_is_not_restored(forgery: Forgery) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.test_roundtrip import holes, make_every_kind
 from tests.support.disks import small_disk
+from tests.support.holders import holders, own_mount
 from tests.support.program import Program
 from tests.support.storm import describe
 
@@ -30,10 +31,6 @@ def refused(program: Program, backup: str, code: int, *words: str) -> None:
     assert all(word in done.stderr for word in words), done.stderr
     assert describe(program.place / "tree") == before
     assert holders(program.place) == []
-
-
-def holders(place: Path) -> list[Path]:
-    return sorted(place.rglob(".hiveden-backup-undo-*"))
 
 
 def test_every_kind_of_file_comes_back_and_goes_again(program: Program) -> None:
@@ -344,7 +341,11 @@ def test_a_disk_that_is_not_mounted_is_waited_for(tmp_path: Path) -> None:
     """After a boot it may come late: nothing is there then, which looks like a swap that has been done."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    program = on_disk(tmp_path, disk)
+    with own_mount(disk):
+        waited_for(on_disk(tmp_path, disk), disk)
+
+
+def waited_for(program: Program, disk: Path) -> None:
     (program.tree / "file").write_text("then")
     backup = program.run()
     (program.tree / "file").write_text("now")
@@ -382,13 +383,14 @@ def test_an_undo_without_what_was_replaced_changes_nothing(program: Program) -> 
 def test_what_is_kept_on_a_disk_that_is_away_is_not_forgotten(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     (disk / "apps").mkdir(parents=True)
-    program = on_disk(tmp_path, disk / "apps")
-    (program.tree / "file").write_text("then")
-    restore(program, program.run())
-    text = program.config.read_text()
-    program.config.write_text(text.replace("[jobs.files]", '[jobs.files]\nundo_keep = "1us"'))
-    with small_disk(disk, "1m"):
+    with own_mount(disk):
+        program = on_disk(tmp_path, disk / "apps")
+        (program.tree / "file").write_text("then")
+        restore(program, program.run())
+        text = program.config.read_text()
+        program.config.write_text(text.replace("[jobs.files]", '[jobs.files]\nundo_keep = "1us"'))
+        with small_disk(disk, "1m"):
+            program.ok("recover")
+        assert len(holders(disk)) == 1
         program.ok("recover")
-    assert len(holders(disk)) == 1
-    program.ok("recover")
-    assert holders(disk) == []
+        assert holders(disk) == []

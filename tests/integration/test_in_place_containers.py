@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.disks import own_disk, small_disk
 from tests.support.dockerd import Engine, unique_name
+from tests.support.holders import holders
 from tests.support.job import COUNT, App, Site, counting, site, stands_still, until
 from tests.support.postgres import Server
 
@@ -110,7 +111,7 @@ def test_a_container_that_comes_up_meanwhile_is_seen(made: Site, engine: Engine)
     engine.api.start(other)
     made.finish(process).failed(1, other, "cannot be replaced now")
     assert (app.data / "word").read_text() == "now"
-    assert list(made.data.glob(".hiveden-backup-*")) == []
+    assert holders(made.data) == []
     app.counts()
 
 
@@ -179,8 +180,8 @@ def test_the_root_of_a_volume_stays_and_its_entries_change(made: Site, engine: E
     assert {path.name for path in volume.iterdir()} == {"stays", "fresh", "cache"}
     assert (volume / "stays/file").read_text() == "now"
     assert (volume / "stays/cache").is_dir()
-    (holder,) = volume.parent.glob(".hiveden-backup-undo-*") or made.data.glob(".hiveden-backup-undo-*")
-    assert [path.read_text() for path in holder.rglob("since")] == ["made by the application after the restore"]
+    (kept,) = [path for holder in {*holders(volume), *holders(made.data)} for path in holder.rglob("since")]
+    assert kept.read_text() == "made by the application after the restore"
 
 
 def test_a_volume_that_is_a_disk_of_its_own(made: Site, engine: Engine) -> None:
@@ -194,7 +195,7 @@ def test_a_volume_that_is_a_disk_of_its_own(made: Site, engine: Engine) -> None:
         (volume / "word").write_text("now")
         restore(made)
         assert (volume / "word").read_text() == "then"
-        (holder,) = volume.glob(".hiveden-backup-undo-*")
+        (holder,) = holders(volume)
         made.run("run", "app").succeeded()
         assert holder.name not in made.run("show", "app/latest", "--files").out
         made.run("undo", "app", "--yes").succeeded()
@@ -210,7 +211,7 @@ def test_no_container_runs_on_a_mixture_of_old_and_new(made: Site, engine: Engin
     backed_up(made, app)
     killed = made.run("restore", "app/latest", "--in-place", "--yes", failpoint="swap@1:kill")
     assert (killed.code, app.running) == (-signal.SIGKILL, False)
-    (holder,) = made.data.glob(".hiveden-backup-undo-*")
+    (holder,) = holders(made.data)
     away = holder.rename(made.path / "away")
     for _ in range(2):
         assert made.run("recover").code == 74
@@ -225,7 +226,7 @@ def test_a_restore_that_can_go_neither_way_keeps_its_containers_down(made: Site,
     backed_up(made, app)
     process = made.start("restore", "app/latest", "--in-place", "--yes", failpoint="commit:hold")
     stands_still(process)
-    (holder,) = made.data.glob(".hiveden-backup-undo-*")
+    (holder,) = holders(made.data)
     away = holder.rename(made.path / "away")
     made.finish(process, signal.SIGCONT).failed(74, "half done", "hiveden-backup recover --job app")
     assert (app.running, made.owed()) == (False, [f"app/{app.name}"])
@@ -240,7 +241,7 @@ def test_an_undo_that_cannot_go_on_keeps_its_containers_down(made: Site, engine:
         stack.callback(engine.api.remove_container, app.name, force=True)  # it holds the disk
         backed_up(made, app)
         restore(made)
-        (old,) = made.data.glob(".hiveden-backup-undo-*/old")
+        old = holders(made.data)[0] / "old"
         subprocess.run(["chattr", "+i", old], check=True)  # nothing leaves it
         made.run("undo", "app", "--yes").failed(77, "half done", "hiveden-backup recover --job app")
         assert (app.running, made.owed()) == (False, [f"app/{app.name}"])

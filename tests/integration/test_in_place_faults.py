@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.disks import small_disk
 from tests.support.dockerd import Engine, unique_name
+from tests.support.holders import holders
 from tests.support.invariants import check_nothing_runs, check_services
 from tests.support.job import App, Site, counting, site, until
 from tests.support.postgres import Server
@@ -59,7 +60,7 @@ class Bed:
 
     def left(self) -> list[str]:
         """What lies around of in-place restores: trees, records, databases."""
-        trees = [*self.app.data.parent.glob(".hiveden-backup-*"), *self.volume.parent.glob(".hiveden-backup-*")]
+        trees = [*holders(self.app.data), *holders(self.volume)]
         databases = [name for name in self.postgres.databases() if name.startswith(("hiveden_", f"{self.database}_"))]
         return [*map(str, trees), *map(str, self.site.state.glob("undo/app/*.json")), *databases]
 
@@ -260,7 +261,7 @@ def test_the_same_command_finishes_a_killed_restore(changed: Bed) -> None:
 def test_what_cannot_be_taken_back_keeps_no_container_down(changed: Bed, command: tuple[str, ...]) -> None:
     """What was staged is only in the way: nothing is a mixture."""
     assert restore(changed, "commit:kill") == -signal.SIGKILL
-    (holder,) = changed.app.data.parent.glob(".hiveden-backup-undo-*")
+    (holder,) = holders(changed.app.data)
     with small_disk(holder / "new", "1m"):
         done = changed.site.run(*command)
         assert done.code != 0

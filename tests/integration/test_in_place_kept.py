@@ -4,7 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.integration.test_in_place import holders, restore
+from tests.integration.test_in_place import restore
+from tests.support.holders import holders
 from tests.support.program import Program
 from tests.support.storm import describe
 

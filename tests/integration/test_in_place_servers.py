@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.docker_proxy import FORBIDDEN, PASS, proxy
 from tests.support.dockerd import Engine
+from tests.support.holders import holders
 from tests.support.job import App, Site, counting, site
 
 THEN, NOW = "then", "now"
@@ -58,7 +59,7 @@ class Bed:
 
     def left(self) -> list[str]:
         records = self.site.state.glob("undo/app/*.json")
-        return [*map(str, self.app.data.parent.glob(".hiveden-backup-*")), *map(str, records)]
+        return [*map(str, holders(self.app.data)), *map(str, records)]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.support.holders import holders
 from tests.support.program import Program
 
 
@@ -43,7 +44,7 @@ def test_what_cannot_be_removed_when_its_time_is_over_is_in_status(tmp_path: Pat
     (program.tree / "file").write_text("one")
     backup = program.run()
     program.ok("restore", f"files/{backup}", "--in-place", "--yes")
-    (holder,) = tmp_path.glob(".hiveden-backup-undo-*")
+    (holder,) = holders(tmp_path)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(holder / "old")], check=True)
     try:
         time.sleep(1.1)

@@ -22,6 +22,7 @@ import pytest
 from docker.api import APIClient
 
 from tests.support import cgroups, images
+from tests.support.holders import own_mount
 
 START_SECONDS = 60.0
 END_SECONDS = 60.0
@@ -163,6 +164,8 @@ class Engine(Docker):
         if len(os.fsencode(self.socket)) > 100:
             pytest.fail(f"TMPDIR is too long for unix sockets: {self.socket}")
         super().__init__(f"unix://{self.socket}")
+        self._mount = contextlib.ExitStack()
+        self._mount.enter_context(own_mount(self.directory))  # what restores of its volumes keep stays in here
         self.process: subprocess.Popen[bytes] | None = None
         self._bridge = _make_bridge(self.directory) if network else None
 
@@ -250,6 +253,7 @@ class Engine(Docker):
             _end_processes_of(self.directory)
             _unmount_below(self.directory)
             cgroups.remove(self.directory.name)
+            self._mount.close()
             shutil.rmtree(self.directory)
             if self._bridge is not None:
                 subprocess.run(["ip", "link", "delete", self._bridge], check=True)

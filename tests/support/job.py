@@ -19,6 +19,7 @@ from hiveden_backup.core.names import is_backup_id
 from hiveden_backup.host.failpoints import VARIABLE
 from tests.support import forked
 from tests.support.dockerd import Engine, unique_name
+from tests.support.holders import own_mount
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0
@@ -218,10 +219,11 @@ class Site:
 def site(path: Path, docker: str | None = None) -> Iterator[Site]:
     """An installation for the block, with its backup directory marked when the block configures it."""
     made = Site(path, docker)
-    try:
-        yield made
-    finally:
-        made.close()
+    with own_mount(path):
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:

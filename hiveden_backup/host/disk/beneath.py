@@ -144,17 +144,8 @@ def is_ours(directory: int) -> bool:
 
 
 def _mount(descriptor: int) -> mounts.Mount | None:
-    number = _mount_id(descriptor)
+    number = mounts.number_of(descriptor)
     return next((mount for mount in mounts.mounts() if mount.id == number), None)
-
-
-def _mount_id(descriptor: int) -> int:
-    info = os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        told = os.read(info, 4096)
-    finally:
-        os.close(info)
-    return int(told.partition(b"mnt_id:")[2].split(None, 1)[0])
 
 
 # ---- acts ------------------------------------------------------------------------------------------------------------
@@ -240,12 +231,12 @@ class _Emptying:
 
     def __init__(self, top: int) -> None:
         self._top = top
-        self._mount = _mount_id(top)
+        self._mount = mounts.number_of(top)
         self.moved = 0
 
     def descend(self, directory: int, way: str, depth: int) -> bool:
         """Remove what is in a directory that is `way` below the top; whether it was all empty."""
-        if _mount_id(directory) != self._mount:
+        if mounts.number_of(directory) != self._mount:
             raise OSError(errno.EXDEV, "Something is mounted there", way)
         with _readable(directory) as reading, os.scandir(reading) as listing:
             entries = list(listing)

@@ -160,10 +160,19 @@ def mounted_at(mount: Mount) -> bool:
     except OSError:
         return False
     try:
-        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
-            return f"mnt_id:\t{mount.id}\n" in file
+        return number_of(descriptor) == mount.id
     finally:
         os.close(descriptor)
+
+
+def number_of(descriptor: int) -> int:
+    """The `id` of the mount that an open file or directory lies on."""
+    info = os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        told = os.read(info, 4096)
+    finally:
+        os.close(info)
+    return int(told.partition(b"mnt_id:")[2].split(None, 1)[0])
 
 
 def is_mounted(point: str) -> bool:

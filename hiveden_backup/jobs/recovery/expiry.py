@@ -10,6 +10,7 @@ from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.host.state.restore_records import Acts
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.recovery import holders
 from hiveden_backup.jobs.recovery.mover import Mover
 
 
@@ -54,4 +55,4 @@ def _expire(mover: Mover, keep: float | None) -> None:
 
 def _may_clear(act: Act) -> bool:
     """Whether what an act keeps can be removed now: a disk may be away, and a job's unit sees the machine read-only."""
-    return all(os.access(os.path.dirname(holder), os.W_OK) for holder in act.holders)
+    return all(os.access(os.path.dirname(holder), os.W_OK) for holder in act.holders) and not holders.away(act)

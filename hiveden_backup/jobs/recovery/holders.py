@@ -8,8 +8,8 @@ from dataclasses import replace
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.identity import Identity
 from hiveden_backup.core.paths import inside
-from hiveden_backup.core.restore_record import Act, Known
-from hiveden_backup.host.disk import beneath, mounts
+from hiveden_backup.core.restore_record import Act, Known, trial_name
+from hiveden_backup.host.disk import beneath, mounts, ways
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.ground import Ground
 from hiveden_backup.host.state.ledger import boot_id
@@ -123,6 +123,10 @@ def _gone(act: Act) -> str:
 
 def clear(act: Act) -> None:
     """Remove the holders with all that is in them, as far as they are there. StorageError when one is another one."""
+    if gone := away(act):
+        raise StorageError(
+            f"{gone} is not there", "Another disk is mounted where it was, or none", "Mount the right one"
+        )
     table = mounts.mounts()
     for holder in act.holders:
         mounted = [mount.point for mount in table if inside(mount.point, holder)]
@@ -159,3 +163,21 @@ def unmake(act: Act) -> None:
             end = found.end(path)
             if end.directory is not None:
                 os.rmdir(end.name, dir_fd=end.directory)
+
+
+def remove_trials(act: Act) -> None:
+    """Remove what the trial of its renames left, if that was broken off."""
+    targets = [place.live if place.volume else os.path.dirname(place.live) for place in act.places]
+    for target in dict.fromkeys((*map(os.path.dirname, act.holders), *map(ways.nearest, targets))):
+        ways.remove_trial(target, trial_name(act.job, act.id))
+
+
+def away(act: Act) -> str:
+    """A holder that is not there since its disk is not mounted, for another file system is where it was; else ""."""
+    known = _known(act)
+    for holder in act.holders:
+        was = known[holder].filesystem if holder in known else 0
+        with suppress(FileNotFoundError, NotADirectoryError), beneath.parent(holder) as (above, name):
+            if was and not beneath.exists(above, name) and beneath.identity(above).filesystem not in (0, was):
+                return holder
+    return ""

@@ -122,17 +122,26 @@ class Mover:
         """Remove what was staged for an act that did not come to its commit, and its record."""
         holders.clear(act)
         holders.unmake(act)
+        holders.remove_trials(act)
         self._each_database(act, postgres.discard)
         self.acts.remove(self.job, act)
+
+    def take_back_files(self, act: Act) -> Act:
+        """Remove what was staged of files for an act that goes on; the act without it."""
+        holders.clear(act)
+        holders.unmake(act)
+        holders.remove_trials(act)
+        act = replace(act, holders=(), made=(), places=(), known=(), boot="")
+        self.put(act)
+        return act
 
     def keep_beside(self, act: Act, kept: Sequence[DatabaseSwap]) -> Act:
         """Take back what was staged for an act, all but some restored databases; these may be looked into.
 
         They go with `undo_keep`, or when the same databases are restored again.
         """
-        holders.clear(act)
-        holders.unmake(act)
-        act, others = replace(act, holders=(), made=(), places=()), [each for each in act.databases if each not in kept]
+        act = self.take_back_files(act)
+        others = [each for each in act.databases if each not in kept]
         self._each_database(replace(act, databases=tuple(others)), postgres.discard)
         act = replace(act, phase=Phase.BESIDE, finished=self.installation.now(), databases=tuple(kept))
         self.put(act)

@@ -3,14 +3,15 @@
 Until the record is written nothing that was there is touched, and whatever fails takes back what was staged.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hiveden_backup.core import events
 from hiveden_backup.core.backup.extraction import Losses
-from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError
+from hiveden_backup.core.docker.containers import Container
+from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError, raise_all
 from hiveden_backup.core.model import RunKind, StoppedContainer, longest_downtime
 from hiveden_backup.core.progress import Step
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase
@@ -30,7 +31,7 @@ from hiveden_backup.jobs.recovery import holders as holders_of
 from hiveden_backup.jobs.recovery.heal import Healed, healed
 from hiveden_backup.jobs.recovery.mover import Mover, insist, unfinished
 from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
-from hiveden_backup.jobs.restore import in_use, staging
+from hiveden_backup.jobs.restore import holding, in_use, staging
 from hiveden_backup.jobs.restore.differing import Differing, not_replaced
 from hiveden_backup.jobs.restore.places import Files
 from hiveden_backup.jobs.restore.plan import Database, Part, Replacement, create_volumes, dump_path, replacement
@@ -105,6 +106,7 @@ class _Restore:
         self._committing = False
         self._accept = accept
         self._differing: list[Differing] = []
+        self._late = bool(plan.down_first)
         self._act = self._begun()
         beneath.load()
 
@@ -154,35 +156,47 @@ class _Restore:
         self._mover.put(act)
         self._act = act
 
+    def _put_prepared(self, act: Act) -> None:
+        """As `_put`, before holders are made, unless the record says so already."""
+        if self._act != (prepared := holders_of.prepared(act)):
+            self._put(prepared)
+
     # ---- nothing is touched yet
 
     def _stage(self) -> None:
         plan, progress = self._plan, self._installation.progress
         progress.begin(Step.RESTORE)
         self._mover.forget_beside([(each.endpoint.name, each.artifact.target) for each in plan.databases])
-        with translated("staging the restored files", unwritable=StorageError):
-            if plan.files is not None:
-                holders = self._reserve(plan.files)
+        if plan.files is not None and not self._late:
+            self._stage_files(plan.files, plan.around, plan.stopped)
+        else:
+            with translated("staging the restored files", unwritable=StorageError):
                 failpoint("stage")
-                lost = staging.stage(plan.directory, plan.manifest, self._act, holders, progress.advance)
-                if lost.counts:
-                    self._problems.append(_without(plan, lost))
-            failpoint("stage")
         for database in plan.databases:
             self._stage_database(database)
 
-    def _reserve(self, files: Files) -> list[staging.Holder]:
-        """Directories of ours beside what is replaced; written down before they are made."""
-        holders = staging.holders(self._act, files)
-        act = replace(
-            self._act,
-            exclude=files.exclude,
-            holders=tuple(holder.path for holder in holders),
-            made=tuple(dict.fromkeys(path for place in files.places for path in place.missing)),
-        )
-        self._put(holders_of.prepared(staging.with_places(act, holders)))
-        self._put(holders_of.make(self._act))
-        return holders
+    def _stage_files(self, files: Files, containers: Sequence[Container], stopping: Collection[str] = ()) -> None:
+        """Stage them where none of `containers` that run can write.
+
+        Where only some of `stopping` (ids) can, that waits until they are down. BackupError where others can.
+        """
+        plan, progress = self._plan, self._installation.progress
+        with translated("staging the restored files", unwritable=StorageError):
+            made = tuple(dict.fromkeys(path for place in files.places for path in place.missing))
+            act = replace(self._act, exclude=files.exclude, made=made)
+            holders, left = holding.reserve(act, holding.rooms(files.places, containers), self._put_prepared)
+            found = holding.outlook(left, containers, stopping)
+            raise_all(f"{plan.backup} cannot be restored in place now", found.obstacles)
+            if found.down:
+                self._act, self._late = self._mover.take_back_files(self._act), True
+                return
+            self._put_prepared(holding.holding(act, holders))
+            self._put(holders_of.make(self._act))
+            failpoint("stage")
+            lost = staging.stage(plan.directory, plan.manifest, self._act, holders, progress.advance)
+            if lost.counts:
+                self._problems.append(_without(plan, lost))
+            failpoint("stage")
 
     def _stage_database(self, database: Database) -> None:
         name, before = database.artifact.target, self._act.databases
@@ -235,6 +249,9 @@ class _Restore:
                 self._servers = ServersDown.of(self._installation, act, plan.docker, locked)
                 started.callback(self._start_servers)
                 self._servers.stop()
+                if self._late and plan.files is not None:
+                    log.info("Files are restored while containers are down that could write there", job=plan.job.name)
+                    self._stage_files(plan.files, plan.docker.containers())
             act = self._named()
             with deferred():
                 self._committing = True
@@ -268,7 +285,7 @@ class _Restore:
         """The act with every name that is to change, as the record of the commit has it."""
         act, lost = staging.with_swaps(self._act)
         if self._plan.docker is not None and self._plan.files is not None:
-            in_use.check_unused(self._plan.docker, self._plan.files)
+            in_use.check_unused(self._plan.docker, self._plan.files, act)
             in_use.check_not_lost(self._plan.docker, lost, act.servers, self._plan.data)
         for path in lost:
             self._warn(f"{path} is not in the backup, nor is the directory it is in: it goes with what is replaced")

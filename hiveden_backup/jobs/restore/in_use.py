@@ -10,8 +10,10 @@ from hiveden_backup.core.docker.stop_order import lodgers
 from hiveden_backup.core.errors import BackupError, raise_all
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.data_places import by_environment, on_this_machine
+from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.host.postgres.inspect import inspect
+from hiveden_backup.jobs.restore.holding import reaching_holders
 from hiveden_backup.jobs.restore.places import Files, Place, excluded_below
 from hiveden_backup.jobs.services.docker import family
 from hiveden_backup.jobs.services.servers import endpoint_of
@@ -53,11 +55,12 @@ class Users:
     """Containers that use what is replaced: `servers` can be stopped for it, the others prevent it.
 
     `servers` are in the order in which they are stopped, with what lives in them. `data` are the places on this machine
-    where servers have data that the backup leaves out.
+    where servers have data that the backup leaves out. `blocking` are the ids of those that prevent it.
     """
 
     servers: list[Container] = field(default_factory=list)
     obstacles: list[BackupError] = field(default_factory=list)
+    blocking: set[str] = field(default_factory=set)
     data: list[str] = field(default_factory=list)
 
 
@@ -77,6 +80,7 @@ def find_users(everything: Sequence[Container], stopped: Collection[str], files:
             data = servers.data(container)
             if at := next(_met(data, files), None):
                 found.obstacles.append(_data_lies_there(container, *at, servers))
+                found.blocking.add(container.id)
                 continue
             found.data.extend(data)
         if not container.running or used is None:
@@ -88,9 +92,11 @@ def find_users(everything: Sequence[Container], stopped: Collection[str], files:
             why = f"The container {container.name} {paused} uses {source}"
             hint = f"Stop it (docker stop {container.name}), or add it to the job's `containers`"
             found.obstacles.append(BackupError(what, why, hint))
+            found.blocking.add(container.id)
         elif reason := _unstoppable(container):
             why = f"The container {container.name}, which is to be stopped since it uses {source}, {reason}"
             found.obstacles.append(BackupError(what, why, _LET_IT_RUN))
+            found.blocking.add(container.id)
         else:
             found.servers.append(container)
     _add_lodgers(found, everything, stopped)
@@ -136,9 +142,14 @@ def server_sources(jobs: Iterable[Job], sources: Iterable[PostgresSource] = ()) 
     return {source.container: source for source in reversed(every) if source.container is not None}
 
 
-def check_unused(docker: Docker, files: Files) -> None:
-    """BackupError when a container that runs uses what is replaced, though all that do should be down."""
-    users = find_users(docker.containers(), (), files, Servers())
+def check_unused(docker: Docker, files: Files, act: Act) -> None:
+    """BackupError when a container that runs uses what is replaced, though all that do should be down.
+
+    Or when it can write to where an act keeps what comes and goes.
+    """
+    everything = docker.containers()
+    users = find_users(everything, (), files, Servers())
+    users.obstacles.extend(reaching_holders(act, everything, users.blocking))
     raise_all("What is restored cannot be replaced now", users.obstacles)
 
 

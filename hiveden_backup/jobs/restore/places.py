@@ -20,6 +20,7 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Census, census
+from hiveden_backup.host.disk.ways import nearest
 from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.restore.unpack import trusted
@@ -33,7 +34,8 @@ _LARGE = 1 << 20
 class Place:
     """A path that is replaced: where it is on this machine, and whether only its entries are (a volume's root stays).
 
-    `source` is the path as the backup has it. `base` is the directory beside it for what comes and what goes.
+    `source` is the path as the backup has it. `base` is the directory beside it that can have what comes and what goes
+    where no better one is found.
     """
 
     source: str
@@ -45,6 +47,11 @@ class Place:
     def device(self) -> tuple[str, int]:
         """What renames cannot leave: the mount and the device of `base`."""
         return mounts.mount_of(self.base, mounts.mounts()).point, os.lstat(self.base).st_dev
+
+    @property
+    def target(self) -> str:
+        """The directory in which names change, or the first one above that is there."""
+        return self.live if self.volume else nearest(os.path.dirname(self.live))
 
     @property
     def missing(self) -> list[str]:
@@ -237,9 +244,7 @@ def volume_place(source: str, volume: Volume, kept_out: Sequence[str]) -> Place:
 
 def path_place(path: str, kept_out: Sequence[str]) -> Place:
     """The place of a path on this machine, which changes places as a whole. BackupError when it cannot."""
-    base = os.path.dirname(path)
-    while not os.path.lexists(base):
-        base = os.path.dirname(base)
+    base = nearest(os.path.dirname(path))
     if os.path.realpath(base) != base or not os.path.isdir(base):
         raise BackupError(
             f"{path} cannot be replaced",

@@ -24,7 +24,7 @@ from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.restore import in_use
+from hiveden_backup.jobs.restore import holding, in_use
 from hiveden_backup.jobs.restore import places as replacing
 from hiveden_backup.jobs.restore.database import configurations, find_artifact, find_server, job_then
 from hiveden_backup.jobs.restore.files import has_files
@@ -72,7 +72,8 @@ class Replacement:
 
     `data` is where servers have data of theirs on this machine that the backup leaves out.
     `obstacles` are what prevents it, `absent` containers of the job that are not on this machine. `skipped` says of
-    databases whose server's container is not there why they are not restored.
+    databases whose server's container is not there why they are not restored. `around` are all containers that there
+    are, `down_first` those that must be down before files are staged: they could write to where that is done.
     """
 
     backup: Backup
@@ -86,12 +87,19 @@ class Replacement:
     containers: tuple[Container, ...] = ()
     servers: tuple[Container, ...] = ()
     data: tuple[str, ...] = ()
+    around: tuple[Container, ...] = ()
+    down_first: tuple[Container, ...] = ()
     absent: tuple[str, ...] = ()
     files: Files | None = None
     censuses: dict[str, Census | None] = field(default_factory=dict)
     databases: list[Database] = field(default_factory=list)
     skipped: list[BackupError] = field(default_factory=list)
     obstacles: list[BackupError] = field(default_factory=list)
+
+    @property
+    def stopped(self) -> frozenset[str]:
+        """The ids of the containers that go down for it."""
+        return frozenset(each.id for each in (*self.containers, *self.servers) if each.goes_down)
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -134,6 +142,7 @@ class Replacement:
             ],
             "containers": [container.name for container in self.containers if container.running],
             "servers": [container.name for container in self.servers],
+            "down_first": [container.name for container in self.down_first],
             "absent": list(self.absent),
             "skipped": [str(error) for error in self.skipped],
         }
@@ -234,12 +243,16 @@ def _find_files(installation: Installation, plan: Replacement) -> None:
             plan.censuses[place.source] = files.census(place)
             replacing.check_left_out(place, plan.censuses[place.source])
     if plan.docker is not None:
-        stopped = {container.id for container in plan.containers if container.running and not container.paused}
         sources = in_use.server_sources(configurations(installation, plan.manifest))
         servers = in_use.Servers(sources, plan.docker, though_down=True)
-        users = in_use.find_users(plan.docker.containers(), stopped, files, servers)
+        plan.around = tuple(plan.docker.containers())
+        users = in_use.find_users(plan.around, plan.stopped, files, servers)
         plan.obstacles.extend(users.obstacles)
         plan.servers, plan.data = tuple(users.servers), tuple(users.data)
+        rooms = holding.rooms(files.places, plan.around)
+        found = holding.outlook(rooms, plan.around, plan.stopped, users.blocking)
+        plan.obstacles.extend(found.obstacles)
+        plan.down_first = tuple(found.down)
     with plan.noted():
         replacing.check_room(plan.backup, files)
     plan.files = files

@@ -1,4 +1,4 @@
-"""The files of an in-place restore, complete beside what they replace; and the exact list of names that change."""
+"""The files of an in-place restore, complete before they replace anything; and the exact list of names that change."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.progress import Advance
-from hiveden_backup.core.restore_record import HOLDER_PREFIX, Act, Dress, Replaced, Swap, holder_name
+from hiveden_backup.core.restore_record import HOLDER_PREFIX, Act, Dress, Replaced, Swap
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import beneath, swaps
 from hiveden_backup.host.disk.durable import translated
@@ -24,7 +24,7 @@ from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.recovery import holders as holders_of
-from hiveden_backup.jobs.restore.places import Below, Files, Place, excluded_below
+from hiveden_backup.jobs.restore.places import Below, Place, excluded_below
 from hiveden_backup.jobs.restore.unpack import COARSE_NS, check_digests, select, trusted, unpack
 
 
@@ -34,15 +34,6 @@ class Holder:
 
     path: str
     places: list[Place] = field(default_factory=list)
-
-
-def holders(act: Act, files: Files) -> list[Holder]:
-    """One for each file system. A hard link between two places of one keeps its names together."""
-    found: dict[tuple[str, int], Holder] = {}
-    for place in files.places:
-        holder = found.setdefault(place.device, Holder(f"{place.base}/{holder_name(act.job, act.id)}"))
-        holder.places.append(place)
-    return list(found.values())
 
 
 def stage(

@@ -27,6 +27,7 @@ from hiveden_backup.jobs.recovery.mover import Mover, check_kept, insist, unfini
 from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
 from hiveden_backup.jobs.restore import in_use, staging
 from hiveden_backup.jobs.restore import places as replacing
+from hiveden_backup.jobs.restore.holding import reaching_holders
 from hiveden_backup.jobs.restore.in_place import ActResult, written
 from hiveden_backup.jobs.restore.places import Files, Place
 from hiveden_backup.jobs.services.docker import check_all_stoppable, docker_may_be_there, existing
@@ -101,9 +102,12 @@ def _check(installation: Installation, plan: Reversal) -> None:
     if plan.docker is None:
         return
     stopped = {container.id for container in plan.containers if container.running and not container.paused}
-    known = in_use.server_sources([plan.job], [each.source for each in plan.act.databases])
-    servers = in_use.Servers(dict.fromkeys(plan.act.servers) | known, plan.docker)
-    users = in_use.find_users(plan.docker.containers(), stopped, _files(plan.act), servers)
+    sources = in_use.server_sources([plan.job], [each.source for each in plan.act.databases])
+    servers = in_use.Servers(dict.fromkeys(plan.act.servers) | sources, plan.docker)
+    everything = plan.docker.containers()
+    users = in_use.find_users(everything, stopped, _files(plan.act), servers)
+    known = {*stopped, *users.blocking, *(container.id for container in users.servers)}
+    users.obstacles.extend(reaching_holders(plan.act, everything, known))
     raise_all(f"The restore of {plan.act.job} cannot be reversed now", users.obstacles)
     plan.servers = tuple(users.servers)
 
@@ -168,7 +172,7 @@ def _carry_out(installation: Installation, job: ExclusiveJob, plan: Reversal) ->
             down = ServersDown.of(installation, replace(act, servers=servers), plan.docker, locked)
             started.callback(start_servers)
             down.stop()
-            in_use.check_unused(plan.docker, _files(act))
+            in_use.check_unused(plan.docker, _files(act), act)
         going = replace(staging.with_swaps_back(act), phase=Phase.UNDOING, containers=names, servers=servers)
         with deferred():
             mover.put(going)
