@@ -35,7 +35,7 @@ class Command:
     `environment` is added to a small clean one (LC_ALL=C); secrets go there or in files, never in `argv`.
     `accept` are the exit statuses that are no failure. `user` is a system account to become first. `descriptors` are
     those of ours that the program gets, under their numbers. `ruleset` is one of Landlock, which bounds what the
-    program may open; it needs an input.
+    program may open; it needs an input. It works in `/`, or in the directory whose descriptor is given.
     """
 
     argv: Sequence[str | bytes]
@@ -44,6 +44,7 @@ class Command:
     user: str | None = None
     descriptors: tuple[int, ...] = ()
     ruleset: int | None = None
+    directory: int | None = None
 
     @property
     def program(self) -> str:
@@ -110,7 +111,7 @@ class Pipeline:
                 stdout=self._stdout if last and self._stdout is not None else subprocess.PIPE,
                 stderr=errors,
                 env=environment,
-                cwd="/",
+                cwd=_working_directory(command),
                 pass_fds=command.descriptors,
             )
 
@@ -206,7 +207,7 @@ def run(command: Command, *, stdin: bytes = b"", timeout: float | None = None) -
             input=stdin,
             capture_output=True,
             env=_environment(command),
-            cwd="/",
+            cwd=_working_directory(command),
             timeout=timeout,
             check=False,
             pass_fds=command.descriptors,
@@ -254,6 +255,12 @@ def _argv(command: Command) -> list[str | bytes]:
         become = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--init-groups"]
     resolved = program if os.path.isabs(program) else find_program(program)
     return [find_program("setpriv"), "--pdeathsig=KILL", *become, "--", resolved, *command.argv[1:]]
+
+
+def _working_directory(command: Command) -> str:
+    return (
+        "/" if command.directory is None else f"/proc/self/fd/{command.directory}"
+    )  # the child's own, before it execs
 
 
 def _environment(command: Command) -> dict[str, str]:

@@ -229,7 +229,7 @@ def test_the_recipe_in_the_backup_directory_restores_with_stock_tools(program: P
     section = recipe.split("1. Check")[1].split("3. A database")[0]
     commands = "\n".join(re.findall(r"^     (.*)$", section, re.MULTILINE))
     commands = commands.replace("JOB/20261123T023000Z", f"{program.backups}/files/{backup}")
-    commands = commands.replace("-C DIR", f'-C "{target}"').replace("/tmp/live", f"{program.place}/live")
+    commands = commands.replace("cd DIR", f'cd "{target}"').replace("/tmp/live", f"{program.place}/live")
     done = subprocess.run(["bash", "-c", commands], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert describe(target / str(program.tree).lstrip("/")) == moment

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -26,11 +26,18 @@ _DEADLY = ("kill", "hold")
 
 
 def call(
-    arguments: Sequence[str], environment: Mapping[str, str], cwd: Path, seconds: float
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    cwd: Path,
+    seconds: float,
+    before: Callable[[], None] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `hiveden-backup ARGUMENTS` to its end. subprocess.TimeoutExpired when that takes longer than `seconds`."""
+    """Run `hiveden-backup ARGUMENTS` to its end. subprocess.TimeoutExpired when that takes longer than `seconds`.
+
+    `before` is called in its process before it begins; it is forked then, whatever else is set.
+    """
     command = [sys.executable, "-m", "hiveden_backup", *arguments]
-    if _STARTED or environment.get(failpoints.VARIABLE, "").endswith(_DEADLY):
+    if before is None and (_STARTED or environment.get(failpoints.VARIABLE, "").endswith(_DEADLY)):
         return subprocess.run(
             command,
             env=environment,
@@ -47,7 +54,7 @@ def call(
             warnings.simplefilter("ignore")  # of the forking of a process with threads: no lock of theirs is needed
             child = os.fork()
         if not child:
-            _become(arguments, environment, cwd, out, err)
+            _become(arguments, environment, cwd, out, err, before)
         status = _end_of(child, seconds)
         if status is None:
             raise subprocess.TimeoutExpired(command, seconds)
@@ -91,8 +98,13 @@ def _end_of(child: int, seconds: float) -> int | None:
     return None
 
 
-def _become(
-    arguments: Sequence[str], environment: Mapping[str, str], cwd: Path, out: IO[str], err: IO[str]
+def _become(  # noqa: PLR0917 - called once
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    cwd: Path,
+    out: IO[str],
+    err: IO[str],
+    before: Callable[[], None] | None,
 ) -> NoReturn:
     """Be the program: of what pytest and the test have set, nothing is left."""
     code: int | str | None = 1
@@ -114,6 +126,8 @@ def _become(
         signal.signal(signal.SIGINT, signal.default_int_handler)
         failpoints._passed.clear()
         sys.argv = ["hiveden-backup", *arguments]
+        if before is not None:
+            before()
         try:
             import_module("hiveden_backup.cli.main").main()
             code = 0

@@ -163,11 +163,11 @@ class Site:
         self._running.remove(process)
         return Done(process.returncode, out, err)
 
-    def run(self, *arguments: str, failpoint: str = "") -> Done:
-        """Run the program to its end."""
+    def run(self, *arguments: str, failpoint: str = "", before: Callable[[], None] | None = None) -> Done:
+        """Run the program to its end. `before` is as in `forked.call`."""
         environment = self.environment | ({VARIABLE: failpoint} if failpoint else {})
         try:
-            done = forked.call(["--config", str(self.config), *arguments], environment, self.path, PATIENCE)
+            done = forked.call(["--config", str(self.config), *arguments], environment, self.path, PATIENCE, before)
         except subprocess.TimeoutExpired:
             pytest.fail(f"The program does not end: {arguments}")
         return Done(done.returncode, done.stdout, done.stderr)

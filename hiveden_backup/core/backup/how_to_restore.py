@@ -17,8 +17,8 @@ Layout:  JOB/20261123T023000Z/   one finished backup (names that begin with a do
      cd JOB/20261123T023000Z; export LC_ALL=C
      for types in '.' 'd'; do n=0; while read -r archive; do
        zstd -dc files.index.zst | grep -zaP "^$n\\t$types\\t" | cut -z -f11- > /tmp/live
-       [ -s /tmp/live ] && zstd -dc "../$archive" | tar -x -p --acls --xattrs --xattrs-include='*' \\
-         --numeric-owner -C DIR -s --no-recursion --no-wildcards --null -T /tmp/live
+       [ -s /tmp/live ] && zstd -dc "../$archive" | (cd DIR && tar -x -p --acls --xattrs --xattrs-include='*' \\
+         --numeric-owner -s --no-recursion --no-wildcards --null -T /tmp/live)
        n=$((n+1)); done < files.archives; done
 
    The list of what is in the backup:

@@ -96,32 +96,33 @@ def _set_aside(live: End, old: End) -> None:
 
 def dress_root(source: str, live: str, ground: Ground) -> None:
     """Give a directory that stays the owner, mode, attributes and times of `source`, which is one in a holder."""
-    dress(beneath.through(ground.directory(source)), beneath.through(ground.directory(live)), follow=True)
+    dress(ground.directory(source), ground.directory(live))
 
 
-def dress(source: str, target: str, *, follow: bool = False) -> None:
-    """Give the directory or file `target` the owner, mode, attributes and times of `source`.
+def dress(source: int, target: int) -> None:
+    """Give a directory or file the owner, mode, attributes and times of another one, by descriptors of both.
 
-    What is so already is left alone: some file systems refuse even that. `follow` is for paths through descriptors.
+    What is so already is left alone: some file systems refuse even that.
     """
-    status, now = os.stat(source, follow_symlinks=follow), os.stat(target, follow_symlinks=follow)
-    wanted = {name: os.getxattr(source, name, follow_symlinks=follow) for name in _attributes(source, follow=follow)}
+    this, that = beneath.through(source), beneath.through(target)
+    status, now = os.fstat(source), os.fstat(target)
+    wanted = {name: os.getxattr(this, name) for name in _attributes(this)}
     if (now.st_uid, now.st_gid) != (status.st_uid, status.st_gid):
-        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=follow)
-    for name in _attributes(target, follow=follow):
+        os.chown(that, status.st_uid, status.st_gid)
+    for name in _attributes(that):
         if name not in wanted:
-            os.removexattr(target, name, follow_symlinks=follow)
-    if os.stat(target, follow_symlinks=follow).st_mode != status.st_mode:
-        os.chmod(target, stat.S_IMODE(status.st_mode))
+            os.removexattr(that, name)
+    if os.fstat(target).st_mode != status.st_mode:
+        os.chmod(that, stat.S_IMODE(status.st_mode))
     for name, value in wanted.items():  # an ACL is one, and says more than the mode
-        os.setxattr(target, name, value, follow_symlinks=follow)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=follow)
+        os.setxattr(that, name, value)
+    os.utime(that, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _attributes(path: str, *, follow: bool) -> list[str]:
-    """The names of a path's extended attributes; none where the file system has no such thing."""
+def _attributes(path: str) -> list[str]:
+    """The names of extended attributes; none where the file system has no such thing."""
     try:
-        return os.listxattr(path, follow_symlinks=follow)
+        return os.listxattr(path)
     except OSError as error:
         if error.errno != errno.ENOTSUP:
             raise

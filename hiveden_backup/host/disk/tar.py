@@ -14,6 +14,7 @@ from hiveden_backup.core.backup.extraction import classify as classify_extractio
 from hiveden_backup.core.backup.tar_listing import LISTING, quoted
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.progress import Advance
+from hiveden_backup.host.disk.beneath import through
 from hiveden_backup.host.disk.bounds import Bounds
 from hiveden_backup.host.disk.durable import opened
 from hiveden_backup.host.disk.index_files import spooled
@@ -147,18 +148,21 @@ def list_members(archive: Path, size: int, listing: Path) -> None:
         raise undecoded(error, archive) from error
 
 
-def extract(archive: Path, size: int, names: Path, target: Path) -> Extraction:
+def extract(archive: Path, size: int, names: Path, target: int) -> Extraction:
     """Restore the NUL-terminated names in the file `names`, which are in the archive's order, below `target`.
 
-    The archive has `size` bytes. Returns what `target` would not keep of it. CorruptError when it is not there as it
-    was written, or lacks one of the names, StorageError when `target` does not take what is in it.
+    That is a descriptor of a directory, in which tar works: with -C, and --same-order, it would go through all the
+    names for each member that comes after the last of them. The archive has `size` bytes. Returns what `target` would
+    not keep of it. CorruptError when it is not there as it was written, or lacks one of the names, StorageError when
+    `target` does not take what is in it.
     """
     command = Command(
         (
-            *("tar", "-x", "-p", *_ATTRIBUTES, "-C", str(target), "--same-order", "--no-recursion", "--no-wildcards"),
+            *("tar", "-x", "-p", *_ATTRIBUTES, "--same-order", "--no-recursion", "--no-wildcards"),
             *("--null", "-T", str(names), "-f", "-"),
         ),
         accept=frozenset({0, _TROUBLE}),
+        directory=target,
     )
     try:
         with (
@@ -178,7 +182,8 @@ def extract(archive: Path, size: int, names: Path, target: Path) -> Extraction:
     why = "; ".join(f"tar: {line}" for line in told.fatal[:_SHOWN_LINES]) or "tar gave no reason"
     if any(damage in said for damage in _DAMAGES):
         raise _incomplete(archive, why)
-    raise StorageError(f"{target} does not take all of {archive.name}", why, "Restore to a disk with room")
+    place = os.readlink(through(target))
+    raise StorageError(f"{place} does not take all of {archive.name}", why, "Restore to a disk with room")
 
 
 def _incomplete(archive: Path, why: str) -> CorruptError:

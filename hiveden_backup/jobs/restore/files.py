@@ -1,6 +1,8 @@
 """Files out of a backup into a new directory. Nothing but the backup directory is needed for it."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,8 @@ from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError,
 from hiveden_backup.core.globs import Globs
 from hiveden_backup.core.model import ArtifactType, Manifest
 from hiveden_backup.core.progress import Step
-from hiveden_backup.host.disk.durable import make_directory, translated
+from hiveden_backup.host.disk import beneath
+from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.failpoints import failpoint
@@ -65,7 +68,7 @@ def _restore(
             "Its job backs up databases only",
             f"See what it has: hiveden-backup show {backup}",
         )
-    _refuse_used(target)
+    place = _resolved(target)
     warn_of(installation, directory, backup, check_sums(directory, backup, manifest))
     home = directory.job_path(job.name)
     with temporary_spool() as spool:
@@ -80,11 +83,12 @@ def _restore(
         check_digests(home, manifest, plan, installation.progress.advance)
         with translated(f"restoring to {target}", unwritable=StorageError):
             _refuse_used(target)
-            make_directory(target)
-            failpoint("stage")
-            with closed(target) as place:
-                _refuse_filled(place)
-                size, losses = unpack(home, manifest, plan, place)
+            with _made(place) as room:
+                failpoint("stage")
+                with closed(room, str(target)):
+                    _refuse_filled(target, beneath.listed(room))
+                    size, losses = unpack(home, manifest, plan, room)
+                _insist_on_name(place, room)
     return RestoredFiles(target, plan.entries, size, losses)
 
 
@@ -93,15 +97,51 @@ def has_files(manifest: Manifest) -> bool:
     return any(artifact.type is ArtifactType.APPLICATION for artifact in manifest.artifacts)
 
 
+def _resolved(target: Path) -> str:
+    """A directory by a path without links: what leads to it is followed once, here. It must be no link itself."""
+    _refuse_used(target)
+    return os.path.realpath(target)
+
+
+@contextmanager
+def _made(place: str) -> Iterator[int]:
+    """A descriptor of a directory, for the block. It is made, and what is missing above it, each name durable."""
+    there = place
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    with ExitStack() as stack:
+        directory = stack.enter_context(beneath.opened(there))
+        for name in place[len(there) :].split("/"):
+            if name:
+                above, directory = directory, stack.enter_context(beneath.made(directory, name))
+                beneath.sync(above)
+        yield directory
+
+
+def _insist_on_name(place: str, directory: int) -> None:
+    """StorageError unless a directory has still the name by which it was reached."""
+    try:
+        with beneath.opened(place) as found:
+            same = os.path.samestat(os.fstat(found), os.fstat(directory))
+    except OSError:
+        same = False
+    if not same:
+        raise StorageError(
+            f"{place} is another directory by now",
+            f"It was replaced while files were restored; these are in {os.readlink(beneath.through(directory))}",
+            "Restore to a directory in which nobody else can rename anything",
+        )
+
+
 def _refuse_used(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError(f"{target} is no directory", "", "Give a new or empty directory")
     if target.is_dir():
-        _refuse_filled(target)
+        _refuse_filled(target, os.listdir(target))
 
 
-def _refuse_filled(target: Path) -> None:
-    if any(target.iterdir()):
+def _refuse_filled(target: Path, names: Sequence[str]) -> None:
+    if names:
         raise UsageError(f"{target} is not empty", "A restore never writes over files", "Give a new or empty directory")
 
 

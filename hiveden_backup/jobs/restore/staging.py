@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from hiveden_backup.core.backup.extraction import Losses
 from hiveden_backup.core.backup.index import Record, parse
@@ -59,12 +58,13 @@ def stage(
             plan = select(directory, manifest, wanted, spool)
             check_digests(home, manifest, plan, progress)
             room = ground.directory(holder.path)
-            _, losses = unpack(home, manifest, plan, Path(f"/proc/{os.getpid()}/fd/{room}/new"))
-            _refuse_losses(holder, losses)
-            _dress_made(manifest, holder, act.made, ground)
-            lost.merge(losses)
-            with beneath.opened("new", room) as new, trusted(index), records(index, manifest.paths) as lines:
-                compare(_of(checked(lines, len(manifest.archives)), tops), new, tops)
+            with beneath.opened("new", room) as new:
+                _, losses = unpack(home, manifest, plan, new)
+                _refuse_losses(holder, losses)
+                _dress_made(manifest, holder, act.made, ground)
+                lost.merge(losses)
+                with trusted(index), records(index, manifest.paths) as lines:
+                    compare(_of(checked(lines, len(manifest.archives)), tops), new, tops)
             process.run(process.Command(("sync", "-f", "--", beneath.through(room)), descriptors=(room,)))
     return lost
 
@@ -236,7 +236,7 @@ def _dress(place: Replaced, ground: Ground) -> Dress:
         above = ground.directory(os.path.dirname(path))
         with beneath.made(above, os.path.basename(path)) as made:
             if source:
-                swaps.dress(beneath.through(ground.directory(source)), beneath.through(made), follow=True)
+                swaps.dress(ground.directory(source), made)
             beneath.sync(made)  # durable before the record, which may be on another disk
         beneath.sync(above)
     return dress

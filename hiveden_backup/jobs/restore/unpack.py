@@ -17,6 +17,8 @@ from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import swaps, tar
+from hiveden_backup.host.disk.beneath import through
+from hiveden_backup.host.disk.descent import Descent
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import records, spooled
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -30,6 +32,8 @@ _MISSING = {b"l": Loss.SYMBOLIC_LINKS, b"p": Loss.SPECIAL, b"c": Loss.SPECIAL, b
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _NOT_KEPT = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 _AS_OWNER = stat.S_ISUID | stat.S_ISGID
+_SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_COPY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 COARSE_NS = 2 * 10**9
 """By how much a file system may round times."""
 _FORMATS = {
@@ -43,11 +47,11 @@ _FORMATS = {
 }
 
 
-def unpack(home: Path, manifest: Manifest, plan: "Selected", place: Path) -> tuple[int, Losses]:
-    """Restore what `plan` has below the empty directory `place`; the bytes of its regular files, and what is lost.
+def unpack(home: Path, manifest: Manifest, plan: "Selected", place: int) -> tuple[int, Losses]:
+    """Restore what `plan` has below an empty directory, a descriptor; the bytes of its regular files, and what is lost.
 
-    Nobody else may be able to enter `place` meanwhile. CorruptError when an archive lacks something, or has something
-    else than the index says. What the place would not keep is no error here.
+    Nobody else may be able to enter it meanwhile. CorruptError when an archive lacks something, or has something else
+    than the index says. What the place would not keep is no error here.
     """
     size, losses = 0, Losses()
     for number in plan.archives:
@@ -72,32 +76,29 @@ def check_digests(home: Path, manifest: Manifest, plan: "Selected", progress: Ad
 
 
 @contextmanager
-def closed(target: Path) -> Iterator[Path]:
-    """The target by a name that always means this directory, and that nobody else can enter meanwhile.
+def closed(directory: int, path: str) -> Iterator[None]:
+    """A directory, whose descriptor this is, that nobody else can enter for the block; `path` is its name for messages.
 
     Owners get their directories back before all is restored: one of them could put a link in the way of what follows.
     """
-    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        was = os.fstat(descriptor)
-        _belong(descriptor, os.geteuid(), os.getegid(), 0o700)
-        if os.fstat(descriptor).st_mode & _OTHERS_WRITE or os.fstat(descriptor).st_uid != os.geteuid():
-            log.warning(f"{target} cannot be closed while it is filled: who may write there could interfere")
-        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-        _belong(descriptor, was.st_uid, was.st_gid, stat.S_IMODE(was.st_mode))
-    finally:
-        os.close(descriptor)
+    was = os.fstat(directory)
+    _belong(directory, os.geteuid(), os.getegid(), 0o700)
+    now = os.fstat(directory)
+    if now.st_mode & _OTHERS_WRITE or now.st_uid != os.geteuid():
+        log.warning(f"{path} cannot be closed while it is filled: who may write there could interfere")
+    yield
+    _belong(directory, was.st_uid, was.st_gid, stat.S_IMODE(was.st_mode))
 
 
-def _belong(descriptor: int, uid: int, gid: int, mode: int) -> None:
+def _belong(directory: int, uid: int, gid: int, mode: int) -> None:
     """Give a directory this owner and mode, as far as its file system lets us."""
-    now = os.fstat(descriptor)
+    now, path = os.fstat(directory), through(directory)
     try:
         if stat.S_IMODE(now.st_mode) != mode:
-            os.fchmod(descriptor, mode)
+            os.chmod(path, mode)
         if (now.st_uid, now.st_gid) != (uid, gid):
-            os.fchown(descriptor, uid, gid)
-            os.fchmod(descriptor, mode)  # a change of the owner takes bits off
+            os.chown(path, uid, gid)
+            os.chmod(path, mode)  # a change of the owner takes bits off
     except OSError as error:
         if error.errno not in _NOT_KEPT:
             raise
@@ -120,15 +121,27 @@ class Chosen(NamedTuple):
         """As what it counts when the place does not take paths of its kind."""
         return _MISSING.get(self.kind)
 
-    def compare(self, found: os.stat_result, top: bytes, losses: Losses) -> None:
+    def insist(self, found: os.stat_result | None) -> os.stat_result:
+        """What was found, which must have the type and size that the index says. CorruptError when it has not."""
+        if found is None:
+            raise CorruptError(f"{show_path(self.path)} was not restored", "It is not there", "Verify the backup")
+        if stat.S_IFMT(found.st_mode) != _FORMATS[self.kind] or (self.kind == b"f" and found.st_size != self.size):
+            raise CorruptError(
+                f"{show_path(self.path)} was restored with another type or size than the index says",
+                "The archive is not the one that the index was made for",
+                "Verify the backup, and restore another one",
+            )
+        return found
+
+    def compare(self, found: os.stat_result, way: Descent, losses: Losses) -> None:
         """Add to `losses` what is not as the index says. A file that runs as its owner must not run as another one."""
         owners = (found.st_uid, found.st_gid) == (self.uid, self.gid)
         mode = stat.S_IMODE(found.st_mode)
         if not owners:
             losses.add(Loss.OWNERS, show_path(self.path))
             if self.kind == b"f" and mode & _AS_OWNER:
-                os.chmod(top + self.path, mode & ~_AS_OWNER)
                 mode &= ~_AS_OWNER
+                _take_off(way, self.path, found, mode)
         # bits that only the archive has are no matter of the place: in place, `compare` refuses them
         if self.kind != b"l" and mode & (~_AS_OWNER | self.mode) != self.mode:
             losses.add(Loss.MODES, show_path(self.path))
@@ -199,71 +212,51 @@ class Selected:
     def _place(self, number: int, name: str) -> Path:
         return self._spool / f"{number}.{name}"
 
-    def remove_helpers(self, target: Path) -> None:
+    def remove_helpers(self, target: int) -> None:
         """Take away what was restored only because a wanted hard link needed it."""
-        for path in sorted(self.helpers, reverse=True):
-            full = os.fsencode(target) + b"/" + path
-            found = _found(full)
-            if found is None:  # the place does not take its kind
-                continue
-            if stat.S_ISDIR(found.st_mode):
-                os.rmdir(full)
-            else:
-                os.unlink(full)
+        with Descent(target) as way:
+            for path in sorted(self.helpers, reverse=True):
+                found = way.find(path)
+                if found is None:  # the place does not take its kind
+                    continue
+                directory, name = way.parent(path)
+                if stat.S_ISDIR(found.st_mode):
+                    os.rmdir(name, dir_fd=directory)
+                else:
+                    os.unlink(name, dir_fd=directory)
 
-    def check(self, number: int, target: Path, not_made: Collection[Loss], losses: Losses) -> int:
+    def check(self, number: int, target: int, not_made: Collection[Loss], losses: Losses) -> int:
         """Bytes restored from an archive. CorruptError when what is on disk is not what the index says.
 
         What the place does not keep is added to `losses`; paths of the kinds `not_made` may be missing. Where it takes
         no hard links, they become copies.
         """
-        top = os.fsencode(target) + b"/"
         total = 0
         names: dict[Chosen, bytes] = {}
-        for each in self._paths(number):
-            found = _found(top + each.path)
-            same = each._replace(path=b"")
-            if found is None and same in names and Loss.HARD_LINKS in not_made:
-                losses.add(Loss.HARD_LINKS, show_path(each.path))
-                found = _copied(top + names[same], top + each.path)
-            elif found is None and each.missing is not None and each.missing in not_made:
-                losses.add(each.missing, show_path(each.path))
-                continue
-            if found is None:
-                raise CorruptError(f"{show_path(each.path)} was not restored", "It is not there", "Verify the backup")
-            if stat.S_IFMT(found.st_mode) != _FORMATS[each.kind] or (each.kind == b"f" and found.st_size != each.size):
-                raise CorruptError(
-                    f"{show_path(each.path)} was restored with another type or size than the index says",
-                    "The archive is not the one that the index was made for",
-                    "Verify the backup, and restore another one",
-                )
-            if each.inode and each.kind == b"f":
-                names.setdefault(same, each.path)
-            if not stat.S_ISDIR(found.st_mode) and each.path not in self.helpers:
-                each.compare(found, top, losses)
-            total += each.size
+        with Descent(target) as way:
+            for each in self._paths(number):
+                found = way.find(each.path)
+                same = each._replace(path=b"")
+                if found is None and same in names and Loss.HARD_LINKS in not_made:
+                    losses.add(Loss.HARD_LINKS, show_path(each.path))
+                    found = _copied(way, names[same], each.path)
+                elif found is None and each.missing is not None and each.missing in not_made:
+                    losses.add(each.missing, show_path(each.path))
+                    continue
+                status = each.insist(found)
+                if each.inode and each.kind == b"f":
+                    names.setdefault(same, each.path)
+                if not stat.S_ISDIR(status.st_mode) and each.path not in self.helpers:
+                    each.compare(status, way, losses)
+                total += each.size
         return total
 
-    def check_directories(self, number: int, target: Path, losses: Losses) -> None:
+    def check_directories(self, number: int, target: int, losses: Losses) -> None:
         """As `check`, of what the place keeps of directories, which are as they are to be in the end only."""
-        top = os.fsencode(target) + b"/"
-        for each in self._paths(number):
-            if each.kind == b"d":
-                each.compare(os.lstat(top + each.path), top, losses)
-
-
-def _found(path: bytes) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _copied(source: bytes, target: bytes) -> os.stat_result:
-    """What a hard link becomes where there are none: a file of its own that looks like the other one."""
-    shutil.copyfile(source, target, follow_symlinks=False)
-    swaps.dress(os.fsdecode(source), os.fsdecode(target))
-    return os.lstat(target)
+        with Descent(target) as way:
+            for each in self._paths(number):
+                if each.kind == b"d":
+                    each.compare(each.insist(way.find(each.path)), way, losses)
 
 
 def select(
@@ -289,6 +282,29 @@ def select(
                     plan.add(record)
             plan.close()
     return plan
+
+
+def _take_off(way: Descent, path: bytes, found: os.stat_result, mode: int) -> None:
+    """Give the file that was `found` at a path this mode; what has come in its place since gets none."""
+    directory, name = way.parent(path)
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if os.path.samestat(os.fstat(descriptor), found):
+            os.chmod(through(descriptor), mode)
+    finally:
+        os.close(descriptor)
+
+
+def _copied(way: Descent, source: bytes, target: bytes) -> os.stat_result:
+    """What a hard link becomes where there are none: a file of its own that looks like the other one."""
+    directory, name = way.parent(source)
+    with open(name, "rb", opener=lambda path, _: os.open(path, _SOURCE, dir_fd=directory)) as original:
+        directory, name = way.parent(target)
+        with open(name, "wb", opener=lambda path, _: os.open(path, _COPY, 0o600, dir_fd=directory)) as copy:
+            shutil.copyfileobj(original, copy)
+            copy.flush()
+            swaps.dress(original.fileno(), copy.fileno())
+            return os.fstat(copy.fileno())
 
 
 @contextmanager
