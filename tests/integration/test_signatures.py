@@ -164,7 +164,8 @@ def test_a_lost_key_is_told_by_the_old_backups(program: Program) -> None:
     backup = program.run()
     before = program.ok("config", "show", "--key").strip()
     (program.place / "state/key").unlink()
-    program.run()
+    assert f"add --trust {before}" in program.call("run", "files").stderr
+    assert "--trust" not in program.call("run", "files").stderr
     assert program.ok("config", "show", "--key").strip() != before
     assert state_of(program, backup) == "other"
     assert before in program.ok("verify", f"files/{backup}")

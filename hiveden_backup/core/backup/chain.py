@@ -24,6 +24,11 @@ class Chain:
         """What is remembered of one backup."""
         return self.backups.get(backup)
 
+    @property
+    def signer(self) -> str:
+        """The key that signed the newest backup which is signed, "" where none is."""
+        return next((known.key for _, known in sorted(self.backups.items(), reverse=True) if known.key), "")
+
     def making(self, backup: str, sums: str, key: str) -> "Chain":
         """With a backup that is about to be visible."""
         return Chain({**self.backups, backup: Known(sums, key, How.MAKING)})

@@ -10,6 +10,7 @@ from hiveden_backup.core.model import ArtifactFile, Manifest
 from hiveden_backup.host.disk.durable import digest, translated, write_durably
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.state.key import Key, this_key
 from hiveden_backup.jobs.backups.ownership import OwnJob
 from hiveden_backup.jobs.backups.signing import made, noted, remember
@@ -33,6 +34,12 @@ class Signing:
 def signing(installation: Installation, job: OwnJob) -> Signing:
     """For a run of a job. The key is made here when there is none; what is remembered of the job is durable then."""
     key, chain = this_key(installation.state), noted(installation, job.directory, job.locked)
+    if chain.signer not in {"", key.fingerprint}:
+        log.warning(
+            f"The key {chain.signer} is gone, and {key.fingerprint} signs from now on:"
+            f" to restore older backups in place, add --trust {chain.signer}",
+            job=job.name,
+        )
 
     def note(backup: str, content: bytes) -> None:
         remember(installation, job.directory, job.locked, made(chain, backup, content, key.fingerprint))
