@@ -1,6 +1,7 @@
 """Backups over HTTP: list, make, restore, verify, remove."""
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hiveden_backup.core.api_places import unrestorable
 from hiveden_backup.core.api_targets import Wanted
 from hiveden_backup.core.config import rules as config_rules
 from hiveden_backup.core.config.values import Job
-from hiveden_backup.core.errors import NotFoundError, UsageError
+from hiveden_backup.core.errors import BeyondError, NotFoundError, UsageError
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.core.names import is_job_name, iso
 from hiveden_backup.core.schedule.units import service
@@ -27,6 +28,7 @@ from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.host.systemd import transient_units as transient
 from hiveden_backup.jobs.backups import catalog
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.restore.database import check_scope
 from hiveden_backup.jobs.schedule.survey import is_current
 from hiveden_backup.jobs.setup.targets import leads_to, own_directories
 
@@ -77,6 +79,7 @@ async def restore(body: models.Restore, wait: bool = _WAIT, launcher: Launcher =
         fault = config_rules.plain(body.target) or config_rules.database_name(body.target)
         if fault is not None:
             raise UsageError(f"The target database {fault.message}", "", fault.hint)
+        await run_in_threadpool(_check_scope, launcher, row, in_place=body.target == row.target)
         how = ["--yes"] if body.target == row.target else [f"--as={body.target}"]
         arguments = ["restore", backup, f"--database={row.target}", f"--server={row.server}", *how]
         afterwards = ("recover", "--job", row.job)
@@ -180,6 +183,16 @@ def _place(launcher: Launcher, target: str) -> str:
     if reason := unrestorable(target, real, own_directories(known.config, known.config_file, known.state)):
         raise UsageError(reason, "", "Name another directory, or restore by the command line")
     return next(str(each) for each in (Path(real), *Path(real).parents) if os.path.lexists(each))
+
+
+def _check_scope(launcher: Launcher, row: catalog.ArtifactRow, *, in_place: bool) -> None:
+    """No request carries consent to what only a backup names."""
+    backup = catalog.Backup(row.job, row.id)
+    try:
+        check_scope(launcher.installation, backup, row.target, row.server, in_place=in_place)
+    except BeyondError as error:
+        command = f"hiveden-backup restore {backup} --database {shlex.quote(row.target)}"
+        raise BeyondError(error.what, error.why, f"Look at it on the machine itself: {command}") from error
 
 
 def _path(launcher: Launcher, record: RunRecord, wanted: Wanted | None) -> str:

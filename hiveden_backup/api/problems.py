@@ -13,6 +13,7 @@ from starlette.responses import Response
 from hiveden_backup.core.errors import (
     AmbiguousError,
     BackupError,
+    BeyondError,
     BusyError,
     ConfigError,
     CorruptError,
@@ -38,11 +39,14 @@ STATUS_OF: Mapping[type[BackupError], HTTPStatus] = {  # of several that fit, th
     DirectoryError: HTTPStatus.SERVICE_UNAVAILABLE,
     CorruptError: HTTPStatus.INTERNAL_SERVER_ERROR,
     StorageError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    BeyondError: HTTPStatus.FORBIDDEN,
     DeniedError: HTTPStatus.INTERNAL_SERVER_ERROR,  # ours, not the client's
     ConfigError: HTTPStatus.INTERNAL_SERVER_ERROR,
     BackupError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-_CLASS_OF = {each.exit_code: each for each in STATUS_OF if each not in {AmbiguousError, UnfitError, BackupError}}
+_CLASS_OF = {
+    each.exit_code: each for each in STATUS_OF if each not in {AmbiguousError, UnfitError, BeyondError, BackupError}
+}
 
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     status: {

@@ -36,7 +36,8 @@ def preview(table: dict[str, Any], lines: Callable[[dict[str, Any]], List[str]],
     else:
         for line in lines(table):
             output.say(line)
-    raise UsageError("Nothing was changed", "", "Give --yes to do it")
+    beyond = "--allow-beyond, where what is beyond the job is meant, and " if table.get("beyond") else ""
+    raise UsageError("Nothing was changed", "", f"Give {beyond}--yes to do it")
 
 
 def stopped(table: dict[str, Any]) -> List[str]:  # noqa: UP006

@@ -97,6 +97,10 @@ class DeniedError(BackupError):
     exit_code = 77
 
 
+class BeyondError(DeniedError):
+    """A backup names what today's job does not have, and nobody has allowed that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong in a configuration file.

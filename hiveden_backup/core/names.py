@@ -8,6 +8,7 @@ from hiveden_backup.core.config.values import PostgresSource
 
 JOB_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 BACKUP_ID = re.compile(r"([1-9]\d{3})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+_DOCKER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _ISO = re.compile(r"([1-9]\d{3})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", re.ASCII)
 
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -17,6 +18,11 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 def is_job_name(text: str) -> bool:
     """Whether `text` may name a job."""
     return JOB_NAME.fullmatch(text) is not None
+
+
+def is_docker_name(text: str) -> bool:
+    """Whether `text` may name a container or a volume."""
+    return _DOCKER_NAME.fullmatch(text) is not None
 
 
 def backup_id(moment: datetime) -> str:

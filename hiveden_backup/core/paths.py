@@ -1,8 +1,18 @@
 """Paths as texts: how they lie to each other, and how long ones are shown."""
 
+import posixpath
 from collections.abc import Iterable
 
 _END = 150
+
+
+def is_plain(path: str) -> bool:
+    """Whether it is absolute, normalized, and one that a disk can have, spelt as what a disk has is always spelt."""
+    try:
+        same = path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape") == path
+    except UnicodeEncodeError:  # half a surrogate pair that stands for no byte
+        return False
+    return same and "\0" not in path and path == "/" + posixpath.normpath(path).lstrip("/")
 
 
 def inside(inner: str, outer: str) -> bool:

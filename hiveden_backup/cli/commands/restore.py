@@ -40,6 +40,10 @@ _PATHS = typer.Option(
 _TRUST = typer.Option(
     None, "--trust", help="Take a backup that the key with this fingerprint signed.", metavar="SHA256:..."
 )
+_ACCEPT = typer.Option(
+    False, "--accept-differences", help="A database even when it does not come back as it was dumped."
+)
+_BEYOND = typer.Option(False, "--allow-beyond", help="Also what the backup names, and the job does not have today.")
 
 
 @command("restore")
@@ -57,11 +61,10 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     ),
     server: Optional[str] = typer.Option(None, "--server", help="Of this server, where several have it.", metavar="S"),
     new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),
-    accept: bool = typer.Option(
-        False, "--accept-differences", help="A database even when it does not come back as it was dumped."
-    ),
+    accept: bool = _ACCEPT,
     trust: Optional[str] = _TRUST,
     unsigned: bool = typer.Option(False, "--unsigned", help="Take a backup that nobody signed."),
+    allow_beyond: bool = _BEYOND,
     yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would be replaced is printed."),
     as_json: bool = JSON,
 ) -> None:
@@ -80,9 +83,10 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
         "--accept-differences": accept,
         "--trust": trust is not None,
         "--unsigned": unsigned,
+        "--allow-beyond": allow_beyond,
     }
     _check_ways(ways, [option for option, value in given.items() if value])
-    consent = Consent(trust or "", unsigned)
+    consent = Consent(trust or "", unsigned, allow_beyond)
     if to is not None:
         _restore_files(found, to.absolute(), only or [], as_json=as_json)
     elif new_name is not None:
@@ -101,6 +105,7 @@ _GO_WITH = {
     "--accept-differences": ("--database", "--in-place"),
     "--trust": ("--database", "--in-place"),
     "--unsigned": ("--database", "--in-place"),
+    "--allow-beyond": ("--database", "--in-place"),
 }
 
 
@@ -188,11 +193,17 @@ def _replaced(table: dict[str, Any]) -> List[str]:  # noqa: UP006
         then = output.count(each["then"]["tables"], "table")
         then += ", not all of them counted" if rows is None else f", {output.count(rows, 'row')}"
         lines.append(f"  the database {each['database']} on {each['server']}")
-        lines += [f"      now   {_database_now(each['now'])}", f"      then  {then}"]
+        now = _database_now(each["now"]) if each["asked"] else "not looked at: only the backup knows the server"
+        lines += [f"      now   {now}", f"      then  {then}"]
     lines += stopped(table)
+    lines += [f"  beyond the job: the {each['kind']} {each['name']}{_leads(each)}" for each in table["beyond"]]
     lines += [f"  not on this machine, and passed over: the container {name}" for name in table["absent"]]
     lines += [f"  not restored: {reason}" for reason in table["skipped"]]
     return lines
+
+
+def _leads(beyond: dict[str, str]) -> str:
+    return f" ({beyond['leads']})" if beyond["leads"] else ""
 
 
 def _files_now(now: Optional[dict[str, Any]]) -> str:

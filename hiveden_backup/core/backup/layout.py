@@ -40,6 +40,7 @@ LONGEST_OTHER = 1 << 30
 
 _ARCHIVE = re.compile(r"\d{8}T\d{6}Z\.(hot(-\d+)?|cold)\.tar\.zst", re.ASCII)
 _GLOBALS = re.compile(r"globals\.[^.]+\.sql\.zst")
+_ARTIFACT_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.%-]*")
 _DUMP = re.compile(r"database\.([^.]+)\.[^.]+\.dump\.zst")
 
 
@@ -97,6 +98,11 @@ def is_archive_path(path: str) -> bool:
 def dump(server: str, database: str) -> str:
     """The dump of a database."""
     return f"database.{encode(server)}.{encode(database)}.dump.zst"
+
+
+def is_artifact_file(name: str) -> bool:
+    """Whether `name` can be that of a file of a backup: one of this folder, in which other names are encoded."""
+    return _ARTIFACT_FILE.fullmatch(name) is not None
 
 
 def globals_of(server: str) -> str:

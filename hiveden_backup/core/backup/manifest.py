@@ -6,10 +6,12 @@ On disk, `taken_ns` is in a table `index`, and the facts of a database are besid
 import json
 from typing import Any
 
-from hiveden_backup.core.backup.layout import is_archive_path
+from hiveden_backup.core.backup.layout import is_archive_path, is_artifact_file
 from hiveden_backup.core.codec import Codec, RecordError, parsed
 from hiveden_backup.core.errors import CorruptError
-from hiveden_backup.core.model import FORMAT, ArtifactType, Manifest
+from hiveden_backup.core.model import FORMAT, ArtifactType, Manifest, SourceKind
+from hiveden_backup.core.names import is_docker_name
+from hiveden_backup.core.paths import is_plain
 
 _MANIFESTS = Codec(
     Manifest,  # version 0.1.0 did not record what belongs to a database as a whole
@@ -65,13 +67,24 @@ def _manifest(table: Any) -> Manifest:
 
 
 def _check(manifest: Manifest) -> None:
-    """RecordError when a name could lead out of the backup."""
-    for archive in manifest.archives:
-        if not is_archive_path(archive.path):
-            raise RecordError(f"{archive.path!r} is no archive")
+    """RecordError when a name is none that a run writes: it could lead somewhere else, or mean something else."""
+    roots = [root.path for root in manifest.roots]
+    sources = [source for artifact in manifest.artifacts for source in artifact.sources]
+    volumes = [source.name for source in sources if source.kind is SourceKind.VOLUME]
+    servers = [source.name for source in sources if source.kind is SourceKind.CONTAINER]
+    files = [file.file for artifact in manifest.artifacts for file in artifact.files]
+    for names, fits, what in (
+        ((archive.path for archive in manifest.archives), is_archive_path, "no archive"),
+        ((*roots, *filter(None, (source.path for source in sources))), is_plain, "no path of a directory or file"),
+        ((*volumes, *(volume.name for volume in manifest.volumes)), is_docker_name, "no name of a volume"),
+        (servers, is_docker_name, "no name of a container"),
+        (files, is_artifact_file, "no file of a backup"),
+    ):
+        if odd := [name for name in names if not fits(name)]:
+            raise RecordError(f"{odd[0]!r} is {what}")
     for artifact in manifest.artifacts:
         if not artifact.files:
             raise RecordError(f"the artifact {artifact.target!r} has no files")
-        for each in artifact.files:
-            if "/" in each.file or each.file in {"", ".", ".."}:
-                raise RecordError(f"{each.file!r} is no file of a backup")
+    only = [(each.server, each.target) for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
+    if any(len(set(each)) < len(each) for each in (roots, volumes, only)) or len(manifest.artifacts) - len(only) > 1:
+        raise RecordError("it has something twice")

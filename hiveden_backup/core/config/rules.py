@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hiveden_backup.core.config.keys import quoted
+from hiveden_backup.core.names import is_docker_name
 
-_DOCKER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _DOCKER_SCHEMES = ("unix://", "tcp://", "http://", "https://", "ssh://")
 _DATABASE_BYTES = 63
 
@@ -67,7 +67,7 @@ def volume_name(text: str) -> Fault | None:
 
 
 def _docker_name(text: str, kind: str, command: str) -> Fault | None:
-    if _DOCKER_NAME.fullmatch(text) is not None:
+    if is_docker_name(text):
         return None
     return Fault(f"{_shown(text)} cannot be the name of a Docker {kind}", f"Look at `{command}`")
 

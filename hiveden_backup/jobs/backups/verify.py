@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Self
@@ -19,11 +19,12 @@ from hiveden_backup.core.backup.layout import (
     is_globals,
     parse_sums,
 )
+from hiveden_backup.core.backup.scope import Scope
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.signature import Signature, Signed
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
 from hiveden_backup.core.errors import CorruptError, DeniedError, NotFoundError, StorageError, UnreachableError
-from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, SourceKind, Verdict
+from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Source, SourceKind, Verdict
 from hiveden_backup.core.postgres.values import Endpoint, choose_restore_tool, major_of
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import stream, tar
@@ -122,12 +123,19 @@ class Verifier:
             if artifact.type is ArtifactType.APPLICATION:
                 self._files(backup, manifest, artifact, failed)
             else:
-                decode_dump(self.installation.docker, path / artifact.files[0].file, artifact)
+                dump = path / artifact.files[0].file
+                decode_dump(self.installation.docker, dump, self._as_configured(backup.job, artifact))
         for entry in path.iterdir():
             if is_globals(entry.name):
                 with stream.decompressed(entry) as content:
                     for _ in stream.chunks(content):
                         pass
+
+    def _as_configured(self, job: str, artifact: Artifact) -> Artifact:
+        """The artifact from where today's job has it: no container runs anything because a manifest names it."""
+        source = Scope(self.installation.config.jobs.get(job)).source(artifact.server)
+        container = source.container if source is not None else None
+        return replace(artifact, sources=(Source(SourceKind.CONTAINER, container),) if container is not None else ())
 
     def _digest(self, job: str, archive: Archive) -> CorruptError | None:
         key = job, archive

@@ -1,22 +1,22 @@
 """A database out of a backup, as a new one beside what is there."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from hiveden_backup.core.backup.scope import Scope, refuse
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.config.patterns import exclude_pattern
 from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
-from hiveden_backup.core.names import server_names
 from hiveden_backup.core.postgres.values import Endpoint, major_of
+from hiveden_backup.host.disk.links import led_by_root
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.log import log
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.host.postgres.restore import restore_new
 from hiveden_backup.host.postgres.tools import restore_tool
-from hiveden_backup.host.state.locks import LockedJob, job_lock
+from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
@@ -47,32 +47,37 @@ def restore_as(
 
     Signature and digests are checked first, as `believed` has it. NotFoundError when the backup has no such database,
     UsageError when several servers do. DifferencesError, unless `accept`, when it is there now, and is not what was
-    dumped.
+    dumped. BeyondError, without consent, when only the backup says how to reach the server.
     """
-    with job_lock(installation.state, backup.job, shared=True) as job:
-        backup_of = believed(installation, installation.directory, backup, consent)
-        return _restore_as(installation, job, backup_of, database, server=server, new_name=new_name, accept=accept)
+    with job_lock(installation.state, backup.job, shared=True):
+        found = believed(installation, installation.directory, backup, consent)
+        artifact = find_artifact(found.manifest, database, server)
+        scope = scope_of(installation, found.manifest)
+        if not consent.beyond:
+            refuse(str(backup), backup.job, tuple(scope.servers([artifact])), here=scope.today is not None)
+        return _restore_as(installation, scope, found, artifact, new_name=new_name, accept=accept)
+
+
+def check_scope(installation: Installation, backup: Backup, database: str, server: str, *, in_place: bool) -> None:
+    """BeyondError when a restore of this database would want somebody's consent. Nothing is looked at for it."""
+    manifest = installation.directory.manifest(backup.job, backup.id)
+    artifact = find_artifact(manifest, database, server)
+    scope = scope_of(installation, manifest)
+    found = scope.databases([artifact]) if in_place else scope.servers([artifact])
+    refuse(str(backup), backup.job, tuple(found), here=scope.today is not None)
 
 
 def _restore_as(
-    installation: Installation,
-    job: LockedJob,
-    found: Believed,
-    database: str,
-    *,
-    server: str | None,
-    new_name: str,
-    accept: bool,
+    installation: Installation, scope: Scope, found: Believed, artifact: Artifact, *, new_name: str, accept: bool
 ) -> RestoredDatabase:
-    directory, manifest = installation.directory, found.manifest
-    backup = Backup(job.name, manifest.id)
-    artifact = find_artifact(manifest, database, server)
+    directory, manifest, database = installation.directory, found.manifest, artifact.target
+    backup = Backup(manifest.job, manifest.id)
     if artifact.database is None:
         raise NotFoundError(f"{backup} does not say what the database {database} was made with")
     check_sums(directory, backup, manifest, found.sums)
     path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
     with ExitStack() as stack:
-        _, endpoint = find_server(installation, manifest, artifact, stack)
+        _, endpoint = find_server(installation, scope, manifest, artifact, stack)
         dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
         tool = restore_tool(endpoint, dumped, major)
         restored = restore_new(endpoint, path, artifact.database, new_name, tool)
@@ -101,29 +106,29 @@ def find_artifact(manifest: Manifest, database: str, server: str | None) -> Arti
 
 
 def find_server(
-    installation: Installation, manifest: Manifest, artifact: Artifact, stack: ExitStack
+    installation: Installation, scope: Scope, manifest: Manifest, artifact: Artifact, stack: ExitStack
 ) -> tuple[PostgresSource, Endpoint]:
-    """The server that an artifact came from, by today's configuration, else by the one the backup was made with."""
-    for sources in (job.postgres for job in configurations(installation, manifest)):
-        for source, name in zip(sources, server_names(sources), strict=True):
-            if name == artifact.server:
-                docker = stack.enter_context(connect(installation.docker)) if source.container is not None else None
-                return source, endpoint_of(source, name, docker)
-    raise NotFoundError(
-        f"The configuration does not tell how to reach the server {artifact.server}",
-        "No [[postgres]] table of the job leads to it",
-        f"Add one to the job {manifest.job}; what it was: hiveden-backup show {manifest.job}/{manifest.id}",
-    )
+    """The server that an artifact came from, by today's configuration, else as the backup has it.
+
+    The latter is only for whom has been allowed to use what is beyond the scope.
+    """
+    name = artifact.server
+    source = scope.source(name) or scope.told(name)
+    if source is None:
+        raise NotFoundError(
+            f"The configuration does not tell how to reach the server {name}",
+            "No [[postgres]] table of the job leads to it",
+            f"Add one to the job {manifest.job}; what it was: hiveden-backup show {manifest.job}/{manifest.id}",
+        )
+    docker = stack.enter_context(connect(installation.docker)) if source.container is not None else None
+    return source, endpoint_of(source, name, docker)
 
 
-def configurations(installation: Installation, manifest: Manifest) -> Iterator[Job]:
-    """The job as it is configured today, if it is, then as it was when the backup was made."""
-    job = installation.config.jobs.get(manifest.job)
-    if job is not None:
-        yield job
-    then = job_then(installation, manifest)
-    if then is not None:
-        yield then
+def scope_of(installation: Installation, manifest: Manifest) -> Scope:
+    """What a restore of this backup may change."""
+    today = installation.config.jobs.get(manifest.job)
+    paths = [each for path in today.paths for each in (path, led_by_root(path)) if each] if today is not None else ()
+    return Scope(today, job_then(installation, manifest), paths)
 
 
 def job_then(installation: Installation, manifest: Manifest) -> Job | None:

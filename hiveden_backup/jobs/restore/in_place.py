@@ -58,8 +58,8 @@ class ActResult:
 
 
 def preview(installation: Installation, backup: Backup, part: Part) -> dict[str, Any]:
-    """What `restore_in_place` would replace, ready for JSON. Nothing is changed."""
-    with replacement(installation, backup, part) as plan:
+    """What `restore_in_place` would replace, ready for JSON. Nothing is changed, and nobody asked but the job's own."""
+    with replacement(installation, backup, part, act=False) as plan:
         return plan.table()
 
 
@@ -70,7 +70,7 @@ def restore_in_place(
 
     `told` hears what was broken off before, as soon as it is brought to its end. BackupError when nothing was replaced,
     and everything is as it was, or when the error says otherwise. Unless `accept`, databases that are not what was
-    dumped are such a reason, and are kept beside the live ones.
+    dumped are such a reason, and are kept beside the live ones. Without consent, so is what the job lacks today.
     """
     with (
         Recording(installation, RunKind.RESTORE, backup.job, backup.id) as recording,
@@ -80,7 +80,7 @@ def restore_in_place(
         if any(act.phase is Phase.DONE and act.backup == backup.id and _is_of(act, part) for act in found.acts):
             recording.record = done(recording.record, found.problems)
             return None
-        with replacement(installation, backup, part) as plan:
+        with replacement(installation, backup, part, act=True) as plan:
             result = _Restore(installation, job, plan, accept=accept).execute(plan.table())
         recording.record = result.recorded(recording.record)
         return result

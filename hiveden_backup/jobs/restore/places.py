@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from hiveden_backup.core.backup.layout import INDEX
+from hiveden_backup.core.backup.scope import volumes_of
 from hiveden_backup.core.backup.selection import checked
-from hiveden_backup.core.config.rules import absolute_path
 from hiveden_backup.core.docker.containers import Volume
 from hiveden_backup.core.docker.volumes import DEVICE_OPTION, recorded
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.globs import matcher
-from hiveden_backup.core.model import ArtifactType, Manifest, Source, SourceKind
+from hiveden_backup.core.model import ArtifactType, Manifest, Source
 from hiveden_backup.core.paths import inside, outermost
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk import mounts
@@ -142,14 +142,7 @@ def find_places(manifest: Manifest, paths: Sequence[str], docker: Docker | None,
 
     NotFoundError, not noted, for paths that are at or below none of the backup's own.
     """
-    volumes = {source.path: source.name for source in sources_of(manifest) if source.kind is SourceKind.VOLUME}
-    for root in manifest.roots:
-        if absolute_path(root.path) is not None:
-            raise CorruptError(
-                f"The manifest of {manifest.job}/{manifest.id} is damaged",
-                f"{root.path!r} is not the path of a directory or file",
-                "Verify the backups of the job",
-            )
+    volumes = dict(volumes_of(manifest))
     wanted = {os.path.normpath(path) for path in paths}
     known = {root.path for root in manifest.roots}
     stray = [path for path in sorted(wanted) if not any(inside(path, root) for root in known)]

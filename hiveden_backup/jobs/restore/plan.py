@@ -1,20 +1,29 @@
 """The plan of an in-place restore: which files and databases, which containers are stopped, what speaks against it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hiveden_backup.core.backup.scope import Beyond, Kind, Scope, refuse
 from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.docker.containers import Container, Volume
 from hiveden_backup.core.docker.volumes import usable
-from hiveden_backup.core.errors import BackupError, ContainerError, CorruptError, NotFoundError, raise_all
+from hiveden_backup.core.errors import (
+    BackupError,
+    BeyondError,
+    ContainerError,
+    CorruptError,
+    NotFoundError,
+    raise_all,
+)
 from hiveden_backup.core.globs import real_patterns
 from hiveden_backup.core.model import Artifact, ArtifactType, DatabaseFacts, Manifest, SourceKind
 from hiveden_backup.core.names import iso
+from hiveden_backup.core.paths import outermost
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, major_of
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.tree import Census
@@ -26,7 +35,7 @@ from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore import holding, in_use
 from hiveden_backup.jobs.restore import places as replacing
-from hiveden_backup.jobs.restore.database import configurations, find_artifact, find_server, job_then
+from hiveden_backup.jobs.restore.database import find_artifact, find_server, scope_of
 from hiveden_backup.jobs.restore.files import has_files
 from hiveden_backup.jobs.restore.places import Files
 from hiveden_backup.jobs.restore.trust import Consent, believed
@@ -70,7 +79,8 @@ class Part:
 class Replacement:
     """What an in-place restore will do. `servers` are containers of databases that are down for the files alone.
 
-    `data` is where servers have data of theirs on this machine that the backup leaves out.
+    `beyond` is what the backup names outside of its `scope`. `unasked` are databases on servers that are among that:
+    nothing is asked of them before. `data` is where servers have data of theirs that the backup leaves out.
     `obstacles` are what prevents it, `absent` containers of the job that are not on this machine. `skipped` says of
     databases whose server's container is not there why they are not restored. `around` are all containers that there
     are, `down_first` those that must be down before files are staged: they could write to where that is done.
@@ -83,6 +93,9 @@ class Replacement:
     job: Job
     kept_out: tuple[str, ...]
     part: Part
+    scope: Scope
+    beyond: tuple[Beyond, ...] = ()
+    unasked: list[Artifact] = field(default_factory=list)
     docker: Docker | None = None
     containers: tuple[Container, ...] = ()
     servers: tuple[Container, ...] = ()
@@ -100,6 +113,14 @@ class Replacement:
     def stopped(self) -> frozenset[str]:
         """The ids of the containers that go down for it."""
         return frozenset(each.id for each in (*self.containers, *self.servers) if each.goes_down)
+
+    def add_beyond(self, found: Iterable[Beyond]) -> None:
+        """Note what is beyond the scope; it is an obstacle, unless it has been allowed."""
+        more = tuple(found)
+        self.beyond += more
+        if not self.part.consent.beyond:
+            with self.noted():
+                refuse(str(self.backup), self.backup.job, more, here=self.scope.today is not None)
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -135,16 +156,23 @@ class Replacement:
                 {
                     "database": each.artifact.target,
                     "server": each.endpoint.name,
+                    "asked": True,
                     "now": {"bytes": each.size} if each.exists else None,
-                    "then": {"tables": len(each.facts.tables), "rows": _rows(each.facts)},
+                    "then": _dumped(each.facts),
                 }
                 for each in self.databases
+            ]
+            + [
+                {"database": each.target, "server": each.server, "asked": False, "now": None, "then": _dumped(facts)}
+                for each in self.unasked
+                if (facts := each.database) is not None
             ],
             "containers": [container.name for container in self.containers if container.running],
             "servers": [container.name for container in self.servers],
             "down_first": [container.name for container in self.down_first],
             "absent": list(self.absent),
             "skipped": [str(error) for error in self.skipped],
+            "beyond": [each.table() for each in self.beyond],
         }
 
 
@@ -154,6 +182,10 @@ def _now(live: str, found: Census | None) -> dict[str, Any] | None:
     changed = datetime.fromtimestamp(found.newest_ns / 10**9, UTC)
     kept = [f"{live}/{path}" for path in found.left_out]
     return {"paths": found.paths, "bytes": found.bytes, "changed": iso(changed), "kept": kept}
+
+
+def _dumped(facts: DatabaseFacts) -> dict[str, Any]:
+    return {"tables": len(facts.tables), "rows": _rows(facts)}
 
 
 def _rows(facts: DatabaseFacts) -> int | None:
@@ -168,47 +200,88 @@ def _then(files: Files, source: str) -> dict[str, Any]:
 
 
 @contextmanager
-def replacement(installation: Installation, backup: Backup, part: Part) -> Iterator[Replacement]:
+def replacement(installation: Installation, backup: Backup, part: Part, *, act: bool) -> Iterator[Replacement]:
     """Plan to restore a backup, or a part of it, in place; connections live as long as the block.
 
-    Nothing is changed. BackupError with all reasons why it cannot be done.
+    Nothing is changed. BackupError with all reasons why it cannot be done; to `act` on what is beyond the job's scope
+    without having been allowed to is one, a BeyondError. No server that only a manifest names is asked before that, nor
+    for who just wants to see the plan.
     """
     directory = installation.directory
     found = believed(installation, directory, backup, part.consent)
-    manifest = found.manifest
-    job = next(configurations(installation, manifest), Job(name=backup.job))
+    manifest, scope = found.manifest, scope_of(installation, found.manifest)
     kept_out = tuple(os.path.realpath(path) for path in (installation.config.directory, installation.state))
-    plan = Replacement(backup, manifest, found.sums, directory, job, kept_out, part)
+    plan = Replacement(backup, manifest, found.sums, directory, _job(scope, backup), kept_out, part, scope)
     with ExitStack() as stack:
-        _find_docker(installation, plan, stack)
-        _find_containers(plan)
-        if part.without_databases and not has_files(manifest):
-            raise NotFoundError(f"{backup} has no files", "Its job backs up databases only")
-        if part.database is None and has_files(manifest):
-            _find_files(installation, plan)
-        _find_databases(installation, plan, stack)
-        raise_all(f"{backup} cannot be restored in place now", plan.obstacles)
+        with plan.noted():
+            _fill(installation, plan, stack, act=act)
+        if act or any(not isinstance(each, BeyondError) for each in plan.obstacles):
+            raise_all(f"{backup} cannot be restored in place now", plan.obstacles)
         if plan.skipped and not plan.databases and plan.files is None:
             raise plan.skipped[0]
         yield plan
 
 
-def _find_databases(installation: Installation, plan: Replacement, stack: ExitStack) -> None:
+def _fill(installation: Installation, plan: Replacement, stack: ExitStack, *, act: bool) -> None:
+    """Look at all that the plan needs, for to `act` on it or not."""
+    plan.add_beyond(_beyond(plan))
+    _find_docker(installation, plan, stack)
+    _find_containers(plan)
+    if plan.part.without_databases and not has_files(plan.manifest):
+        raise NotFoundError(f"{plan.backup} has no files", "Its job backs up databases only")
+    if plan.part.database is None and has_files(plan.manifest):
+        _find_files(plan, ask=act and plan.part.consent.beyond)
+    for artifact in _wanted(plan):
+        if _may_ask(plan, artifact, act=act):
+            _add_database(installation, plan, artifact, stack)
+        else:
+            plan.unasked.append(artifact)
+
+
+def _may_ask(plan: Replacement, artifact: Artifact, *, act: bool) -> bool:
+    """Whether a database's server may be asked: a configured one, unless it is refused already; others with consent."""
+    if plan.scope.source(artifact.server) is None and plan.scope.told(artifact.server) is not None:
+        return act and plan.part.consent.beyond
+    return not act or plan.part.consent.beyond or not plan.beyond
+
+
+def _job(scope: Scope, backup: Backup) -> Job:
+    """The job to restore by; of one that is not configured here, the manifest tells no more than it must.
+
+    How long what is replaced is kept, for one, is not for the backup to say.
+    """
+    if scope.today is not None:
+        return scope.today
+    then = scope.then or Job(name=backup.job)
+    return Job(name=backup.job, exclude=then.exclude, containers=then.containers, postgres=then.postgres)
+
+
+def _beyond(plan: Replacement) -> Iterator[Beyond]:
+    scope, part = plan.scope, plan.part
+    if part.database is None and has_files(plan.manifest):
+        yield from scope.files(plan.manifest, outermost(part.paths))
+    yield from scope.databases(_wanted(plan))
+    yield from scope.containers()
+
+
+def _wanted(plan: Replacement) -> list[Artifact]:
+    """The databases to restore."""
     part, manifest = plan.part, plan.manifest
     if part.without_databases:
-        return
+        return []
     if part.database is not None:
-        wanted = [find_artifact(manifest, part.database, part.server)]
-    else:
-        wanted = [each for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
-    for artifact in wanted:
-        with plan.noted():
-            try:
-                plan.databases.append(_find_database(installation, plan, artifact, stack))
-            except NotFoundError as error:
-                if part.database is not None or not _is_absent(plan, artifact):
-                    raise
-                plan.skipped.append(error)
+        return [find_artifact(manifest, part.database, part.server)]
+    return [each for each in manifest.artifacts if each.type is ArtifactType.DATABASE]
+
+
+def _add_database(installation: Installation, plan: Replacement, artifact: Artifact, stack: ExitStack) -> None:
+    with plan.noted():
+        try:
+            plan.databases.append(_find_database(installation, plan, artifact, stack))
+        except NotFoundError as error:
+            if plan.part.database is not None or not _is_absent(plan, artifact):
+                raise
+            plan.skipped.append(error)
 
 
 def _find_docker(installation: Installation, plan: Replacement, stack: ExitStack) -> None:
@@ -231,9 +304,13 @@ def _find_containers(plan: Replacement) -> None:
     plan.containers, plan.absent = tuple(found), tuple(absent)
 
 
-def _find_files(installation: Installation, plan: Replacement) -> None:
-    then = job_then(installation, plan.manifest)
-    patterns = then.exclude if then is not None else plan.job.exclude
+def _find_files(plan: Replacement, *, ask: bool) -> None:
+    """What of the files changes places, who uses that, and whether there is room.
+
+    What a backup left out only its manifest knows. That decides which entries of the job's own places stay, never what
+    goes there: those that the backup has come, whatever its manifest says.
+    """
+    patterns = plan.scope.then.exclude if plan.scope.then is not None else plan.job.exclude
     exclude = tuple(dict.fromkeys(real_patterns(patterns, replacing.sources_of(plan.manifest))))
     files = replacing.Files(exclude, plan.kept_out, noted=plan.noted)
     replacing.find_places(plan.manifest, plan.part.paths, plan.docker, files)
@@ -243,12 +320,14 @@ def _find_files(installation: Installation, plan: Replacement) -> None:
             plan.censuses[place.source] = files.census(place)
             replacing.check_left_out(place, plan.censuses[place.source])
     if plan.docker is not None:
-        sources = in_use.server_sources(configurations(installation, plan.manifest))
-        servers = in_use.Servers(sources, plan.docker, though_down=True)
+        ours, told = (in_use.server_sources([job] if job is not None else []) for job in plan.scope.jobs)
+        servers = in_use.Servers((told if ask else dict.fromkeys(told)) | ours, plan.docker, though_down=True)
         plan.around = tuple(plan.docker.containers())
         users = in_use.find_users(plan.around, plan.stopped, files, servers)
         plan.obstacles.extend(users.obstacles)
         plan.servers, plan.data = tuple(users.servers), tuple(users.data)
+        stopped_too = [each.name for each in users.servers if each.name in told and each.name not in ours]
+        plan.add_beyond(Beyond(Kind.CONTAINER, name) for name in stopped_too)
         rooms = holding.rooms(files.places, plan.around)
         found = holding.outlook(rooms, plan.around, plan.stopped, users.blocking)
         plan.obstacles.extend(found.obstacles)
@@ -261,7 +340,7 @@ def _find_files(installation: Installation, plan: Replacement) -> None:
 def _find_database(installation: Installation, plan: Replacement, artifact: Artifact, stack: ExitStack) -> Database:
     if artifact.database is None:
         raise NotFoundError(f"{plan.backup} does not say what the database {artifact.target} was made with")
-    source, endpoint = find_server(installation, plan.manifest, artifact, stack)
+    source, endpoint = find_server(installation, plan.scope, plan.manifest, artifact, stack)
     facts = inspect(endpoint)
     tool = restore_tool(endpoint, major_of(artifact.database.server_version), facts.major)
     live = next((each for each in facts.databases if each.name == artifact.target), None)

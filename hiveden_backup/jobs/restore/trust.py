@@ -24,10 +24,14 @@ _STEERS = "Restored in place, it decides what is written on this machine, as roo
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What a person answers for: a backup that the key with the fingerprint `trust` signed, or an `unsigned` one."""
+    """What a person answers for: a backup that the key with the fingerprint `trust` signed, or an `unsigned` one.
+
+    `beyond` is what a backup names, and today's job does not have.
+    """
 
     trust: str = ""
     unsigned: bool = False
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True)
