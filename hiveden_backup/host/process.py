@@ -11,18 +11,20 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Self
 
 from hiveden_backup.core.errors import BackupError, UnreachableError
 from hiveden_backup.core.lines import split_lines
+from hiveden_backup.core.paths import shortened
 from hiveden_backup.host.landlock import Confined
+from hiveden_backup.host.limited_output import MOST, LimitedOutput
 
 _TAIL_LINES = 5
 _GRACE_SECONDS = 5.0
 _PIPE_BYTES = 1 << 20
+_MOST_OUTPUT = 64 << 20
 _SIGPIPE_STATUS = -signal.SIGPIPE
 _PACKAGES = {"setpriv": "util-linux", "ssh-keygen": "openssh-client"}
 _KEPT_VARIABLES = ("PATH", "HOME", "TZ", "TMPDIR")
@@ -35,7 +37,8 @@ class Command:
     `environment` is added to a small clean one (LC_ALL=C); secrets go there or in files, never in `argv`.
     `accept` are the exit statuses that are no failure. `user` is a system account to become first. `descriptors` are
     those of ours that the program gets, under their numbers. `ruleset` is one of Landlock, which bounds what the
-    program may open; it needs an input. It works in `/`, or in the directory whose descriptor is given.
+    program may open; it needs an input. It works in `/`, or in the directory whose descriptor is given. It is ended
+    when it says more than `most_errors` bytes of errors.
     """
 
     argv: Sequence[str | bytes]
@@ -45,6 +48,7 @@ class Command:
     descriptors: tuple[int, ...] = ()
     ruleset: int | None = None
     directory: int | None = None
+    most_errors: int = MOST
 
     @property
     def program(self) -> str:
@@ -54,12 +58,13 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a finished member left."""
+    """What a finished member left; whether it was ended, since it said `too_much`."""
 
     program: str
     status: int
     stdout: bytes
     stderr: bytes
+    too_much: bool = False
 
 
 class ProcessError(BackupError):
@@ -70,7 +75,9 @@ class ProcessError(BackupError):
         self.status = completed.status
         self.stderr = completed.stderr.decode("utf-8", "replace")
         how = f"was ended by signal {-self.status}" if self.status < 0 else f"failed with status {self.status}"
-        tail = "; ".join(line.strip() for line in split_lines(self.stderr.strip())[-_TAIL_LINES:])
+        if completed.too_much:
+            how = "was ended, since it said too much"
+        tail = "; ".join(shortened(line.strip()) for line in split_lines(self.stderr.strip())[-_TAIL_LINES:])
         super().__init__(f"{self.program} {how}", tail or "It gave no reason")
 
 
@@ -86,7 +93,7 @@ class Pipeline:
         self._stdin = stdin
         self._stdout = stdout
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._errors: list[IO[bytes]] = []
+        self._errors: list[LimitedOutput] = []
         self._confined: list[Confined[subprocess.Popen[bytes]]] = []
         self.results: tuple[Completed, ...] = ()
 
@@ -101,26 +108,31 @@ class Pipeline:
 
     def _start(self, command: Command, *, last: bool) -> None:
         upstream: int | IO[bytes] | None = self._processes[-1].stdout if self._processes else self._stdin
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _end and __exit__
-        self._errors.append(errors)
 
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL if upstream is None else upstream,
                 stdout=self._stdout if last and self._stdout is not None else subprocess.PIPE,
-                stderr=errors,
+                stderr=errors.writer,
                 env=environment,
                 cwd=_working_directory(command),
                 pass_fds=command.descriptors,
             )
 
         argv, environment = _argv(command), _environment(command)
-        if command.ruleset is None:
-            self._processes.append(start())
-        else:
-            self._confined.append(Confined(command.ruleset, start))
-            self._processes.append(self._confined[-1].result)
+        errors = LimitedOutput(command.most_errors)
+        try:
+            if command.ruleset is None:
+                self._processes.append(start())
+            else:
+                self._confined.append(Confined(command.ruleset, start))
+                self._processes.append(self._confined[-1].result)
+        except BaseException:
+            errors.drop()
+            raise
+        errors.begin(self._processes[-1])
+        self._errors.append(errors)
         _widen(self._processes[-1].stdin, self._processes[-1].stdout)
         if len(self._processes) > 1 and (pipe := self._processes[-2].stdout) is not None:
             pipe.close()  # so that a member sees SIGPIPE when its reader is gone
@@ -163,7 +175,7 @@ class Pipeline:
             raise
         self._release()
         self.results = tuple(
-            Completed(command.program, process.returncode, b"", _content(errors))
+            Completed(command.program, process.returncode, b"", errors.content(), errors.too_much)
             for command, process, errors in zip(self._commands, self._processes, self._errors, strict=True)
         )
         failed = [
@@ -191,8 +203,6 @@ class Pipeline:
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):
                         pipe.close()
-        for errors in self._errors:
-            errors.close()
 
     def _release(self) -> None:
         while self._confined:
@@ -201,20 +211,33 @@ class Pipeline:
 
 def run(command: Command, *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
     """Run one short program to its end. ProcessError when its status is not accepted or `timeout` passes."""
+    said, errors = LimitedOutput(_MOST_OUTPUT), LimitedOutput(command.most_errors)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             _argv(command),
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=said.writer,
+            stderr=errors.writer,
             env=_environment(command),
             cwd=_working_directory(command),
-            timeout=timeout,
-            check=False,
             pass_fds=command.descriptors,
         )
-    except subprocess.TimeoutExpired as error:
-        raise BackupError(f"{command.program} did not answer within {timeout:g} seconds") from error
-    completed = Completed(command.program, done.returncode, done.stdout, done.stderr)
+    except BaseException:
+        said.drop()
+        errors.drop()
+        raise
+    said.begin(process)
+    errors.begin(process)
+    try:
+        process.communicate(stdin, timeout)
+    except BaseException as error:
+        process.kill()
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise BackupError(f"{command.program} did not answer within {timeout:g} seconds") from error
+        raise
+    too_much = said.too_much or errors.too_much
+    completed = Completed(command.program, process.returncode, said.content(), errors.content(), too_much)
     if completed.status not in command.accept:
         raise ProcessError(completed)
     return completed
@@ -266,9 +289,3 @@ def _working_directory(command: Command) -> str:
 def _environment(command: Command) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return {**kept, "LC_ALL": "C", **command.environment}
-
-
-def _content(file: IO[bytes]) -> bytes:
-    with file:
-        file.seek(0)
-        return file.read()

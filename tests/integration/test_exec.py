@@ -4,16 +4,18 @@ import hashlib
 import io
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hiveden_backup.core.docker.containers import Container
-from hiveden_backup.core.errors import BackupError, UnreachableError
+from hiveden_backup.core.errors import BackupError, ContainerError, UnreachableError
 from hiveden_backup.host.docker import exec_stream
 from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.process import ProcessError
@@ -248,3 +250,40 @@ def test_a_dump_from_a_container(docker: Docker, engine: Engine) -> None:
     assert dump.startswith(b"PGDMP")
     with pytest.raises(ProcessError, match="nowhere"):
         output(docker, box, ["pg_dump", "-U", "immich", "nowhere"])
+
+
+def test_a_program_that_does_not_end_in_time(docker: Docker, own_box: Container) -> None:
+    """Silent, or with more and more to say."""
+    for argv in (["sleep", "60"], ["yes"]):
+        began = time.monotonic()
+        with pytest.raises(ContainerError, match="did not come to its end in time"):
+            output(docker, own_box, argv, seconds=1.0)
+        assert time.monotonic() - began < 10
+
+
+def test_an_answer_of_the_engine_that_does_not_end(tmp_path: Path) -> None:
+    """Whoever listens there: we hear 64 MiB of it."""
+    served = threading.Thread(
+        target=_endless, args=(address := str(tmp_path / "docker.sock"), ready := threading.Event())
+    )
+    served.start()
+    ready.wait()
+    with pytest.raises(UnreachableError, match="more than 64 MiB"), connect(f"unix://{address}"):
+        pass
+    served.join()
+
+
+def _endless(address: str, ready: threading.Event) -> None:
+    """Answer each request with JSON that goes on and on."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        server.settimeout(20)
+        ready.set()
+        for _ in range(2):  # the SDK's own connection comes after one that only looks whether somebody is there
+            client, _address = server.accept()
+            with client, suppress(OSError):
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[")
+                while True:
+                    client.sendall(b'"",' * 100_000)

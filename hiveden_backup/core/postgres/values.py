@@ -65,8 +65,9 @@ class Door(Protocol):
         user: str = "",
         environment: Mapping[str, str] | None = None,
         stdin: Readable | None = None,
+        seconds: float | None = None,
     ) -> AbstractContextManager[ExecStream]:
-        """Start a program, as `user` ("" is the image's own), fed from `stdin`.
+        """Start a program, as `user` ("" is the image's own), fed from `stdin`; it has `seconds` in all, if given.
 
         Leaving the block waits for its end and raises BackupError when its status is not 0. Leaving it by an
         exception lets go of the program, which goes on: the caller ends it by other means.

@@ -23,6 +23,7 @@ from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, Stored, chunks,
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
 _DAMAGES = ("Not found in archive", "Unexpected EOF", "not look like a tar archive", "Skipping to next header")
+_MOST_ERRORS = 512 << 20  # it has a line for each path of which something is to be said
 _ATTRIBUTES = ("--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner")
 _CREATE = ("--no-recursion", "--null", *_ATTRIBUTES, "--sparse", *LISTING)
 _NO_TRACE = "--atime-preserve=system"
@@ -58,6 +59,7 @@ def create(
         accept=_CREATE_STATUSES,
         descriptors=(listing,),
         ruleset=bounds.ruleset,
+        most_errors=_MOST_ERRORS,
     )
     with opened(names) as wanted, Pipeline(tar, compressor(level), stdin=wanted) as pipeline:
         written = store(pipeline.stdout, target, progress, durable=False)
@@ -163,6 +165,7 @@ def extract(archive: Path, size: int, names: Path, target: int) -> Extraction:
         ),
         accept=frozenset({0, _TROUBLE}),
         directory=target,
+        most_errors=_MOST_ERRORS,
     )
     try:
         with (

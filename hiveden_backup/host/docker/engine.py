@@ -41,6 +41,9 @@ _STEADY_SECONDS = 1.0
 _EXIT_SECONDS = 30.0  # from the end of a program's output to its exit code
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _TCP_PORT = 2375
+_ANY_VERSION = "1.24"  # until the Engine has told its own
+_LONGEST_ANSWER = 64 << 20
+_LONGEST_HEAD = 1 << 20
 _FORBIDDEN = (401, 403, 405)
 _NOT_MODIFIED = 304
 _NOBODY = "0" * 64
@@ -62,7 +65,10 @@ def connect(url: str | None = None, *, answer_timeout: int = _ANSWER_SECONDS) ->
             "Give a unix:// or tcp:// address as `docker` in the configuration, or in DOCKER_HOST",
         )
     with _calling(address, "connecting"):
-        api = docker.APIClient(base_url=address, version="auto", timeout=answer_timeout)
+        api = docker.APIClient(base_url=address, version=_ANY_VERSION, timeout=answer_timeout)
+        api.hooks["response"].append(_bounded)
+        # What "auto" does, before its answer could be bounded.
+        api._version = api._retrieve_server_version()  # type: ignore[attr-defined]  # noqa: SLF001 - the stubs lack them
     with contextlib.closing(api):
         api.timeout = _PATIENCE_SECONDS
         yield Docker(api, address)
@@ -235,12 +241,14 @@ class Docker:
         user: str = "",
         environment: Mapping[str, str] | None = None,
         stdin: Readable | None = None,
+        seconds: float | None = None,
     ) -> Iterator[ExecStream]:
         """Run a program inside, without a terminal; iterating over the stream gives its output as it comes.
 
-        `environment` is added to the container's; secrets go there. Leaving the block waits for the end: ProcessError
-        when the exit code is not 0, ContainerError when the output was cut off. Leaving it by an exception lets go of
-        the program, which Docker leaves running: the caller ends it by other means.
+        `environment` is added to the container's; secrets go there. It has `seconds` in all, if given. Leaving the
+        block waits for the end: ProcessError when the exit code is not 0, ContainerError when the output was cut off.
+        Leaving it by an exception lets go of the program, which Docker leaves running: the caller ends it by other
+        means.
         """
         program = os.path.basename(argv[0])
         with _calling(self.address, f"running {program} in the container {container.name}"):
@@ -253,6 +261,8 @@ class Docker:
             ended = partial(self._exec_ended, container, program, exec_id)
             translated = partial(_translated, self.address, "talking to a program in a container")
             stream = ExecStream(connection, early, stdin, translated, ended)
+            if seconds is not None:
+                stream.limit(seconds)
             yield stream
             for _ in stream:  # what the caller did not want
                 pass
@@ -272,7 +282,7 @@ class Docker:
             connection.sendall(opening(path, b'{"Detach":false,"Tty":false}'))
             while (early := _opened(answer)) is None:
                 data = connection.recv(CHUNK)
-                if not data:
+                if not data or len(answer) > _LONGEST_HEAD:
                     raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
                 answer += data
             undo.pop_all()
@@ -297,6 +307,19 @@ class Docker:
                 raise _cut_off(container, program)
             time.sleep(_POLL_SECONDS / 10)
         return status
+
+
+def _bounded(response: Any, **_: object) -> None:
+    """Read an answer of the Engine as a whole, before the SDK does so without a limit."""
+    response.raw.decode_content = True
+    content = bytearray()
+    while data := response.raw.read(CHUNK):
+        content += data
+        if len(content) > _LONGEST_ANSWER:
+            response.close()
+            raise OSError(errno.EMSGSIZE, f"It answers with more than {_LONGEST_ANSWER >> 20} MiB")
+    response._content = bytes(content)  # noqa: SLF001 - where requests keeps what it has read
+    response._content_consumed = True  # noqa: SLF001
 
 
 @contextlib.contextmanager

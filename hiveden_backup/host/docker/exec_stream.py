@@ -1,7 +1,9 @@
 """The connection that carries the streams of a program in a container: fed and read at the same time."""
 
+import math
 import select
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -29,7 +31,9 @@ class ExecStream:
         ended: Callable[[], object],
     ) -> None:
         self._connection = connection
-        self._connection.settimeout(_SILENCE_SECONDS)
+        self._deadline = math.inf
+        self._patience: float = _SILENCE_SECONDS
+        self._connection.settimeout(self._patience)
         self._stdin = stdin
         self._unsent = memoryview(b"")
         self._translated = translated
@@ -38,6 +42,12 @@ class ExecStream:
         self._buffer = memoryview(bytearray(CHUNK))  # a new one for each piece doubles the cost
         self._pieces = self._read(early)
         self.last = b""  # piece of output
+
+    def limit(self, seconds: float) -> None:
+        """All of it is to come within so many seconds; else going through it ends with a ContainerError."""
+        self._deadline = time.monotonic() + seconds
+        self._patience = min(seconds, self._patience)
+        self._connection.settimeout(self._patience)
 
     @property
     def stderr(self) -> bytes:
@@ -66,6 +76,8 @@ class ExecStream:
         """The next bytes, none at the end, in a buffer that the next call fills anew; feeds the program meanwhile."""
         with self._translated():
             while True:
+                if time.monotonic() >= self._deadline:
+                    raise ContainerError("A program in a container did not come to its end in time")
                 try:
                     if self._stdin is not None:
                         self._feed()
@@ -79,7 +91,7 @@ class ExecStream:
         poll = select.poll()
         poll.register(self._connection, select.POLLIN | select.POLLOUT)
         while self._stdin is not None:
-            events = poll.poll(_SILENCE_SECONDS * 1000)
+            events = poll.poll(self._patience * 1000)
             if not events:
                 raise TimeoutError
             if events[0][1] & ~select.POLLOUT:

@@ -23,6 +23,7 @@ _PLACES = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")
 _PROGRAMS = ("pg_dump", "pg_dumpall", "pg_restore")
 _WRAPPER = "pg_wrapper"
 _VERSION_SECONDS = 30.0
+_LONGEST_VERSION = 1024
 
 
 @functools.cache
@@ -47,8 +48,9 @@ def inside_tools(endpoint: Endpoint) -> PgTools | None:
     if endpoint.door is None:
         return None
     try:
-        with endpoint.door(["pg_dump", "--version"]) as output:
-            version = tool_version(b"".join(output).decode("utf-8", "replace"))
+        with endpoint.door(["pg_dump", "--version"], seconds=_VERSION_SECONDS) as output:
+            answer = next(iter(output), b"")
+            version = tool_version(answer[:_LONGEST_VERSION].decode("utf-8", "replace"))
     except ProcessError:  # not there
         return None
     return None if version is None else PgTools(version, inside=True)
