@@ -18,7 +18,7 @@ def timed(machine: Machine) -> Timed:
 
 
 def holders(timed: Timed) -> list[Path]:
-    return list(timed.machine.path("/").glob(".hiveden-backup-undo-*"))
+    return list(timed.machine.path("/srv").glob(".hiveden-backup-undo-*"))
 
 
 def test_before_a_run_restores_are_finished_and_their_time_is_kept(timed: Timed) -> None:
