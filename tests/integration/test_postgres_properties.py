@@ -18,6 +18,7 @@ from hiveden_backup.core.model import DatabaseFacts, Extension, Grant, Setting, 
 from hiveden_backup.core.postgres import values as rules
 from hiveden_backup.core.postgres.values import STAGED_PREFIX, Endpoint, PgTools
 from hiveden_backup.host.postgres import restore as postgres_restore
+from hiveden_backup.host.postgres.connect import connect
 from hiveden_backup.host.postgres.endpoint import dsn_endpoint
 from hiveden_backup.host.postgres.inspect import extension_tables, inspect
 from hiveden_backup.host.postgres.restore import Restored, restore_new
@@ -219,7 +220,7 @@ def test_rows_of_an_extension_are_its_own_matter(
     with postgres.database("source", "CREATE TABLE t AS SELECT 1 AS x"):
         facts = dump_to(path, endpoint, "source")
         postgres.sql("ALTER EXTENSION plpgsql ADD TABLE t", dbname="source")
-        with contextlib.closing(postgres.connect("source")) as connection:
+        with contextlib.closing(connect(endpoint, "source")) as connection:
             members = extension_tables(connection)
         assert members == {"public.t"}
     monkeypatch.setattr(postgres_restore, "extension_tables", lambda _: members)  # as if the server had such a version

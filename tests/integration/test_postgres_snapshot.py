@@ -147,7 +147,10 @@ def test_prepared_transaction_that_holds_a_table_is_named_with_what_ends_it(post
     postgres.sql("BEGIN", "LOCK TABLE orders", "PREPARE TRANSACTION 'forgotten one'", dbname=shop)
     try:
         with (
-            pytest.raises(BackupError, match=r"public\.orders .*'forgotten one' of tester .* ROLLBACK PREPARED"),
+            pytest.raises(
+                BackupError,
+                match=r"public\.orders .*forgotten one \(user tester, .* ROLLBACK PREPARED 'forgotten one' in",
+            ),
             hold(postgres.endpoint(), shop, lock_timeout=0.2),
         ):
             pytest.fail("it was locked")

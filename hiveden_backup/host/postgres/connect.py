@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from hiveden_backup.core.errors import BackupError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.postgres.values import MAINTENANCE, Endpoint
-from hiveden_backup.host.postgres.driver import Connection, psycopg, sql
+from hiveden_backup.host.postgres.driver import Connection, psycopg, sql, wire
 from hiveden_backup.host.postgres.endpoint import peer_lives_with
 
 APPLICATION = "hiveden-backup"
@@ -29,6 +29,7 @@ LARGE_OBJECTS_HINT = (
     " ALTER ROLE {user} SET lo_compat_privileges = on, which lets it read and change all of them"
 )
 
+_REASON_LENGTH = 2000
 _MAX_MILLISECONDS = 2**31 - 1
 
 # Each with the version that knows it. What a database, a role or the server itself sets instead is for applications.
@@ -115,6 +116,16 @@ def milliseconds(seconds: float) -> int:
     return min(max(1, round(seconds * 1000)), _MAX_MILLISECONDS)
 
 
+@contextlib.contextmanager
+def patient(connection: Connection, seconds: float | None) -> Iterator[None]:
+    """Let each question of the block take longer than others may: so many seconds, None for as long as it takes."""
+    before, connection.patience = connection.patience, seconds
+    try:
+        yield
+    finally:
+        connection.patience = before
+
+
 def end_backends(endpoint: Endpoint, application: str, *, prefix: bool = False) -> int:
     """End the backends of this application_name (with `prefix`: beginning so); returns how many there were."""
     name = "left(application_name, length(%(name)s))" if prefix else "application_name"
@@ -129,18 +140,33 @@ def end_backends(endpoint: Endpoint, application: str, *, prefix: bool = False) 
 
 @contextlib.contextmanager
 def translated(endpoint: Endpoint, doing: str) -> Iterator[None]:
-    """Turn psycopg's errors from the block into ours; `doing` is a clause such as "locking the tables"."""
+    """Turn psycopg's errors from the block into ours; `doing` is a clause such as "locking the tables".
+
+    What the block cannot make sense of comes from the server, too: it sent other columns, or other values, than those
+    that were asked for.
+    """
     try:
         yield
     except psycopg.Error as error:
         raise _translate(error, endpoint, doing) from error
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+        raise UnreachableError(
+            f"{doing[:1].upper()}{doing[1:]} on {endpoint.name} failed",
+            f"Its answer is none to what was asked ({type(error).__name__}: {shortened(str(error))})",
+            f"See that it is a PostgreSQL server of yours that answers at {endpoint.place}",
+        ) from error
 
 
 def reason(error: "psycopg.Error") -> str:
     """What the server gave as its reason, in one line."""
     text = error.diag.message_primary or str(error) or type(error).__name__
     detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    return " ".join((text + detail).split())
+    return shortened(" ".join((text + detail).split()))
+
+
+def shortened(text: str) -> str:
+    """The beginning of what a server says, which may be as long as it likes."""
+    return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]} ..."
 
 
 def _connect(endpoint: Endpoint, dbname: str, application: str) -> Connection:
@@ -154,7 +180,7 @@ def _connect(endpoint: Endpoint, dbname: str, application: str) -> Connection:
     password = endpoint.password(dbname)
     if password is not None:
         parameters["password"] = password
-    dial = psycopg.connect  # imported by now: another user may not be able to read it
+    dial = wire.Connection.connect  # imported by now: another user may not be able to read it
     try:
         with _own_environment(endpoint.os_user), _effective(endpoint.os_user):
             connection = dial("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type] # libpq's keywords
@@ -279,7 +305,7 @@ def _translate(error: "psycopg.Error", endpoint: Endpoint, doing: str) -> Backup
         case "53200":
             return BackupError(what, why, "Raise max_locks_per_transaction (or free memory) on the server")
         case state if state.startswith(("08", "57P", "53300")) or (
-            not state and isinstance(error, psycopg.OperationalError)
+            not state and not isinstance(error, psycopg.ProgrammingError)
         ):
             return UnreachableError(what, f"The connection was lost: {why}", "Look at the server's log, then run again")
         case _:

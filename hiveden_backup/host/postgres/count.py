@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hiveden_backup.core.model import Table
-from hiveden_backup.host.postgres.connect import reason
+from hiveden_backup.host.postgres.connect import patient, reason
 from hiveden_backup.host.postgres.driver import Connection, psycopg, sql
 from hiveden_backup.host.postgres.inspect import USER_SCHEMA
 
@@ -54,7 +54,8 @@ def counts(connection: Connection) -> Counts:
             query = sql.SQL(_COUNT).format(table=sql.Identifier(schema, name), condition=sql.SQL(condition))
             rows = None
             try:
-                row = connection.execute(query).fetchone()
+                with patient(connection, None):
+                    row = connection.execute(query).fetchone()
                 rows = row[0] if row else None
             except psycopg.Error as error:
                 failures[label] = reason(error)

@@ -10,12 +10,13 @@ from hiveden_backup.core.errors import BackupError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.restoring import Difference, compared, read_by_content, search_path
 from hiveden_backup.core.postgres.values import NAME_BYTES, Endpoint, PgTools
-from hiveden_backup.host.postgres.connect import connect, reason, session_options, translated
+from hiveden_backup.host.postgres.connect import connect, patient, reason, session_options, translated
 from hiveden_backup.host.postgres.count import row_counts
 from hiveden_backup.host.postgres.driver import Connection, errors, psycopg, sql
 from hiveden_backup.host.postgres.inspect import extension_tables
 from hiveden_backup.host.postgres.load import load, with_dumped_settings
 from hiveden_backup.host.postgres.needs import check_server
+from hiveden_backup.host.postgres.patience import CHANGE_SECONDS
 from hiveden_backup.host.postgres.properties import put_properties, put_settings
 from hiveden_backup.host.postgres.scratch import scratch_database
 
@@ -92,7 +93,8 @@ def _complete(endpoint: Endpoint, scratch: str, facts: DatabaseFacts) -> tuple[t
         disabled = [name for (name,) in connection.execute(_SUBSCRIPTIONS).fetchall()]
         connection.execute("SELECT set_config('search_path', %s, false)", (search_path(facts),))
         try:  # it looks at expressions of indexes, and so at what these ask for
-            connection.execute("ANALYZE")
+            with patient(connection, None):
+                connection.execute("ANALYZE")
         except psycopg.ProgrammingError as error:
             warnings.append(f"The planner was not told of all tables, run ANALYZE in it: {reason(error)}")
     if disabled:
@@ -113,7 +115,8 @@ def _rename(endpoint: Endpoint, scratch: str, name: str) -> None:
     with contextlib.closing(connect(endpoint)) as connection, translated(endpoint, f"naming the database {name}"):
         while True:
             try:
-                connection.execute(statement)
+                with patient(connection, CHANGE_SECONDS):
+                    connection.execute(statement)
             except errors.DuplicateDatabase as error:
                 raise _exists(endpoint, name) from error
             except errors.ObjectInUse:

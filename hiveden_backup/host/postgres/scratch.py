@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from hiveden_backup.core.errors import BackupError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import SCRATCH_PREFIX, Endpoint
-from hiveden_backup.host.postgres.connect import connect, translated
+from hiveden_backup.host.postgres.connect import connect, patient, translated
 from hiveden_backup.host.postgres.driver import Connection, errors, sql
 from hiveden_backup.host.postgres.occupied import drop_subscriptions, held, prepared
+from hiveden_backup.host.postgres.patience import CHANGE_SECONDS
 
 _NAME = re.compile(rf"{SCRATCH_PREFIX}[0-9a-f]{{16}}")
 _BUSY_SECONDS = 15.0
@@ -37,7 +38,7 @@ def scratch_database(endpoint: Endpoint, facts: DatabaseFacts) -> Iterator[str]:
     name = f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
     with contextlib.closing(connect(endpoint, application=name)) as connection:
         try:
-            with translated(endpoint, "creating a scratch database"):
+            with translated(endpoint, "creating a scratch database"), patient(connection, CHANGE_SECONDS):
                 _create(connection, endpoint, name, facts)
             yield name
         except BaseException as error:
@@ -68,7 +69,8 @@ def drop_database(endpoint: Endpoint, name: str) -> tuple[str, ...]:
         while True:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
             try:
-                connection.execute(statement)
+                with patient(connection, CHANGE_SECONDS):
+                    connection.execute(statement)
             except errors.ObjectInUse as error:
                 if time.monotonic() >= deadline or prepared(connection, [name]):
                     what = f"The database {name} on {endpoint.name} cannot be dropped"

@@ -12,11 +12,14 @@ from hiveden_backup.host.postgres.connect import (
     APPLICATION,
     connect,
     milliseconds,
+    patient,
     translated,
 )
 from hiveden_backup.host.postgres.count import Counts, counts
 from hiveden_backup.host.postgres.driver import Connection, errors, sql
 from hiveden_backup.host.postgres.inspect import USER_SCHEMA, database_facts
+from hiveden_backup.host.postgres.occupied import Prepared, settle_hint
+from hiveden_backup.host.postgres.patience import ANSWER_SECONDS
 
 _TRYING_SECONDS = 5.0
 
@@ -34,7 +37,7 @@ _LOCKABLE = """
 # A prepared transaction has no backend any more; of its locks, one is on its own number.
 _IN_THE_WAY = """
     SELECT format('%I.%I', n.nspname, c.relname), l.pid, a.application_name, a.usename, coalesce(a.state, ''),
-           p.gid, p.owner, to_char(p.prepared, 'YYYY-MM-DD HH24:MI')
+           p.gid, p.owner, to_char(p.prepared, 'YYYY-MM-DD HH24:MI:SS TZ')
     FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
     LEFT JOIN pg_locks AS own ON l.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
@@ -147,7 +150,7 @@ def _snapshot(connection: Connection, endpoint: Endpoint, dbname: str, lock_time
     while time.monotonic() < deadline:
         tables = _lockable(connection)
         try:
-            found = _locked_snapshot(connection, tables)
+            found = _locked_snapshot(connection, tables, lock_timeout)
         except (errors.UndefinedTable, errors.InvalidSchemaName, errors.WrongObjectType, errors.DeadlockDetected):
             connection.execute("ROLLBACK")
             continue
@@ -174,7 +177,7 @@ def _snapshot(connection: Connection, endpoint: Endpoint, dbname: str, lock_time
     )
 
 
-def _locked_snapshot(connection: Connection, tables: tuple[_Lockable, ...]) -> str | None:
+def _locked_snapshot(connection: Connection, tables: tuple[_Lockable, ...], lock_timeout: float) -> str | None:
     """Lock `tables`, then export a snapshot; None when other tables are there by then.
 
     LOCK takes no snapshot, the first query does: so it sees what was committed before the locks were there.
@@ -184,7 +187,8 @@ def _locked_snapshot(connection: Connection, tables: tuple[_Lockable, ...]) -> s
         names = sql.SQL(", ").join(
             sql.SQL("ONLY {}").format(sql.Identifier(table.schema, table.name)) for table in tables
         )
-        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+        with patient(connection, ANSWER_SECONDS + len(tables) * lock_timeout):
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
     row = connection.execute("SELECT pg_export_snapshot()").fetchone()
     return str(row[0]) if row is not None and _lockable(connection) == tables else None
 
@@ -200,12 +204,12 @@ def _still_locked(connection: Connection, endpoint: Endpoint, dbname: str, lock_
     if row is None:
         what, why = f"A table of {dbname} on {endpoint.name}", "Who held it has let go of it since"
     else:
-        table, pid, application, user, state, prepared, owner, since = row
+        table, pid, application, user, state, *transaction = row
         what = f"The table {table} of {dbname} on {endpoint.name}"
         why = f"All of it is held or wanted by {_who(application, user, pid)}{state and f', {state}'}"
-        if prepared is not None:
-            why = f"The prepared transaction {prepared!r} of {owner} has held it since {since}, and no session ends it"
-            hint = "Say COMMIT PREPARED or ROLLBACK PREPARED in that database, as its application would have done"
+        if transaction[0] is not None:
+            prepared = Prepared(*transaction)
+            why, hint = f"It is held by {prepared}", settle_hint([prepared], dbname)
     return BackupError(f"{what} stayed locked for {lock_timeout:g} seconds", why, hint)
 
 

@@ -15,9 +15,10 @@ from hiveden_backup.core.errors import BackupError, NotFoundError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import MAINTENANCE, Endpoint, PgTools, is_ours, kept_name, staged_name
 from hiveden_backup.host.failpoints import failpoint
-from hiveden_backup.host.postgres.connect import connect, translated
+from hiveden_backup.host.postgres.connect import connect, patient, translated
 from hiveden_backup.host.postgres.driver import Connection, errors, sql
 from hiveden_backup.host.postgres.occupied import held, prepared
+from hiveden_backup.host.postgres.patience import CHANGE_SECONDS
 from hiveden_backup.host.postgres.restore import Restored, check_name, restore_new
 from hiveden_backup.host.postgres.scratch import add, drop_after, drop_database
 
@@ -232,7 +233,8 @@ def _closed(endpoint: Endpoint, staged: Staged, connection: Connection) -> Itera
 
 def _allow(connection: Connection, name: str, *, connections: bool) -> None:
     statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    connection.execute(statement.format(sql.Identifier(name), sql.Literal(connections)))
+    with patient(connection, CHANGE_SECONDS):
+        connection.execute(statement.format(sql.Identifier(name), sql.Literal(connections)))
 
 
 def _rename(connection: Connection, renames: Sequence[tuple[str, str]], *, opened: str | None) -> None:
@@ -243,7 +245,7 @@ def _rename(connection: Connection, renames: Sequence[tuple[str, str]], *, opene
     while True:
         connection.execute(_END, (names,))
         try:
-            with connection.transaction():
+            with patient(connection, CHANGE_SECONDS), connection.transaction():
                 for old, new in renames:
                     connection.execute(statement.format(sql.Identifier(old), sql.Identifier(new)))
                 if opened is not None:
