@@ -128,6 +128,4 @@ def test_no_command_waits_for_it(bed: Site, tmp_path: Path, answer: str) -> None
         assert ends("check", "app").code == 1
         ends("run", "app").failed(69)
         assert ends("status").code == 1, "the run failed"
-        for restore in (["--database", "shop"], ["--database", "shop", "--as", "new"], ["--in-place"]):
-            ends("restore", "app/latest", *restore, "--trust").failed(69)
     assert len(bed.ids()) == 1
