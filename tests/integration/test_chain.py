@@ -194,9 +194,10 @@ def test_an_old_backup_restores_as_it_is_by_consent(bed: Site) -> None:
 
 
 def test_an_unsigned_backup_that_appears_later_is_never_signed(bed: Site) -> None:
+    time.sleep(2.1)  # so that the archive stays in use
     first = run(bed)
     shutil.copytree(bed.job() / first, bed.path / "kept")
-    time.sleep(2.1)  # so that the archive stays in use
+    time.sleep(1)  # ids are of whole seconds
     run(bed)
     bed.run("delete", f"app/{first}", "--yes").succeeded()
     run(bed)

@@ -154,7 +154,7 @@ def test_the_newest_good_backup_stays(bed: Site) -> None:
 
 @pytest.mark.parametrize("damage", ["files.archives", "manifest.json"])
 def test_a_damaged_backup_stops_no_run(bed: Site, damage: str) -> None:
-    """While nobody knows which archives it needs, none goes; once it is deleted, all is well."""
+    """Which archives it needs is told by either of its two lists; once it is deleted, all is well."""
     (first,) = bed.ids()
     second = change(bed, "b")
     (bed.job() / second / damage).unlink()
@@ -164,13 +164,11 @@ def test_a_damaged_backup_stops_no_run(bed: Site, damage: str) -> None:
     done = bed.run("run", "app")
     assert f"app/{second} is not built upon" in done.err or "is damaged" in done.err
     new = bed.ids()[0]
+    done.succeeded()
     if damage == "files.archives":
-        assert (done.code, bed.record()["prune"], bed.record()["result"]) == (1, "failed", "partial")
-        assert len(done.errors) == 1
         assert archives(bed) == {first, second, new}
         bed.run("delete", f"app/{second}", "--yes").succeeded()
     else:
-        done.succeeded()
         assert bed.ids() == [new]
     bed.run("run", "app").succeeded()
     check_backups(bed)

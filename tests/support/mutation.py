@@ -87,7 +87,7 @@ class Mutation:
     def content(self) -> None:
         """A file is cut, changed, longer, another one's, endless, or a bomb."""
         path = self._file()
-        data = path.read_bytes()
+        data = path.read_bytes() if _is_small(path) else b""
         changes: dict[str, Callable[[], object]] = {
             "cut": lambda: os.truncate(path, self.random.randrange(len(data) + 1)),
             "flipped": lambda: path.write_bytes(_flipped(data, self.random)),

@@ -24,6 +24,11 @@ class Chain:
         """What is remembered of one backup."""
         return self.backups.get(backup)
 
+    def counts(self, backup: str, found: Lying) -> bool:
+        """Whether decisions may count on a backup: it is known, and what lies there is what is known."""
+        known = self.backups.get(backup)
+        return known is not None and bool(found.sums) and _changed(known, found) is None
+
     @property
     def signer(self) -> str:
         """The key that signed the newest backup which is signed, "" where none is."""
@@ -104,7 +109,7 @@ class Chains:
 
 
 def _changed(known: Known, found: Lying) -> str | None:
-    if not found.sums:
+    if not found.sums and known.sums:
         return "its SHA256SUMS is gone, or cannot be read"
     if known.sums != found.sums:
         return "its SHA256SUMS is another one"

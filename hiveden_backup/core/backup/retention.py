@@ -1,7 +1,7 @@
 """Which backups stay and which go, and why: a pure rule. It deletes nothing and never reads a clock."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -76,6 +76,16 @@ def decide(ids: Iterable[str], policy: Retention, now: datetime, zone: tzinfo) -
     for backup, reason in _kept(past, policy, now):
         reasons[backup].append(reason)
     return tuple(Decision(backup, bool(why), tuple(why) or (NOTHING_KEEPS_IT,)) for backup, why in reasons.items())
+
+
+def decide_known(
+    own: Collection[str], found: Collection[str], policy: Retention, now: datetime, zone: tzinfo
+) -> tuple[Decision, ...]:
+    """As `decide`; but of a job's `own` backups none goes for one that was `found`, which somebody else has made."""
+    decisions = decide(own, policy, now, zone)
+    if found:
+        decisions += tuple(each for each in decide((*own, *found), policy, now, zone) if each.id in found)
+    return tuple(sorted(decisions, key=lambda each: backup_time(each.id), reverse=True))
 
 
 def _kept(past: Sequence[_Backup], policy: Retention, now: datetime) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -163,14 +162,6 @@ def make_directory(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
         fsync_directory(path.parent)
-
-
-def remove(path: Path) -> None:
-    """Remove a directory with all in it, a file, or a symbolic link (never what it leads to)."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
 
 
 _PUT_THERE = "Somebody has put something else there: look with `ls -l`, and put a copy of the file back"

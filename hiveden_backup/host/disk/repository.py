@@ -8,13 +8,13 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup import manifest as manifests
@@ -23,18 +23,24 @@ from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
 from hiveden_backup.core.model import FORMAT, Manifest
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso, newest_first
+from hiveden_backup.host.disk import beneath
 from hiveden_backup.host.disk.durable import (
     UnfitFileError,
     fsync_directory,
     make_directory,
     opened,
     read_regular,
-    remove,
     translate,
     translated,
     write_durably,
 )
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.later import Later
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = Later("hashlib")
 
 _OTHERS = "Verify the other backups of the job"
 _IN_AN_EMPTY_ONE = ("lost+found", layout.RECIPE)  # a fresh file system's, and ours from an `init` that was killed
@@ -94,6 +100,22 @@ class BackupDirectory:
     def _archives(self, job: str) -> Path:
         return _no_link(self.job_path(job) / layout.ARCHIVES)
 
+    @contextmanager
+    def _held(self, job: str, folder: str = "") -> Iterator[int]:
+        """A descriptor of the job's directory, or of a folder in it: what is done by it is done there, whatever comes.
+
+        Who can write there can put a link in place of either at any moment. OSError when one is there.
+        """
+        top = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            home = beneath.open_directory(f"{job}/{folder}", top)
+        finally:
+            os.close(top)
+        try:
+            yield home
+        finally:
+            os.close(home)
+
     def backup_path(self, job: str, backup: str) -> Path:
         """Where one backup is."""
         return self.path / job / backup
@@ -115,8 +137,11 @@ class BackupDirectory:
         backups = self.backups(job)
         return identifier not in backups and newest_first((*backups, identifier), datetime.now(UTC))[0] == identifier
 
-    def manifest(self, job: str, backup: str) -> Manifest:
-        """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read."""
+    def manifest(self, job: str, backup: str, sha256: str | None = None) -> Manifest:
+        """What a backup says of itself. NotFoundError, or CorruptError when it cannot be read.
+
+        CorruptError, too, when its digest is not the one that is given.
+        """
         path = self.backup_path(job, backup) / layout.MANIFEST
         if path.parent.is_symlink():
             raise CorruptError(f"{path.parent} is a symbolic link", "No backup is", _OTHERS)
@@ -130,6 +155,8 @@ class BackupDirectory:
             raise no_such_backup(f"{job}/{backup}") from error
         except OSError as error:
             raise unread(path, error) from error
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise CorruptError(f"{path} is not what SHA256SUMS says", "", _OTHERS)
         found = _loaded(content, str(path))
         if (found.job, found.id) != (job, backup):
             raise CorruptError(
@@ -159,23 +186,28 @@ class BackupDirectory:
 
     def adopt_archive(self, job: str, incoming: Path, name: str) -> None:
         """Move a finished, fsynced archive `name` (relative to the job) from `incoming` to where backups name it."""
-        (incoming / Path(name).name).rename(self._archives(job) / Path(name).name)
-        fsync_directory(self._archives(job))
+        last = Path(name).name
+        with self._held(job, incoming.name) as source, self._held(job, layout.ARCHIVES) as target:
+            os.rename(last, last, src_dir_fd=source, dst_dir_fd=target)
+            beneath.sync(target)
 
     def publish(self, job: str, backup: str) -> None:
         """Make the grown backup visible. Every file in it is fsynced already."""
-        incoming = self.job_path(job) / layout.incoming(backup)
-        fsync_directory(incoming)
-        failpoint("rename")
-        incoming.rename(self.backup_path(job, backup))
-        fsync_directory(self.job_path(job))
+        with self._held(job) as home:
+            with beneath.opened(layout.incoming(backup), home) as incoming:
+                beneath.sync(incoming)
+            failpoint("rename")
+            os.rename(layout.incoming(backup), backup, src_dir_fd=home, dst_dir_fd=home)
+            beneath.sync(home)
 
     def put_checkpoint(self, job: str, incoming: Path) -> None:
         """Make `incoming` (a directory of fsynced files) the job's checkpoint, in place of an older one."""
         self.drop_checkpoint(job)
-        fsync_directory(incoming)
-        incoming.rename(self.job_path(job) / layout.CHECKPOINT)
-        fsync_directory(self.job_path(job))
+        with self._held(job) as home:
+            with beneath.opened(incoming.name, home) as made:
+                beneath.sync(made)
+            os.rename(incoming.name, layout.CHECKPOINT, src_dir_fd=home, dst_dir_fd=home)
+            beneath.sync(home)
 
     def drop_checkpoint(self, job: str) -> None:
         """Remove the job's checkpoint, if it has one."""
@@ -191,36 +223,52 @@ class BackupDirectory:
         self._remove(job, backup)
 
     def _remove(self, job: str, name: str) -> None:
-        gone = self.job_path(job) / layout.deleting(name, uuid.uuid4().hex[:8])
-        (self.job_path(job) / name).rename(gone)
-        fsync_directory(gone.parent)
-        remove(gone)
+        gone = layout.deleting(name, uuid.uuid4().hex[:8])
+        with self._held(job) as home:
+            os.rename(name, gone, src_dir_fd=home, dst_dir_fd=home)
+            beneath.sync(home)
+            failpoint("removing")
+            beneath.remove_tree(home, gone)
 
     def sweep(self, job: str) -> tuple[str, ...]:
         """Remove what killed runs and deletes left; the names."""
         swept = []
-        with translated(f"sweeping the leftovers of {job}"), suppress(FileNotFoundError):
-            for entry in sorted(os.scandir(self.job_path(job)), key=lambda each: each.name):
-                if layout.is_leftover(entry.name):
-                    remove(Path(entry.path))
-                    swept.append(entry.name)
+        with translated(f"sweeping the leftovers of {job}"), suppress(FileNotFoundError), self._held(job) as home:
+            for name in filter(layout.is_leftover, beneath.listed(home)):
+                failpoint("removing")
+                beneath.remove_tree(home, name)
+                swept.append(name)
         return tuple(swept)
 
-    def collect_garbage(self, job: str) -> tuple[str, ...]:
+    def collect_garbage(self, job: str, sums: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
         """Remove archives that no backup and no checkpoint of the job names; their names.
 
-        CorruptError, and nothing is removed, when a backup's list of archives cannot be read.
+        `sums` are the digests of the files of backups whose SHA256SUMS is known: what is not so names nothing there.
+        CorruptError, and nothing is removed, when it cannot be told what a backup names.
         """
         live = set(read_archive_names(self.job_path(job) / layout.CHECKPOINT))
-        for backup in self.backups(job):  # the union of both lists: one of them may be damaged
-            live.update(self.archive_names(job, backup))
-            live.update(archive.path for archive in self.manifest(job, backup).archives)
-        removed = []
-        for name in self.archives(job):
-            if name not in live:
-                (self.job_path(job) / name).unlink()
-                removed.append(name)
-        return tuple(removed)
+        for backup in self.backups(job):
+            live.update(self._named(job, backup, sums.get(backup)))
+        garbage = [name for name in self.archives(job) if name not in live]
+        if garbage:
+            failpoint("removing")
+            with self._held(job, layout.ARCHIVES) as archives:
+                for name in garbage:
+                    os.unlink(Path(name).name, dir_fd=archives)
+        return tuple(garbage)
+
+    def _named(self, job: str, backup: str, sums: Mapping[str, str] | None) -> Iterator[str]:
+        """The archives that a backup names, in one of its two lists that is as it was made; else in any of them."""
+        if sums is None:
+            yield from self.archive_names(job, backup)
+            yield from (archive.path for archive in self.manifest(job, backup).archives)
+            return
+        try:
+            names = [archive.path for archive in self.manifest(job, backup, sums.get(layout.MANIFEST, "")).archives]
+        except CorruptError:
+            listed = sums.get(layout.ARCHIVE_NAMES)
+            names = [*read_archive_names(self.backup_path(job, backup), listed)] if listed is not None else []
+        yield from names
 
     def archives(self, job: str) -> Iterator[str]:
         """All archives on disk, relative to the job's directory; what has no archive's name is not ours to remove."""
@@ -266,16 +314,20 @@ def _loaded(content: bytes, where: str) -> Manifest:
     return manifests.load(content, where)
 
 
-def read_archive_names(holder: Path) -> tuple[str, ...]:
+def read_archive_names(holder: Path, sha256: str | None = None) -> tuple[str, ...]:
     """The lines of `files.archives` in a backup or checkpoint; empty when it has no files.
 
-    CorruptError when the list is missing beside an index, or names something outside `archives/`.
+    CorruptError when the list is missing beside an index, or names something outside `archives/`; also when its digest
+    is not the one that is given.
     """
     path = holder / layout.ARCHIVE_NAMES
     try:
-        return layout.parse_archive_list(read_regular(path, layout.LONGEST_ARCHIVE_NAMES))
+        content = read_regular(path, layout.LONGEST_ARCHIVE_NAMES)
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise CorruptError(f"{path} is not what SHA256SUMS says", "", "Verify the backups of the job")
+        return layout.parse_archive_list(content)
     except FileNotFoundError as error:
-        if (holder / layout.INDEX).exists():
+        if sha256 is not None or (holder / layout.INDEX).exists():
             raise CorruptError(f"{path} is missing", "", "Verify the backups of the job") from error
         return ()
     except OSError as error:

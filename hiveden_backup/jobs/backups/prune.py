@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hiveden_backup.core.backup.retention import Decision, decide
+from hiveden_backup.core.backup.retention import Decision, decide_known
 from hiveden_backup.core.backup.unusual import waiting
 from hiveden_backup.core.config.values import Job, Retention
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import Verdict
+from hiveden_backup.core.names import backup_time
 from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -15,12 +16,15 @@ from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Records
-from hiveden_backup.jobs.backups.catalog import Backup, history
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.counted import Counted, counted
 from hiveden_backup.jobs.backups.ownership import OwnJob, check_owner, owned
-from hiveden_backup.jobs.backups.signing import leaving
+from hiveden_backup.jobs.backups.signing import changes, leaving
 from hiveden_backup.jobs.installation import Installation
 
 NEWEST_GOOD = "newest that no verify found damaged"
+NOT_MADE_HERE = "not made here"
+CHANGED = "not what this host made"
 OLDER = "older than {unusual}, which is unusual: hiveden-backup accept {job}"
 
 
@@ -41,37 +45,43 @@ def plan(installation: Installation, directory: BackupDirectory, job: str, polic
 
     Whatever the policy says, the newest good backup stays, and what is older than the newest unusual one that waits for
     a person: it may be all there is of what was lost. Unusual ones are no exception: only the first of them may have
-    what came after the good one, and was lost on a later day. ForeignError, as a prune has it.
+    what came after the good one, and was lost on a later day. What does not count (see `Counted`) makes nothing go, and
+    stays itself. ForeignError, as a prune has it.
     """
     check_owner(installation, directory, job)
-    backups = directory.backups(job)
+    known = counted(installation, directory, job)
     kept_for: dict[str, str] = {}
-    known = history(directory, job, backups)
-    for newest in waiting(known, installation.records.accepted(job).backups)[:1]:
-        older = backups[backups.index(newest.id) + 1 :]
+    for newest in waiting(known.history(), installation.records.accepted(job).backups)[:1]:
+        older = known.backups[known.backups.index(newest.id) + 1 :]
         kept_for.update(dict.fromkeys(older, OLDER.format(job=job, unusual=newest.id)))
-    good = next((backup for backup in backups if _is_good(directory, installation.records, job, backup)), None)
-    if good is not None:
-        kept_for[good] = NEWEST_GOOD
+    for backups in (known.backups, known.own):
+        good = next((backup for backup in backups if _is_good(known, installation.records, backup)), None)
+        if good is not None:
+            kept_for[good] = NEWEST_GOOD
     local = local_zone()
     if local.fault:
         log.warning(f"{local.fault}. UTC is used instead")
-    decisions = decide(backups, policy, installation.now(), local.zone)
-    return Pruning(
-        tuple(
-            replace(each, keep=True, reasons=(kept_for[each.id],)) if each.id in kept_for and not each.keep else each
-            for each in decisions
-        )
-    )
+    own = known.own
+    found = [backup for backup in known.backups if backup not in own]
+    decisions = [
+        replace(each, keep=True, reasons=(kept_for[each.id],)) if each.id in kept_for and not each.keep else each
+        for each in decide_known(own, found, policy, installation.now(), local.zone)
+    ]
+    decisions.extend(Decision(backup, keep=True, reasons=(_strange(known, backup),)) for backup in known.strange)
+    return Pruning(tuple(sorted(decisions, key=lambda each: backup_time(each.id), reverse=True)))
 
 
-def _is_good(directory: BackupDirectory, records: Records, job: str, backup: str) -> bool:
+def _strange(known: Counted, backup: str) -> str:
+    return CHANGED if known.chain.known(backup) is not None else NOT_MADE_HERE
+
+
+def _is_good(known: Counted, records: Records, backup: str) -> bool:
     """Whether nothing speaks against a backup: its manifest can be read, and no verify found it damaged."""
     try:
-        directory.manifest(job, backup)
+        known.manifest(backup)
     except CorruptError:
         return False
-    found = records.verification(job, backup)
+    found = records.verification(known.job, backup)
     return found is None or found.result is not Verdict.CORRUPT
 
 
@@ -86,7 +96,7 @@ def prune(installation: Installation, job: OwnJob, policy: Retention) -> Pruning
         for backup in going:
             directory.delete(job.name, backup)
             failpoint("remove")
-        return Pruning(planned.decisions, _collect_garbage(directory, installation.records, job.name))
+        return Pruning(planned.decisions, _collect_garbage(installation, job))
 
 
 def prune_job(installation: Installation, job: Job) -> Pruning:
@@ -103,10 +113,26 @@ def delete(installation: Installation, backup: Backup) -> tuple[str, ...]:
         if directory.backup_path(job.name, backup.id).is_dir():  # else it is said that it is not there
             leaving(installation, directory, job.locked, [backup.id])
         directory.delete(job.name, backup.id)
-        return _collect_garbage(directory, installation.records, job.name)
+        return _collect_garbage(installation, job)
 
 
-def _collect_garbage(directory: BackupDirectory, records: Records, job: str) -> tuple[str, ...]:
-    removed = directory.collect_garbage(job)
-    records.forget(job, directory.backups(job), tuple(directory.archives(job)))
+def _collect_garbage(installation: Installation, job: OwnJob) -> tuple[str, ...]:
+    directory = job.directory
+    removed = collect_garbage(installation, directory, job.name)
+    installation.records.forget(job.name, directory.backups(job.name), tuple(directory.archives(job.name)))
     return removed
+
+
+def collect_garbage(installation: Installation, directory: BackupDirectory, job: str) -> tuple[str, ...]:
+    """Remove the archives that nothing in the job's directory names; their names. CorruptError.
+
+    None goes while a backup is not as this host left it: what it needs, or does when it comes back, cannot be told.
+    """
+    said = changes(installation, directory, job)
+    if said:
+        log.warning(
+            f"Archives that no backup names are kept. {said[0]}. If that is meant: hiveden-backup accept {job}", job=job
+        )
+        return ()
+    known = counted(installation, directory, job)
+    return directory.collect_garbage(job, {backup: known.sums(backup) for backup in known.backups})

@@ -187,17 +187,16 @@ def forged(backup: str, signature: Signature) -> CorruptError:
 
 def reasons(installation: Installation, job: Job) -> Iterator[str]:
     """What is not as this host left it, which needs a person's attention."""
-    said = changes(installation, job.name)
+    said = changes(installation, installation.directory, job.name)
     if said:  # a run that goes on meanwhile is no reason
-        still = changes(installation, job.name)
+        still = changes(installation, installation.directory, job.name)
         said = tuple(each for each in said if each in still)
     for number, sentence in enumerate(said, 1):
         yield sentence + (f". If that is meant: hiveden-backup accept {job.name}" if number == len(said) else ".")
 
 
-def changes(installation: Installation, job: str) -> tuple[str, ...]:
-    """What is not as this host left it, a sentence each, as it looks in this moment."""
-    directory = installation.directory
+def changes(installation: Installation, directory: BackupDirectory, job: str) -> tuple[str, ...]:
+    """What is not as this host left it in an opened directory, a sentence each, as it looks in this moment."""
     owner = owner_of(directory.job_path(job))
     if owner is not None and owner.host_id != known_host(installation.state).host_id:
         return ()  # that host looks after them

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from hiveden_backup.core.backup.unusual import harms, waiting
 from hiveden_backup.core.config.values import Job
-from hiveden_backup.jobs.backups.catalog import history
+from hiveden_backup.jobs.backups.counted import counted
 from hiveden_backup.jobs.installation import Installation
 
 _SHOWN = 4
@@ -12,7 +12,7 @@ _SHOWN = 4
 
 def reasons(installation: Installation, job: Job) -> Iterator[str]:
     """Why the job needs a person's attention, if it does."""
-    known = history(installation.directory, job.name)
+    known = counted(installation, installation.directory, job.name).history()
     found = tuple(harms(waiting(known, installation.records.accepted(job.name).backups)))
     for newest, said in found[:1]:
         yield (

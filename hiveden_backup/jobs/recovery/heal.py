@@ -8,7 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from hiveden_backup.core.backup.layout import MARKER
-from hiveden_backup.core.errors import BackupError, CorruptError, StorageError, UnreachableError, common_exit_code
+from hiveden_backup.core.errors import (
+    BackupError,
+    CorruptError,
+    DirectoryError,
+    StorageError,
+    UnreachableError,
+    common_exit_code,
+)
 from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -16,6 +23,7 @@ from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
 from hiveden_backup.jobs.backups.ownership import OwnJob, claimed
+from hiveden_backup.jobs.backups.prune import collect_garbage
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.mover import Mover, Settled, settle_each, unfinished
 from hiveden_backup.jobs.recovery.mover import tell as tell_settled
@@ -139,12 +147,12 @@ def sweep(installation: Installation, job: ExclusiveJob) -> None:
             return
         directory = BackupDirectory(Path(installation.config.directory), "")
         if directory.job_path(job.name).is_dir():
-            _sweep_directory(claimed(installation, directory, job))
+            _sweep_directory(installation, claimed(installation, directory, job))
 
 
-def _sweep_directory(job: OwnJob) -> None:
+def _sweep_directory(installation: Installation, job: OwnJob) -> None:
     for name in job.directory.sweep(job.name):
         log.info(f"Swept {name}", job=job.name)
-    with suppress(CorruptError):  # then none goes; the prune at the end says so
-        for name in job.directory.collect_garbage(job.name):
+    with suppress(CorruptError, DirectoryError):  # then none goes; the prune at the end says so
+        for name in collect_garbage(installation, BackupDirectory.open(job.directory.path), job.name):
             log.info(f"Swept {name}", job=job.name)

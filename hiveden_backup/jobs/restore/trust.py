@@ -16,6 +16,7 @@ from hiveden_backup.host.disk.durable import read_regular
 from hiveden_backup.host.disk.repository import BackupDirectory, unread
 from hiveden_backup.host.log import log
 from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.counted import counted
 from hiveden_backup.jobs.backups.signing import chain_of, forged, judged, proof_of
 from hiveden_backup.jobs.installation import Installation
 
@@ -52,7 +53,13 @@ def believed(installation: Installation, directory: BackupDirectory, backup: Bac
     directory.manifest(backup.job, backup.id)  # there is such a backup, and it is no other one's
     sums = _read(path / SUMS, LONGEST_SUMS)
     signature = judged(installation, directory, backup.job, backup.id, proof_of(path, sums))
-    _check_consent(installation, directory, backup, signature, consent)
+    try:
+        _check_consent(installation, directory, backup, signature, consent)
+    except (CorruptError, DeniedError) as error:
+        ours = next(iter(counted(installation, directory, backup.job).own), "")
+        if ours not in ("", backup.id):
+            error.hint += f". The newest that this machine made is {backup.job}/{ours}"
+        raise
     content = _read(path / MANIFEST, LONGEST_MANIFEST)
     manifest = manifests.load(content, str(path / MANIFEST))
     try:

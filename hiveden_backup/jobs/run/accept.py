@@ -9,7 +9,7 @@ from hiveden_backup.core.model import Manifest, Source, SourceKind
 from hiveden_backup.host.disk import mounts
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.records import Accepted
-from hiveden_backup.jobs.backups.catalog import history
+from hiveden_backup.jobs.backups.counted import counted
 from hiveden_backup.jobs.backups.signing import changes, taken
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.absent import absent
@@ -23,12 +23,12 @@ def accept(installation: Installation, job: Job) -> tuple[str, ...]:
     """
     directory, records = installation.directory, installation.records
     with job_lock(installation.state, job.name) as locked:
-        known = tuple(history(directory, job.name))
+        known = tuple(counted(installation, directory, job.name).history())
         before = records.accepted(job.name)
         trees = trees_of(installation, job, tuple(_sources(job, known)))
         away = absent(known, trees, before)
         unusual = waiting(known, before.backups)
-        changed = changes(installation, job.name)
+        changed = changes(installation, directory, job.name)
         if not away and not unusual and not changed:
             return ()
         if changed:

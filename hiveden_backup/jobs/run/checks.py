@@ -23,7 +23,7 @@ from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory, marker_in
 from hiveden_backup.host.docker.engine import Docker, connect
 from hiveden_backup.host.postgres.pid_file import working
-from hiveden_backup.jobs.backups.catalog import history
+from hiveden_backup.jobs.backups.counted import counted
 from hiveden_backup.jobs.backups.ownership import check_owner
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.absent import absent
@@ -236,7 +236,7 @@ def check_mounts(draft: Draft, installation: Installation) -> None:
     if draft.directory is None:
         return
     with draft.findings.check(Check.PATH), translated(f"looking at the backups of {draft.job.name}"):
-        draft.history = tuple(history(draft.directory, draft.job.name))
+        draft.history = tuple(counted(installation, draft.directory, draft.job.name).history())
         draft.accepted = installation.records.accepted(draft.job.name)
         for each in absent(draft.history, draft.trees, draft.accepted) if draft.trees is not None else ():
             draft.findings.fail(Check.PATH, each.error)

@@ -18,7 +18,6 @@ from hiveden_backup.host.disk.index_files import spooled
 from hiveden_backup.host.disk.mounts import UNTOLD, free_bytes
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.sample import compressed_size, piece
-from hiveden_backup.jobs.backups.catalog import newest_manifest
 from hiveden_backup.jobs.run.passes import Look
 from hiveden_backup.jobs.run.plan import Draft
 
@@ -43,7 +42,7 @@ class Need:
 def check_room(draft: Draft, directory: BackupDirectory) -> None:
     """DirectoryError when the run cannot fit, a WARN when it may not."""
     free = free_bytes(directory.path)
-    need = _need(draft, _last_dumps(draft, directory), free)
+    need = _need(draft, _last_dumps(draft), free)
     if not free or need.least > free:
         raise DirectoryError(
             f"The backup directory has {size(free)} free, and the run needs about {size(need.likely)}",
@@ -133,11 +132,10 @@ def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> b
     return taken + rewritten + _SPARE <= free_bytes(directory.path)
 
 
-def _last_dumps(draft: Draft, directory: BackupDirectory) -> int:
+def _last_dumps(draft: Draft) -> int:
     if not draft.servers:
         return 0
-    newest = newest_manifest(directory, draft.job.name)
-    artifacts = newest.artifacts if newest is not None else ()
+    artifacts = draft.history[0].artifacts if draft.history else ()
     return sum(file.bytes for each in artifacts if each.type is ArtifactType.DATABASE for file in each.files)
 
 

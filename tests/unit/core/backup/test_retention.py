@@ -12,7 +12,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hiveden_backup.core.backup.retention import ALL_ZERO, FUTURE, NEWEST, NO_RULE, NOTHING_KEEPS_IT, Decision, decide
+from hiveden_backup.core.backup.retention import (
+    ALL_ZERO,
+    FUTURE,
+    NEWEST,
+    NO_RULE,
+    NOTHING_KEEPS_IT,
+    Decision,
+    decide,
+    decide_known,
+)
 from hiveden_backup.core.config.values import Retention
 from hiveden_backup.core.names import backup_id, backup_time
 
@@ -75,6 +84,18 @@ def test_keep_last() -> None:
         Decision(second, keep=True, reasons=("last 2 of 2",)),
         Decision(third, keep=False, reasons=(NOTHING_KEEPS_IT,)),
     )
+
+
+def test_what_was_found_pushes_out_none_of_our_own() -> None:
+    """It goes itself as if all were of one kind."""
+    own, found = ("20240101T000000Z", "20240102T000000Z"), ("20240103T000000Z", "20240104T000000Z")
+    decisions = decide_known(own, found, Retention(keep_last=1), datetime(2024, 2, 1, tzinfo=UTC), ZoneInfo("UTC"))
+    assert [(each.id, each.keep) for each in decisions] == [
+        ("20240104T000000Z", True),
+        ("20240103T000000Z", False),
+        ("20240102T000000Z", True),
+        ("20240101T000000Z", False),
+    ]
 
 
 def test_the_newest_stays_although_it_is_too_old() -> None:

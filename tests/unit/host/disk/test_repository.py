@@ -54,7 +54,7 @@ def test_nothing_live_is_removed(
             directory.delete("app", ids[gone])
             backups[gone] = set()
         live = set().union(*backups, checkpoint or set())
-        assert set(directory.collect_garbage("app")) == there - live
+        assert set(directory.collect_garbage("app", {})) == there - live
         assert set(directory.archives("app")) == there & live
 
 
@@ -62,5 +62,5 @@ def test_nothing_is_removed_when_a_list_cannot_be_read(tmp_path: Path) -> None:
     directory = made(tmp_path, set(NAMES), [{NAMES[0]}, {NAMES[1]}], None)
     (directory.backup_path("app", backup_id(NOW)) / ARCHIVE_NAMES).write_text("../escape\n")
     with pytest.raises(CorruptError):
-        directory.collect_garbage("app")
+        directory.collect_garbage("app", {})
     assert set(directory.archives("app")) == set(NAMES)
