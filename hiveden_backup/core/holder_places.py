@@ -74,6 +74,17 @@ def beside(way: Sequence[Directory], writers: Iterable[Writer]) -> Candidate:
     return Candidate(way[-1].path, tuple(reaching(way, writers)))
 
 
+def called(spot: Spot, path: str, of_path: Spot) -> str | None:
+    """What a spot is called from `path`, which is at `of_path`: None when it lies neither above, at nor below it."""
+    (device, there), (other, place) = spot, of_path
+    if device == other and inside(there, place):
+        return path.rstrip("/") + there[len(place.rstrip("/")) :] if there != place else path
+    if device == other and inside(place, there):
+        steps = place.count("/") - there.rstrip("/").count("/")
+        return path.rsplit("/", steps)[0] or "/"
+    return None
+
+
 def reaching(way: Sequence[Directory], writers: Iterable[Writer]) -> list[Writer]:
     """Those that can write to something on a way."""
     return [writer for writer in writers if any(writer.reaches(directory) for directory in way)]

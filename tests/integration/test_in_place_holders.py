@@ -87,7 +87,7 @@ def test_where_every_place_is_within_reach_containers_are_down_first(made: Site,
 
 
 def test_where_one_that_goes_on_can_write_everywhere_it_is_refused(made: Site, engine: Engine) -> None:
-    """It has the disk under another name, where nothing tells that it uses what is replaced."""
+    """It has the disk under another name."""
     store = made.path / "store"
     store.mkdir()
     subprocess.run(["mount", "--bind", str(store), str(made.data)], check=True)
@@ -102,13 +102,13 @@ def test_where_one_that_goes_on_can_write_everywhere_it_is_refused(made: Site, e
         process = made.start("restore", "app/latest", "--in-place", "--yes", failpoint="stage@2:hold")
         stands_still(process)
         engine.api.start(other)
-        made.finish(process, signal.SIGCONT).failed(1, other, HOLDER_PREFIX)
+        made.finish(process, signal.SIGCONT).failed(1, other, str(store))
         assert (holders(made.data), (app.data / "word").read_text(), app.running) == ([], "now", True)
         engine.api.stop(other, timeout=1)
         made.run("restore", "app/latest", "--in-place", "--yes").succeeded()
         engine.api.start(other)
         for undo in (("undo", "app"), ("undo", "app", "--yes")):
-            made.run(*undo).failed(1, other, str(store), HOLDER_PREFIX)
+            made.run(*undo).failed(1, other, str(store))
         engine.api.stop(other, timeout=1)
         made.run("undo", "app", "--yes").succeeded()
         assert (app.data / "word").read_text() == "now"

@@ -15,13 +15,17 @@ from hiveden_backup.host.disk import beneath
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.spool import temporary_spool
+from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.restore.holding import refuse_reached
 from hiveden_backup.jobs.restore.trust import warn_of
 from hiveden_backup.jobs.restore.unpack import check_digests, closed, select, unpack
+from hiveden_backup.jobs.services.docker import docker_may_be_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def _restore(
         check_digests(home, manifest, plan, installation.progress.advance)
         with translated(f"restoring to {target}", unwritable=StorageError):
             _refuse_used(target)
+            _refuse_reached(installation, place)
             with _made(place) as room:
                 failpoint("stage")
                 with closed(room, str(target)):
@@ -90,6 +95,19 @@ def _restore(
                     size, losses = unpack(home, manifest, plan, room)
                 _insist_on_name(place, room)
     return RestoredFiles(target, plan.entries, size, losses)
+
+
+def _refuse_reached(installation: Installation, place: str) -> None:
+    """BackupError when a running container could meddle with what comes there; a warning where Docker does not tell."""
+    if not docker_may_be_there(installation.docker):
+        return
+    try:
+        with connect(installation.docker) as docker:
+            containers = docker.containers()
+    except BackupError as error:
+        log.warning(f"Whether a running container can write to {place} cannot be told. {error}")
+        return
+    refuse_reached(place, containers)
 
 
 def has_files(manifest: Manifest) -> bool:

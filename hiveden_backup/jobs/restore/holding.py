@@ -84,6 +84,19 @@ def outlook(
     return Outlook([each for each in everything if each.id in down], obstacles)
 
 
+def refuse_reached(path: str, containers: Iterable[Container]) -> None:
+    """BackupError when a running container can write to a directory that is to be made or filled, or above it."""
+    table = mounts.mounts()
+    with translated(f"looking at what is above {path}", unwritable=StorageError):
+        way = ways.way(ways.nearest(path), table)
+    for writer in reaching(way, _writers(containers, table)):
+        raise BackupError(
+            f"Files cannot be restored to {path} now",
+            f"The container {writer.name} runs and can write to {writer.source}: it could meddle with what is restored",
+            f"Give a directory out of its reach, or stop it (docker stop {writer.name})",
+        )
+
+
 def _reached(room: Room, writer: Writer) -> BackupError:
     return BackupError(
         f"{room.places[0].live} cannot be replaced now",

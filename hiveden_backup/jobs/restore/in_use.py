@@ -5,12 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hiveden_backup.core.config.values import Job, PostgresSource
-from hiveden_backup.core.docker.containers import Container
+from hiveden_backup.core.docker.containers import Container, ContainerMount
 from hiveden_backup.core.docker.stop_order import lodgers
 from hiveden_backup.core.errors import BackupError, raise_all
+from hiveden_backup.core.holder_places import called
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.postgres.data_places import by_environment, on_this_machine
 from hiveden_backup.core.restore_record import Act
+from hiveden_backup.host.disk import mounts, ways
 from hiveden_backup.host.docker.engine import Docker
 from hiveden_backup.host.postgres.inspect import inspect
 from hiveden_backup.jobs.restore.holding import reaching_holders
@@ -72,10 +74,11 @@ def find_users(everything: Sequence[Container], stopped: Collection[str], files:
     carried over, and may be in use.
     """
     found = Users()
+    names = _Names([place.live for place in files.places])
     for container in everything:
-        if container.id in stopped or not _touches(container, files):
+        if container.id in stopped or not _touches(container, files, names):
             continue
-        used = next(_used(container, files), None)
+        used = next(_used(container, files, names), None)
         if container.name in servers.sources and (container.running or servers.though_down):
             data = servers.data(container)
             if at := next(_met(data, files), None):
@@ -163,8 +166,9 @@ def check_not_lost(docker: Docker, lost: Sequence[str], servers: Collection[str]
             hint = "Make the directory around it a part of the backup, or restore with --to DIR"
             why = "A server has its data there, and the backup has no directory for it"
             raise BackupError(f"{path} cannot be carried over", why, hint)
+    names = _Names(lost)
     for container in docker.containers() if lost else ():
-        sources = [os.path.realpath(mount.source) for mount in container.mounts if mount.source]
+        sources = [name for mount in container.mounts for name in names.of(mount)]
         for path in lost:
             used = [source for source in sources if inside(source, path)]
             if used and (container.running or container.name in servers):
@@ -175,9 +179,34 @@ def check_not_lost(docker: Docker, lost: Sequence[str], servers: Collection[str]
                 )
 
 
-def _touches(container: Container, files: Files) -> bool:
+class _Names:
+    """How what a container has mounted is called from some paths, be it mounted there under another name.
+
+    A bind mount of what is replaced, or of a directory above, that has another name on this machine shows the same.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = tuple(paths)
+        self._table = mounts.mounts() if self._paths else ()
+        self._spots = tuple((path, mounts.place(path, self._table)) for path in self._paths)
+
+    def of(self, mount: ContainerMount) -> Iterator[str]:
+        """Its own name first. What is mounted below it, too, can be written to through it."""
+        if not mount.source or not self._paths:
+            return
+        source = os.path.realpath(mount.source)
+        yield source
+        shown = ways.spots(source, self._table)
+        for spot in shown if mount.writable else shown[:1]:
+            for path, place in self._spots:
+                name = called(spot, path, place)
+                if name is not None and name != source:
+                    yield name
+
+
+def _touches(container: Container, files: Files, names: _Names) -> bool:
     """Whether anything of a container is mounted from above, at or below a place."""
-    sources = [os.path.realpath(mount.source) for mount in container.mounts if mount.source]
+    sources = [name for mount in container.mounts for name in names.of(mount)]
     return any(inside(each, place.live) or inside(place.live, each) for each in sources for place in files.places)
 
 
@@ -189,17 +218,15 @@ def _met(paths: Iterable[str], files: Files) -> Iterator[tuple[Place, str]]:
                 yield place, path
 
 
-def _used(container: Container, files: Files) -> Iterator[tuple[Place, str]]:
+def _used(container: Container, files: Files, names: _Names) -> Iterator[tuple[Place, str]]:
     for mount in container.mounts:
-        if not mount.source:
-            continue
-        source = os.path.realpath(mount.source)
-        for place in files.places:
-            if inside(place.live, source) and source != place.live:
-                if mount.writable:  # who only reads from above sees the new tree afterwards
-                    yield place, source
-            elif inside(source, place.live) and not _left_out(source, place, files):
-                yield place, source
+        for name in names.of(mount):
+            for place in files.places:
+                if inside(place.live, name) and name != place.live:
+                    if mount.writable:  # who only reads from above sees the new tree afterwards
+                        yield place, mount.source
+                elif inside(name, place.live) and not _left_out(name, place, files):
+                    yield place, mount.source
 
 
 def _left_out(path: str, place: Place, files: Files) -> bool:

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from hiveden_backup.core.holder_places import Directory, Writer, beside, rooted
+from hiveden_backup.core.holder_places import Directory, Spot, Writer, beside, called, rooted
 
 DISK = "8:1"
 
@@ -71,3 +71,23 @@ def test_beside_it_tells_who_can_write() -> None:
     near, far, below = writer("/srv/apps"), writer("/home"), writer("/srv/apps/shop/data")
     candidate = beside(WAY, (near, far, below))
     assert (candidate.path, candidate.writers) == ("/srv/apps/shop", (near,))
+
+
+@pytest.mark.parametrize(
+    ("spot", "path", "of_path", "name"),
+    [
+        ((DISK, "/app"), "/srv/app", (DISK, "/app"), "/srv/app"),
+        ((DISK, "/app/data"), "/srv/app", (DISK, "/app"), "/srv/app/data"),
+        ((DISK, "/app/data"), "/srv", (DISK, "/"), "/srv/app/data"),
+        ((DISK, "/data"), "/", (DISK, "/"), "/data"),
+        ((DISK, "/store"), "/srv/app/data", (DISK, "/store/app/data"), "/srv"),
+        ((DISK, "/"), "/srv/app", (DISK, "/app"), "/srv"),
+        ((DISK, "/"), "/srv", (DISK, "/a/b/c"), "/"),
+        ((DISK, "/application"), "/srv/app", (DISK, "/app"), None),
+        (("8:2", "/app"), "/srv/app", (DISK, "/app"), None),
+    ],
+)
+def test_a_spot_has_a_name_from_where_another_one_is_known(
+    spot: Spot, path: str, of_path: Spot, name: str | None
+) -> None:
+    assert called(spot, path, of_path) == name
