@@ -15,7 +15,7 @@ PLANT = """
 touch /up/spins
 while :; do
     for each in /up/back/out /up/back/out/* /up/back/out/*/* /up/back/out/*/*/* /up/back/out/*/*/*/*; do
-        [ -d $each ] && [ ! -e $each/evil ] && ln -s /up/outside $each/evil
+        [ -d $each ] && [ ! -L $each ] && [ ! -e $each/evil ] && ln -s /up/outside $each/evil
     done
 done
 """
