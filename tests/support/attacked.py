@@ -49,7 +49,7 @@ class Bed:
         shutil.rmtree(self.disk / "home", ignore_errors=True)
         for each in self.disk.glob(f"{HOLDER_PREFIX}*"):
             shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
-        for name in ("undo", "runs"):  # records that are read, too, would make the acts of each command more than before
+        for name in ("undo", "runs"):  # records read by the next command would make its acts more
             shutil.rmtree(self.site.state / name, ignore_errors=True)
         for path in (self.live / "inner/deep", self.live / "cache", self.live / "inner/cache"):
             path.mkdir(parents=True)
