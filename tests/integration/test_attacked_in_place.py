@@ -40,7 +40,7 @@ def scene(bed: Bed, command: str, *, made: bool) -> tuple[str, ...]:
 
 def shown(command: str) -> str:
     """What is to be seen after a command that succeeded."""
-    return THEN if command in ("restore", "commit") or command.startswith("swap") else NOW
+    return THEN if command == "restore" or command.startswith("swap") else NOW
 
 
 def attack(bed: Bed, command: str, chance: random.Random, count: int, *, made: bool) -> bool:
