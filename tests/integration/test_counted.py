@@ -29,7 +29,7 @@ def bed(tmp_path: Path) -> Iterator[Site]:
 
 
 def put_there(bed: Site, hours: int, **fields: object) -> str:
-    """A copy of the newest real backup, forged to be newer: each of its digests is right."""
+    """A copy of the newest real backup, forged to be so much older: each of its digests is right."""
     newest = next(name for name in bed.ids() if (bed.job() / name / "SHA256SUMS.sig").exists())
     backup = backup_id(backup_time(newest) - timedelta(hours=hours))
     shutil.copytree(bed.job() / newest, bed.job() / backup)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.automount import automounted
 from tests.support.disks import own_disk, small_disk
+from tests.support.history import seal
 from tests.support.job import Site, site
 from tests.support.validation import said
 
@@ -144,6 +145,7 @@ def test_an_older_backup_is_enough(bed: Site, disk: Path) -> None:
     table = json.loads(manifest.read_text())
     table["roots"][0]["mounts"] = []
     manifest.write_text(json.dumps(table))
+    seal(manifest.parent)
     bed.run("run", "app").failed(66, f"Nothing is mounted at {disk}", bed.ids()[1])
 
 
@@ -158,6 +160,7 @@ def test_a_backup_of_before_tells_by_the_type_of_the_file_system(bed: Site, disk
     table = json.loads(manifest.read_text())
     del table["roots"][0]["mount"]
     manifest.write_text(json.dumps(table))
+    seal(manifest.parent)
     album.mkdir()
     bed.run("run", "app").failed(66, f"Nothing is mounted at {album}")
     accepted(bed, album)
