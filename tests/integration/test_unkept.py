@@ -5,10 +5,11 @@ bindfs stands for NFS with root_squash, SMB and FUSE; Landlock for file systems 
 
 import contextlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -151,16 +152,32 @@ def test_in_place_nothing_is_replaced_by_less(made: Site, options: Sequence[str]
 
 def test_in_place_where_there_are_no_attributes_at_all(made: Site) -> None:
     """What is replaced cannot have had any either: it goes on, and says so."""
-    with in_place(made, "--xattr-none") as file:
+    with in_place(made, kept=bare) as file:
         done = made.run("restore", "app/latest", "--in-place", "--yes")
         done.failed(1, "without some attributes", "extended attributes of 1 path", str(file))
         assert (file.read_text(), file.stat().st_uid) == ("then", 1234)
+        assert [path.stat().st_mtime_ns for path in (file, file.parent)] == [1, 1]
         made.run("undo", "app", "--yes").succeeded()
         assert file.read_text() == "now"
 
 
 @contextlib.contextmanager
-def in_place(made: Site, *options: str) -> Iterator[Path]:
+def bare(place: Path) -> Iterator[Path]:
+    """A file system without attributes that keeps all else, at `place`, with what is there; bindfs loses times."""
+    before = place.with_name(f"{place.name}.before")
+    shutil.copytree(f"{place}.behind", before, symlinks=True)
+    subprocess.run(["mount", "-t", "ramfs", "ramfs", str(place)], check=True)
+    try:
+        shutil.copytree(before, place, dirs_exist_ok=True)
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@contextlib.contextmanager
+def in_place(
+    made: Site, *options: str, kept: Callable[..., contextlib.AbstractContextManager[Path]] = poor
+) -> Iterator[Path]:
     """A file that was backed up on a pool that keeps everything, which is one that does not by now."""
     pool = made.path / "pool"
     file = pool / "tree/file"
@@ -170,10 +187,12 @@ def in_place(made: Site, *options: str) -> Iterator[Path]:
         os.setxattr(file, "user.word", b"value")
         os.chown(file, 1234, 1234)
         file.chmod(0o4750)
+        for old in (file, file.parent):
+            os.utime(old, ns=(1, 1))
         made.configure({"app": {"paths": [str(file.parent)]}})
         made.run("run", "app").succeeded()
         file.write_text("now")
-    with poor(pool, *options):
+    with kept(pool, *options):
         yield file
 
 
