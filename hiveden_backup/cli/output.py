@@ -107,14 +107,6 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
     """Columns that line up; those numbered in `right` are numbers."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[column]) for row in cells)]) for column, name in enumerate(head)]
-    typer.echo(coloured(_line(head, widths, right), Colour.BOLD))
-    for row in cells:
-        typer.echo(_line(row, widths, right))
-
-
-def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
-    padded = (
-        cell.rjust(width) if number in right else cell.ljust(width)
-        for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return "  ".join(padded).rstrip()
+    form = "  ".join(f"{{:{'>' if column in right else '<'}{width}}}" for column, width in enumerate(widths))
+    lines = (form.format(*row).rstrip() for row in cells)
+    typer.echo("\n".join([coloured(form.format(*head).rstrip(), Colour.BOLD), *lines]))  # at once: echo flushes

@@ -181,10 +181,9 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    number = int(text)
-    if len(text) > _DIGITS and not -_HIGHEST <= number < _HIGHEST:
+    if len(text) > _DIGITS and not -_HIGHEST <= int(text) < _HIGHEST:
         raise ValueError(f"{text:.{_SHOWN}} is too large")
-    return number
+    return int(text)
 
 
 _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite, parse_int=_whole)

@@ -4,7 +4,8 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -92,12 +93,7 @@ def opened(
     followed, unless `follow`, for what root's own configuration names. UnfitFileError for these, and for a file that
     has not exactly `size` bytes, or more than `most`; OSError else.
     """
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
-    try:
-        file = reopened(place, path)
-    finally:
-        os.close(place)
-    with file:
+    with os.fdopen(_open(path, follow=follow), "rb") as file:
         found = os.fstat(file.fileno()).st_size
         if size is not None and found != size:
             raise UnfitFileError(errno.EINVAL, f"It has {found} bytes, and was written with {size}", str(path))
@@ -108,28 +104,48 @@ def opened(
 
 def reopened(place: int, path: str | Path) -> IO[bytes]:
     """What an O_PATH descriptor stands for, to be read, if it is a regular file; `path` is for errors. As `opened`."""
+    return os.fdopen(_reopen(place, path), "rb")
+
+
+def _open(path: str | Path, *, follow: bool) -> int:
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    try:
+        return _reopen(place, path)
+    finally:
+        os.close(place)
+
+
+def _reopen(place: int, path: str | Path) -> int:
     mode = os.fstat(place).st_mode
     if not stat.S_ISREG(mode):
         what = "a symbolic link" if stat.S_ISLNK(mode) else "a directory" if stat.S_ISDIR(mode) else "no regular file"
         raise UnfitFileError(errno.EINVAL, f"It is {what}", str(path))
     try:  # without waiting for whoever has a lease on it
-        descriptor = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    return os.fdopen(descriptor, "rb")
 
 
-def read_regular(path: Path, most: int, *, follow: bool = False) -> bytes:
+def read_regular(path: str | Path, most: int, *, follow: bool = False) -> bytes:
     """All of a small file, which is opened as `opened` does. UnfitFileError for one of more than `most` bytes, too."""
-    with opened(path, follow=follow) as file:
-        return read_bounded(file, most, path)
+    descriptor = _open(path, follow=follow)  # and no file object: a list of backups reads ten thousands
+    try:
+        return _bounded(os.fstat(descriptor).st_size, partial(os.read, descriptor), most, path)
+    finally:
+        os.close(descriptor)
 
 
 def read_bounded(file: IO[bytes], most: int, path: str | Path) -> bytes:
     """The rest of a regular file. UnfitFileError, and a large one is not read, when it has more than `most` bytes."""
-    size = os.fstat(file.fileno()).st_size
-    data = file.read(size + 1) if size <= most else b""
-    while size < len(data) <= most and (more := file.read(_GROWTH)):  # it grows, or the kernel makes it up
+    return _bounded(os.fstat(file.fileno()).st_size, file.read, most, path)
+
+
+def _bounded(size: int, read: Callable[[int], bytes], most: int, path: str | Path) -> bytes:
+    data = read(size + 1) if size <= most else b""
+    while data and len(data) <= most:
+        more = read(size + 1 - len(data) if len(data) <= size else _GROWTH)  # it grows, or the kernel makes it up
+        if not more:
+            break
         data += more
     if max(size, len(data)) > most:
         raise UnfitFileError(errno.EFBIG, f"It has more than {most} bytes", str(path))

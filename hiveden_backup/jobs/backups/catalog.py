@@ -136,16 +136,16 @@ def _row(
     verified: Verification | None,
     signature: Signature,
 ) -> ArtifactRow:
-    path = directory.backup_path(manifest.job, manifest.id)
+    path = f"{directory.path}/{manifest.job}/{manifest.id}"  # no Path: there may be ten thousand rows
     if artifact.type is ArtifactType.DATABASE:
-        path /= artifact.files[0].file
+        path = f"{path}/{artifact.files[0].file}"
     return ArtifactRow(
         id=manifest.id,
         job=manifest.job,
         type=artifact.type,
         target=artifact.target,
         server=artifact.server,
-        path=str(path),
+        path=path,
         size=artifact_size(manifest, artifact),
         started=manifest.started,
         created=manifest.finished,

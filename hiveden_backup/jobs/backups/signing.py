@@ -46,10 +46,10 @@ class Proof:
 # ---- what lies there
 
 
-def lies(path: Path) -> Lying:
+def lies(path: str | Path) -> Lying:
     """What lies in the backup's directory `path`, without a look at the signature."""
     try:
-        digest = hashlib.sha256(read_regular(path / SUMS, LONGEST_SUMS)).hexdigest()
+        digest = hashlib.sha256(read_regular(f"{path}/{SUMS}", LONGEST_SUMS)).hexdigest()
     except OSError:
         digest = ""
     return Lying(digest, os.path.lexists(f"{path}/{SIGNATURE}"))
@@ -67,10 +67,10 @@ def proof_of(path: Path, sums: bytes) -> Proof:
     return Proof(lying, _evidence(sums, signature), prove(sums, signature) if signature else "")
 
 
-def _signature(path: Path) -> bytes:
+def _signature(path: str | Path) -> bytes:
     """The signature's file; empty where it is none that could fit."""
     try:
-        return read_regular(path / SIGNATURE, LONGEST_SIGNATURE)
+        return read_regular(f"{path}/{SIGNATURE}", LONGEST_SIGNATURE)
     except OSError:
         return b""
 
@@ -151,11 +151,11 @@ class Signatures:
 
     def of(self, backup: str, verified: Verification | None) -> Signature:
         """Whose one backup is; what its last verification saw of its signature counts while it is the same."""
-        path, known = self.directory.backup_path(self.job, backup), self.chain.known(backup)
+        path, known = f"{self.directory.path}/{self.job}/{backup}", self.chain.known(backup)
         lying, proof = lies(path), None
         if lying.signed and verified is not None and verified.evidence:
             with suppress(OSError):
-                if verified.evidence == _evidence(read_regular(path / SUMS, LONGEST_SUMS), _signature(path)):
+                if verified.evidence == _evidence(read_regular(f"{path}/{SUMS}", LONGEST_SUMS), _signature(path)):
                     proof = verified.signer
         return judge(known, lying, self.own, proof)
 
