@@ -139,10 +139,12 @@ def test_new_machine(made: Site, engine: Engine) -> None:
     assert pasted["volumes"] == [name]
     assert pasted["undo_keep"] == "3d"
     trust = ("--trust", made.run("verify", "app/latest", "--json").json[0]["signature"]["fingerprint"])
+    consent = (*trust, "--allow-beyond")  # no job says yet that this is meant
     told = made.run("restore", "app/latest", "--in-place", *trust)
     assert f"the volume {name}" in told.out
     assert f"passed over: the container {app.name}" in told.out
-    done = made.run("restore", "app/latest", "--in-place", *trust, "--yes").failed(1, f"There is no container {server}")
+    done = made.run("restore", "app/latest", "--in-place", *consent, "--yes")
+    done.failed(1, f"There is no container {server}")
     assert f"There is no container {app.name} on this machine: it is passed over" in done.err
     volume = Path(engine.api.inspect_volume(name)["Mountpoint"])
     assert (volume / "in the volume").read_text() == "kept"
