@@ -48,7 +48,7 @@ def told(bed: Site, prepare: str, arguments: list[str], **environment: str) -> "
     [
         ("rm /etc/localtime && : > /etc/localtime", "/etc/localtime cannot be used: it is damaged"),
         ("rm /etc/localtime && echo garbage > /etc/localtime", "/etc/localtime cannot be used: it is damaged"),
-        ("rm /etc/localtime && mkdir /etc/localtime", "/etc/localtime cannot be used: Is a directory"),
+        ("rm /etc/localtime && mkdir /etc/localtime", "/etc/localtime cannot be used: It is a directory"),
         ("ln -sf /usr/share/zoneinfo/Nowhere /etc/localtime", "/etc/localtime cannot be used: it leads nowhere"),
         ("ln -sf localtime /etc/localtime", "/etc/localtime cannot be used: Too many levels of symbolic links"),
         (

@@ -72,10 +72,11 @@ def _check(manifest: Manifest) -> None:
     sources = [source for artifact in manifest.artifacts for source in artifact.sources]
     volumes = [source.name for source in sources if source.kind is SourceKind.VOLUME]
     servers = [source.name for source in sources if source.kind is SourceKind.CONTAINER]
+    paths = [source.path for source in sources if source.kind in (SourceKind.PATH, SourceKind.VOLUME)]
     files = [file.file for artifact in manifest.artifacts for file in artifact.files]
     for names, fits, what in (
         ((archive.path for archive in manifest.archives), is_archive_path, "no archive"),
-        ((*roots, *filter(None, (source.path for source in sources))), is_plain, "no path of a directory or file"),
+        ((*roots, *paths), is_plain, "no path of a directory or file"),
         ((*volumes, *(volume.name for volume in manifest.volumes)), is_docker_name, "no name of a volume"),
         (servers, is_docker_name, "no name of a container"),
         (files, is_artifact_file, "no file of a backup"),
