@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ def test_adopts_on_a_new_machine(bed: Site, tmp_path: Path) -> None:
     bed.configure({"app": {"paths": [str(bed.data)]}})
     bed.run("run", "app").succeeded()
     with site(tmp_path / "new machine") as other:
-        bed.backups.rename(other.backups)
+        shutil.move(bed.backups, other.backups)
         done = init(other, "--json").succeeded()
         assert (done.json["created"], done.json["configuration"]) == (False, True)
         assert other.run("list", "--json").succeeded().json[0]["job"] == "app"

@@ -86,7 +86,7 @@ def test_another_machine_changes_nothing_and_reads_everything(bed: Site, other: 
     assert (other.restored("all") / str(bed.data / "file").lstrip("/")).read_text() == "of the old machine"
     (bed.data / "file").write_text("lost")
     key = bed.run("config", "show", "--key").succeeded().out.strip()
-    other.run("restore", "app/latest", "--in-place", "--trust", key, "--yes").succeeded()
+    other.run("restore", "app/latest", "--in-place", "--trust", key, "--allow-beyond", "--yes").succeeded()
     assert (bed.data / "file").read_text() == "of the old machine"
     other.run("undo", "app", "--yes").succeeded()
     assert lying_in(bed.backups) == before
