@@ -41,7 +41,7 @@ def unadoptable(path: str, real: str, ours: Mapping[str, str]) -> str:
 
 def unrestorable(path: str, real: str, ours: Mapping[str, str]) -> str:
     """Why a client may not restore to `path`, "" when it may. The arguments are those of `unadoptable`."""
-    if top := _below(real, _SYSTEM) or ("/" if real == "/" else ""):
+    if top := _below(path, _SYSTEM) or _below(real, _SYSTEM) or ("/" if real == "/" else ""):
         return f"{path} lies in {top}, which belongs to the system"
     return _of_ours(path, real, ours)
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 if not TYPE_CHECKING:
     from hiveden_backup.host.later import Later
 
-    _FILES = ("decode", "dump", "endpoint", "inspect", "pid_file", "restore", "scratch", "snapshot", "swap", "tools")
+    _FILES = (
+        *("decode", "dump", "endpoint", "inspect", "pid_file", "restore", "scratch", "snapshot", "swap", "tools"),
+        "wire",
+    )
     """They import the others."""
 
     def __getattr__(name: str) -> Later:

@@ -47,6 +47,7 @@ def test_restorable(path: str) -> None:
         *((path, path) for path in ("/proc/1/cwd/x", "/dev/x", "/sys", "/run/systemd/system", "/var/spool/cron/x")),
         *((path, path) for path in ("/srv/backups/x", "/srv", "/state/hiveden-backup/undo", "/state")),
         ("/srv/link/x", "/root/x"),
+        ("/proc/1/cwd/x", "/srv/of/whoever/x"),
     ],
 )
 def test_not_restorable(path: str, real: str) -> None:
