@@ -13,6 +13,7 @@ from hiveden_backup.core.model import ArtifactType, Manifest
 from hiveden_backup.core.progress import Step
 from hiveden_backup.host.disk import beneath
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.links import led_by_root
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.docker.engine import connect
@@ -116,9 +117,20 @@ def has_files(manifest: Manifest) -> bool:
 
 
 def _resolved(target: Path) -> str:
-    """A directory by a path without links: what leads to it is followed once, here. It must be no link itself."""
+    """A directory by a path without links: what leads to it is followed once, here. It must be no link itself.
+
+    UsageError when somebody else can have laid a link on the way, which would lead root to where he likes.
+    """
     _refuse_used(target)
-    return os.path.realpath(target)
+    place = led_by_root(os.path.join(os.getcwd(), target))
+    if place is None:
+        real = os.path.realpath(target)
+        raise UsageError(
+            f"{target} leads to {real} by a symbolic link that belongs to somebody else",
+            "Who laid it decides where it leads to in the end",
+            "If that is where you mean, give it by that path",
+        )
+    return place
 
 
 @contextmanager
