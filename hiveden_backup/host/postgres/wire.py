@@ -23,6 +23,7 @@ _PIECE = 8192
 """libpq makes room for so much, at least, before it reads."""
 
 _SMALL = 1 << 20
+_LONGEST_WAIT = 3600.0  # the kernel counts no more than 24 days in one call; then it is asked again
 
 
 class Connection(psycopg.Connection[TupleRow]):
@@ -79,7 +80,7 @@ class _Bounds:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise _EnoughError(f"the server did not answer within {self._seconds:g} seconds")
-        return left
+        return min(left, _LONGEST_WAIT)
 
     def count(self, before: int, after: int) -> None:
         """Count what was read: at least this. It may be many times as much, since more comes meanwhile.
