@@ -80,6 +80,7 @@ def _evidence(sums: bytes, signature: bytes) -> str:
 
 
 def _all(directory: BackupDirectory, job: str) -> dict[str, Lying]:
+    """What lies there of each backup, newest first."""
     return {backup: lies(directory.backup_path(job, backup)) for backup in directory.backups(job)}
 
 
@@ -201,6 +202,6 @@ def changes(installation: Installation, directory: BackupDirectory, job: str) ->
     if owner is not None and owner.host_id != known_host(installation.state).host_id:
         return ()  # that host looks after them
     lying: Mapping[str, Lying] = _all(directory, job)
-    newest = next(iter(directory.backups(job)), "")
+    newest = next(iter(lying), "")
     chain = chain_of(installation, directory, job)
     return chain.changes(lying, newest, partial(_published, installation, job))

@@ -121,6 +121,13 @@ def _gone(act: Act) -> str:
 # ---- removed ---------------------------------------------------------------------------------------------------------
 
 
+def take_back(act: Act) -> None:
+    """Remove all that an act, of which nothing is in place, has made among files. StorageError as of `clear`."""
+    clear(act)
+    unmake(act)
+    remove_trials(act)
+
+
 def clear(act: Act) -> None:
     """Remove the holders with all that is in them, as far as they are there. StorageError when one is another one."""
     if gone := away(act):

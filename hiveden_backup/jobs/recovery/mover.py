@@ -120,17 +120,13 @@ class Mover:
 
     def take_back(self, act: Act) -> None:
         """Remove what was staged for an act that did not come to its commit, and its record."""
-        holders.clear(act)
-        holders.unmake(act)
-        holders.remove_trials(act)
+        holders.take_back(act)
         self._each_database(act, postgres.discard)
         self.acts.remove(self.job, act)
 
     def take_back_files(self, act: Act) -> Act:
         """Remove what was staged of files for an act that goes on; the act without it."""
-        holders.clear(act)
-        holders.unmake(act)
-        holders.remove_trials(act)
+        holders.take_back(act)
         act = replace(act, holders=(), made=(), places=(), known=(), boot="")
         self.put(act)
         return act

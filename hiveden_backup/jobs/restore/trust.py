@@ -3,12 +3,10 @@
 Who can write to the backup directory can forge a backup, which decides what is written here as root.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from hiveden_backup.core.backup import manifest as manifests
-from hiveden_backup.core.backup.layout import LONGEST_MANIFEST, LONGEST_SUMS, MANIFEST, SUMS, parse_sums
+from hiveden_backup.core.backup.layout import LONGEST_SUMS, MANIFEST, SUMS, parse_sums
 from hiveden_backup.core.backup.signature import How, Signature, Signed
 from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError
 from hiveden_backup.core.model import Manifest
@@ -51,7 +49,7 @@ def believed(installation: Installation, directory: BackupDirectory, backup: Bac
     """
     path = directory.backup_path(backup.job, backup.id)
     directory.manifest(backup.job, backup.id)  # there is such a backup, and it is no other one's
-    sums = _read(path / SUMS, LONGEST_SUMS)
+    sums = _sums(path / SUMS)
     signature = judged(installation, directory, backup.job, backup.id, proof_of(path, sums))
     try:
         _check_consent(installation, directory, backup, signature, consent)
@@ -60,23 +58,20 @@ def believed(installation: Installation, directory: BackupDirectory, backup: Bac
         if ours not in ("", backup.id):
             error.hint += f". The newest that this machine made is {backup.job}/{ours}"
         raise
-    content = _read(path / MANIFEST, LONGEST_MANIFEST)
-    manifest = manifests.load(content, str(path / MANIFEST))
     try:
         listed = parse_sums(sums)
     except ValueError as error:
         raise CorruptError(f"{path / SUMS} is damaged", str(error), "Use another backup") from error
-    if listed.get(MANIFEST) != hashlib.sha256(content).hexdigest():
-        raise CorruptError(f"{path / MANIFEST} is not what SHA256SUMS says", "", "Use another backup")
+    manifest = directory.manifest(backup.job, backup.id, listed.get(MANIFEST, ""))
     for file in (file for artifact in manifest.artifacts for file in artifact.files):
         if listed.get(file.file) != file.sha256:
             raise CorruptError(f"{path / file.file} is not what the manifest says", "", "Use another backup")
     return Believed(manifest, sums)
 
 
-def _read(path: Path, most: int) -> bytes:
+def _sums(path: Path) -> bytes:
     try:
-        return read_regular(path, most)
+        return read_regular(path, LONGEST_SUMS)
     except FileNotFoundError as error:
         raise CorruptError(f"{path} is missing", "", "Use another backup") from error
     except OSError as error:
