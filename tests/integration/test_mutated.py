@@ -1,6 +1,5 @@
 """Backup directories that somebody has changed at random: whatever is asked of them has an answer, soon."""
 
-import contextlib
 import json
 import os
 import resource
@@ -73,15 +72,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-@contextlib.contextmanager
-def little_memory() -> Iterator[None]:
-    """For what is started in the block."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+def little_memory() -> None:
+    """For the program, not for the tests that start it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def restored(good: Site) -> None:
@@ -99,8 +92,8 @@ def ask(good: Site, what: object, asked: Sequence[tuple[str, ...]]) -> None:
         shutil.rmtree(good.path / "restored", ignore_errors=True)
         told = f"{what}, {arguments}"
         try:
-            with little_memory():
-                done = forked.call(["--config", str(good.config), *arguments], good.environment, good.path, SECONDS)
+            words = "--config", str(good.config), *arguments
+            done = forked.call(words, good.environment, good.path, SECONDS, before=little_memory)
         except subprocess.TimeoutExpired:
             pytest.fail(f"It hangs: {told}")
         said = done.stdout + done.stderr

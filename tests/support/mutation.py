@@ -69,8 +69,8 @@ class Mutation:
         """A field of a file of JSON is something else, or gone, or the whole of it is."""
         path = self.random.choice([each for each in self._files() if each.suffix == ".json"] or self._files())
         try:
-            table = json.loads(path.read_text())
-        except ValueError:
+            table = json.loads(path.read_text()) if _is_small(path) else None
+        except (ValueError, RecursionError):
             return
         places = list(_places(table))
         if not places:
@@ -180,7 +180,7 @@ class Mutation:
 
     def _seal(self) -> None:
         for manifest in self.home.glob("*/*/manifest.json"):
-            if is_backup_id(manifest.parent.name):
+            if is_backup_id(manifest.parent.name) and _is_small(manifest):  # no link to what has no end
                 with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError):
                     _repair(manifest)
                     if all(_is_small(each) for each in manifest.parent.iterdir()):
