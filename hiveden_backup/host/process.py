@@ -11,6 +11,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Self
@@ -81,15 +82,51 @@ class ProcessError(BackupError):
         super().__init__(f"{self.program} {how}", tail or "It gave no reason")
 
 
+class Brake:
+    """What ends the pipelines of other threads at once: only the main thread is told that all is to end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: list[subprocess.Popen[bytes]] = []
+        self.pulled = False
+
+    def hold(self, process: "subprocess.Popen[bytes]") -> None:
+        """A program that it ends from now on, at once if it was pulled already."""
+        with self._lock:
+            self._running = [each for each in self._running if each.returncode is None]
+            self._running.append(process)
+            if self.pulled:
+                process.kill()
+
+    def insist(self) -> None:
+        """BackupError when it was pulled: for loops that no program's end would end."""
+        if self.pulled:
+            raise BackupError("This was broken off", "Something else failed, or all is to end")
+
+    def pull(self) -> None:
+        """End all programs, and those that come. Whoever waits for one finds it ended, and looks at `pulled`."""
+        with self._lock:
+            self.pulled = True
+            for process in self._running:
+                process.kill()
+
+
 class Pipeline:
     """Programs joined by pipes. Leaving the block waits for all of them and raises when any failed.
 
     Leaving it by an exception ends them at once. `stdin` feeds the first; the last one's output is `stdout`
-    here, unless a descriptor is given for it.
+    here, unless a descriptor is given for it. A `brake` ends it from another thread.
     """
 
-    def __init__(self, *commands: Command, stdin: int | IO[bytes] | None = None, stdout: int | None = None) -> None:
+    def __init__(
+        self,
+        *commands: Command,
+        stdin: int | IO[bytes] | None = None,
+        stdout: int | None = None,
+        brake: Brake | None = None,
+    ) -> None:
         self._commands = commands
+        self._brake = brake
         self._stdin = stdin
         self._stdout = stdout
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -131,6 +168,8 @@ class Pipeline:
         except BaseException:
             errors.drop()
             raise
+        if self._brake is not None:
+            self._brake.hold(self._processes[-1])
         errors.begin(self._processes[-1])
         self._errors.append(errors)
         _widen(self._processes[-1].stdin, self._processes[-1].stdout)

@@ -1,6 +1,7 @@
 """What is said of an archive when the program that reads it was ended: nothing."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.host.disk import stream, tar
-from hiveden_backup.host.process import ProcessError
+from hiveden_backup.host.process import Command, Pipeline, ProcessError
 
 
 @pytest.fixture
@@ -51,3 +52,40 @@ def test_a_cut_archive_is_damaged(archive: Path, tmp_path: Path) -> None:
         read(archive)
     with pytest.raises(CorruptError):
         tar.list_members(archive, 4 << 20, tmp_path / "listing")
+
+
+def fed(archive: Path, *commands: Command, sha256: str = "") -> tuple[bytes, int]:
+    data = archive.read_bytes()
+    told: list[int] = []
+    with Pipeline(*commands, stdin=subprocess.PIPE) as pipeline:
+        stream.feed(archive, len(data), sha256 or hashlib.sha256(data).hexdigest(), pipeline.stdin, told.append)
+        said = pipeline.stdout.read()
+    return said, sum(told)
+
+
+def test_what_is_fed_is_what_was_digested(archive: Path, tmp_path: Path) -> None:
+    count = Command(("sha256sum",))
+    content = hashlib.sha256((tmp_path / "file").read_bytes()).hexdigest()
+    untar = Command(("tar", "-xO", "-f", "-", "file"))
+    said, told = fed(archive, stream.DECOMPRESSOR, untar, count)
+    assert said.split()[0] == content.encode()
+    assert told == archive.stat().st_size
+    with pytest.raises(CorruptError, match="damaged"):
+        fed(archive, stream.DECOMPRESSOR, untar, count, sha256="0" * 64)
+
+
+def test_a_program_that_wants_no_more_is_no_failure_and_all_is_digested(archive: Path) -> None:
+    some = Command(("head", "-c", "10"))
+    said, told = fed(archive, stream.PARTIAL_DECOMPRESSOR, some)
+    assert (len(said), told) == (10, archive.stat().st_size)
+    with pytest.raises(CorruptError, match="damaged"):
+        fed(archive, stream.PARTIAL_DECOMPRESSOR, some, sha256="0" * 64)
+
+
+def test_an_archive_that_cannot_be_decoded_is_a_damaged_one_first(archive: Path) -> None:
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    with archive.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"something else")
+    with pytest.raises(CorruptError, match="damaged"):
+        fed(archive, stream.DECOMPRESSOR, Command(("sha256sum",)), sha256=sha256)

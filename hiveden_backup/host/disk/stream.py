@@ -13,8 +13,8 @@ from typing import IO
 
 from hiveden_backup.core.errors import BackupError, CorruptError
 from hiveden_backup.core.progress import Advance
-from hiveden_backup.host.disk.durable import opened
-from hiveden_backup.host.disk.repository import stored_file
+from hiveden_backup.host.disk.durable import opened, pieces
+from hiveden_backup.host.disk.repository import stored_file, unread
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
 CHUNK = 1 << 20
@@ -90,6 +90,43 @@ def decompressed(path: Path) -> Iterator[IO[bytes]]:
             yield stream
     except ProcessError as error:
         raise undecoded(error, path) from error
+
+
+def feed(path: Path, size: int, sha256: str, sink: IO[bytes], progress: Advance) -> None:
+    """Put a file of a backup into the input of a program, and close that; the file is read once.
+
+    What is digested is exactly what the program gets. When that wants no more, the rest is digested only; `progress` is
+    called with each piece's size before it is handed on. What the program says must find a way meanwhile: nobody reads
+    it here. CorruptError when it is not the file that was written.
+    """
+    digest = hashlib.sha256()
+    wanted = True
+    with stored_file(path, size) as file:
+        try:
+            for piece in pieces(file):
+                digest.update(piece)
+                progress(len(piece))
+                wanted = wanted and _put(piece, sink)
+        except OSError as error:
+            raise unread(path, error) from error
+    sink.close()
+    if digest.hexdigest() != sha256:
+        raise CorruptError(
+            f"{path} is damaged",
+            "Its SHA-256 is not what was written",
+            "Verify the other backups of the job; the next run takes again what this one lost",
+        )
+
+
+def _put(piece: bytes, sink: IO[bytes]) -> bool:
+    """Whether a program took a piece of its input."""
+    view = memoryview(piece)
+    try:
+        while view:
+            view = view[os.write(sink.fileno(), view) :]
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def undecoded(error: ProcessError, path: Path) -> BackupError:

@@ -4,8 +4,13 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from hiveden_backup.host.process import Brake
 from hiveden_backup.host.signals import deferred
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(slots=True, eq=False)
@@ -64,3 +69,39 @@ def do_all(errands: Iterable[Errand]) -> None:
         for errand in errands:
             stack.callback(errand.join)
             errand.begin()
+
+
+def several(items: Sequence[T], act: Callable[[T, Brake], R], most: int) -> list[R]:
+    """What `act` makes of each of the items, which begin in their order, `most` of them at a time in threads.
+
+    The first failure, or what is raised in the main thread meanwhile, pulls the brake, lets no further one begin, and
+    is raised when all have ended.
+    """
+    brake, waiting = Brake(), iter(enumerate(items))
+    results: dict[int, R] = {}
+    failures: list[BaseException] = []
+
+    def work(_: Errand) -> None:
+        try:
+            for number, item in waiting:  # which is one step: each item is one thread's
+                results[number] = act(item, brake)
+                if brake.pulled:
+                    return
+        except BaseException as failure:  # noqa: BLE001 - it is raised by who waits
+            failures.append(failure)
+            brake.pull()
+
+    errands = [Errand(work) for _ in range(min(most, len(items)))]
+    try:
+        for errand in errands:
+            errand.begin()
+        for errand in errands:
+            errand.join()
+    except BaseException:
+        brake.pull()
+        for errand in errands:
+            errand.wait()
+        raise
+    if failures:
+        raise failures[0]
+    return [results[number] for number in range(len(items))]

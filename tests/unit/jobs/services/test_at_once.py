@@ -1,13 +1,17 @@
 """Several things at once: each after what it needs, and none left undone."""
 
+import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from hiveden_backup.jobs.services.at_once import Errand, do_all
+from hiveden_backup.core.errors import BackupError, Interrupted
+from hiveden_backup.host.process import Brake, Command, Pipeline
+from hiveden_backup.jobs.services.at_once import Errand, do_all, several
 
 
 @pytest.fixture
@@ -76,3 +80,69 @@ def test_signals_are_for_the_main_thread_alone() -> None:
     do_all([Errand(lambda _: held.append(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])))])
     assert held == [True]
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_several_meet_and_their_results_are_in_order() -> None:
+    together = threading.Barrier(2, timeout=30)
+
+    def act(item: int, _: Brake) -> int:
+        together.wait()
+        time.sleep(0.01 * (4 - item))
+        return item * item
+
+    assert several([1, 2, 3, 4], act, 2) == [1, 4, 9, 16]
+    assert several([], act, 2) == []
+
+
+def waits(seconds: str, brake: Brake, begun: threading.Event) -> None:
+    with Pipeline(Command(("sleep", seconds)), stdin=subprocess.DEVNULL, brake=brake) as pipeline:
+        begun.set()
+        pipeline.stdout.read()
+
+
+def test_the_first_failure_ends_the_others_and_what_they_run() -> None:
+    begun = threading.Event()
+    acted: list[int] = []
+
+    def act(item: int, brake: Brake) -> None:
+        acted.append(item)
+        if item == 0:
+            waits("1000", brake, begun)
+        assert begun.wait(30)
+        raise BackupError("the first one")
+
+    before = time.monotonic()
+    with pytest.raises(BackupError, match="the first one"):
+        several([0, 1, 2, 3], act, 2)
+    assert acted == [0, 1]
+    assert time.monotonic() - before < 30
+
+
+def test_what_is_raised_here_ends_what_the_others_run() -> None:
+    begun = threading.Event()
+
+    def interrupt(number: int, _: object) -> None:
+        raise Interrupted(number)
+
+    def act(item: int, brake: Brake) -> None:
+        if item == 0:
+            waits("1000", brake, begun)
+        assert begun.wait(30)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            time.sleep(0.01)
+            brake.insist()
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            several([0, 1], act, 2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_what_begins_after_the_brake_was_pulled_is_ended() -> None:
+    brake = Brake()
+    brake.pull()
+    with pytest.raises(BackupError, match="signal 9"):
+        waits("1000", brake, threading.Event())
