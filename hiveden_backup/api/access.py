@@ -4,11 +4,11 @@ import hmac
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
 from hiveden_backup.core.config.values import Api
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DeniedError
 from hiveden_backup.core.same_origin import LOOPBACK, authority
 from hiveden_backup.host.disk.durable import opened, read_bounded, translated

@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import Request
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.host.systemd.last_words import LastWords
 from hiveden_backup.jobs.installation import Installation
 

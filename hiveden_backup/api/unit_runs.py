@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hiveden_backup.api.launcher import Launcher
 from hiveden_backup.api.problems import ActError
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BusyError, UnreachableError
 from hiveden_backup.core.model import Result
 from hiveden_backup.core.names import is_backup_id, is_job_name

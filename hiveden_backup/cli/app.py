@@ -5,7 +5,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec
@@ -15,6 +14,7 @@ import typer
 from hiveden_backup import __version__
 from hiveden_backup.cli import completion
 from hiveden_backup.cli.registry import Commands, register
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, Interrupted
 from hiveden_backup.host.signals import raise_on_signals
 

@@ -21,7 +21,8 @@ from hiveden_backup.host.systemd import journal
 if TYPE_CHECKING:
     import structlog
 else:
-    structlog = Later("structlog")  # it takes longer to import than `list` takes; who says nothing does without
+    # It takes long to import: who says nothing does without. Most of that is asyncio, for logging in coroutines.
+    structlog = Later("structlog", without=("asyncio",))
 
 _COLOURS = {Level.WARNING: "\x1b[33m", Level.ERROR: "\x1b[31m"}
 _RESET = "\x1b[0m"

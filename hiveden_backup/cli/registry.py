@@ -81,6 +81,7 @@ class Commands(_Group):
         if cmd_name not in COMMANDS:
             return None
         import_module(f"hiveden_backup.cli.commands.{cmd_name}")
+        gc.freeze()  # what was imported stays: a collection of garbage need not look at it each time
         gc.enable()
         return typer.main.get_command(_registered[cmd_name])
 

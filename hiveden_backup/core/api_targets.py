@@ -4,10 +4,10 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from hiveden_backup.core.config import rules
 from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import UsageError
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.core.paths import inside

@@ -5,8 +5,8 @@ Foreign errors are translated into these once, where `host` touches the outside 
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.shown import printable
 
 _ENDS_WITH_COMMAND = re.compile(r": (hiveden-backup|apt-get|docker|systemctl|zstd) .*$")

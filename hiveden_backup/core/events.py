@@ -4,10 +4,10 @@ A kind of event has a MESSAGE_ID that never changes, and an entry by that in sys
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import ClassVar, Self, TypedDict, cast
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.model import Result
 from hiveden_backup.core.progress import Step
 from hiveden_backup.core.shown import printable, printable_lines

@@ -5,8 +5,8 @@ Who can write to a directory can put other things in the place of what is in it,
 
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.paths import inside
 
 Spot = tuple[str, str]

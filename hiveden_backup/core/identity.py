@@ -1,6 +1,6 @@
 """What a directory is, whatever name leads to it: what a record keeps of one, to know it again after a crash."""
 
-from dataclasses import dataclass
+from hiveden_backup.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ Moments are aware datetimes in UTC; sizes are bytes.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from hiveden_backup.core.dataclass import dataclass, field
 
 FORMAT = 1
 """The version of the backup directory's format that this program writes."""

@@ -4,12 +4,12 @@ The one record tells which way to go after a crash: back while it says `staging`
 back again once it says `undoing`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from hiveden_backup.core.codec import Codec
 from hiveden_backup.core.config.values import PostgresSource
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.identity import Identity
 
 HOLDER_PREFIX = ".hiveden-backup-undo-"

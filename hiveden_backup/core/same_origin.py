@@ -6,7 +6,8 @@ a unix socket that `ssh -L` forwards to one. It does not let the page choose the
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from hiveden_backup.core.dataclass import dataclass
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OUR_HEADER = "X-Hiveden-Backup"

@@ -1,12 +1,12 @@
 """The machine's time zone."""
 
 import os
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.schedule.zone_file import is_whole
 from hiveden_backup.host.disk.durable import read_regular
 

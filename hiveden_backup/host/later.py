@@ -1,20 +1,40 @@
 """What is slow to import, and what most commands do without. It is imported through this alone."""
 
 import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from types import ModuleType
 
 from hiveden_backup.host.signals import deferred
 
 
 class Later:
-    """A module in name. It is imported when something of it is first asked for, and with it the `others`."""
+    """A module in name. It is imported when something of it is first asked for, and with it the `others`.
 
-    def __init__(self, name: str, *others: str) -> None:
+    It is imported `without` the modules that it wants, but that nothing of what is asked of it needs: it gets empty ones.
+    """
+
+    def __init__(self, name: str, *others: str, without: Collection[str] = ()) -> None:
         self._names = name, *others
+        self._without = without
 
     def __getattr__(self, attribute: str) -> object:
         if not sys.modules.keys() >= set(self._names):
-            with deferred():  # what a signal breaks off in the middle of an import cannot be imported any more
+            # what a signal breaks off in the middle of an import cannot be imported any more
+            with deferred(), _empty(self._without):
                 for name in self._names:
                     import_module(name)
         return getattr(sys.modules[self._names[0]], attribute)
+
+
+@contextmanager
+def _empty(names: Collection[str]) -> Iterator[None]:
+    """While the block lasts, those of these modules that were not imported are there, with nothing in them."""
+    missing = [name for name in names if name not in sys.modules]
+    sys.modules.update({name: ModuleType(name) for name in missing})
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]

@@ -13,9 +13,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import IO, Self
 
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import BackupError, UnreachableError
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.paths import shortened

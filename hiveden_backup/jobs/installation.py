@@ -2,12 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from hiveden_backup.core.config.values import Config
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Trigger
 from hiveden_backup.core.progress import Progress, Silence
@@ -30,7 +31,7 @@ class Installation:
     config_file: Path
     state: Path
     now: Callable[[], datetime]
-    progress: Progress = Silence()  # noqa: RUF009 - it has no state
+    progress: Progress = Silence()
     trigger: Trigger = Trigger.MANUAL
     invocation: str = ""
 

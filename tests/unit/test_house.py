@@ -194,6 +194,13 @@ def test_text_is_split_at_line_feeds_only() -> None:
     assert not [str(path) for path in python_files(PACKAGE) if b".splitlines(" in path.read_bytes()]
 
 
+def test_dataclasses_are_our_own() -> None:
+    """The library's cost a third of the start of a run: `core/dataclass.py`."""
+    users = [path for path in python_files(PACKAGE) if path.stem != "dataclass"]
+    own = re.compile(r"^(from dataclasses import .*\b(dataclass|field)\b|import dataclasses\b)", re.MULTILINE)
+    assert [path for path in users if own.search(path.read_text())] == []
+
+
 def test_every_module_says_its_duty() -> None:
     assert not [str(path) for path in python_files(PACKAGE) if not ast.get_docstring(ast.parse(path.read_bytes()))]
 

@@ -5,9 +5,10 @@ between has left an entry that says more than there is, never one that makes a f
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from hiveden_backup.core.backup.signature import How, Known, Lying
+from hiveden_backup.core.dataclass import dataclass, field
 
 _SHOWN = 5
 _DIRECTORIES = 16

@@ -4,7 +4,8 @@ Compacting an archive means that a hot pass takes its live paths along; nothing 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from hiveden_backup.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ Messages are those of GNU tar under LC_ALL=C.
 import os
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from hiveden_backup.core.backup.tar_listing import messages, quoted
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.paths import shortened
 
 _CHANGED = (

@@ -6,10 +6,10 @@ systems refuse them without a word. Only of extended attributes the index knows 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hiveden_backup.core.backup.tar_listing import messages
+from hiveden_backup.core.dataclass import dataclass, field
 
 _SHOWN = 3
 _UNSUPPORTED = "Operation not supported"

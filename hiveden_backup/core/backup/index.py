@@ -11,9 +11,10 @@ A *draft* is a record list in the making: its archive field is the older index's
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
+
+from hiveden_backup.core.dataclass import dataclass, field
 
 TAKEN = b"+"
 HEADER_BYTES = 512

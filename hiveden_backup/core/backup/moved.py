@@ -4,7 +4,8 @@ The scan writes a list of the directories that it opened, `device TAB inode TAB 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from hiveden_backup.core.dataclass import dataclass, field
 
 Identity = tuple[int, int]
 """Device and inode."""

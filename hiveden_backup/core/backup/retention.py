@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from hiveden_backup.core import spans
 from hiveden_backup.core.config.values import Retention
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.names import backup_time
 
 NEWEST = "newest"

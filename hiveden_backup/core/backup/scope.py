@@ -4,10 +4,10 @@ A backup directory is data. Who can write there can let a manifest name any path
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from hiveden_backup.core.config.values import Job, PostgresSource
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BeyondError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, SourceKind
 from hiveden_backup.core.names import server_names

@@ -1,9 +1,9 @@
 """Which records of an index a restore takes: the whole, filtered; and what an index must be to be restored at all."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
 from hiveden_backup.core.backup.index import Record, parse
+from hiveden_backup.core.dataclass import dataclass, field
 
 
 def checked(lines: Iterable[bytes], archives: int) -> Iterator[Record]:

@@ -7,8 +7,9 @@ signs the one has signed all of it.
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from hiveden_backup.core.dataclass import dataclass
 
 NAMESPACE = "hiveden-backup"
 """What our signatures are for: one that the same key made for something else does not count."""

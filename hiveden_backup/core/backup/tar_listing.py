@@ -6,13 +6,13 @@ Listings are those of GNU tar under LC_ALL=C with the options `LISTING`.
 import re
 from calendar import timegm
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
 from hiveden_backup.core.backup.index import is_directory, line_weight, path_of
 from hiveden_backup.core.backup.moved import Moved
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.lines import split_lines
 
 LISTING = ("-vv", "--numeric-owner", "--full-time", "--utc", "--quote-chars= ")

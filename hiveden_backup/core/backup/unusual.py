@@ -6,10 +6,10 @@ new ones, and nothing is lost by that. Of directories, only the type counts: wha
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 
 from hiveden_backup.core.config.values import PostgresSource
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import server_names
 from hiveden_backup.core.sizes import text as size

@@ -1,9 +1,9 @@
 """Configuration files laid over each other: tables merge deeply, everything else (arrays too) is replaced."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hiveden_backup.core.config.keys import Key
+from hiveden_backup.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

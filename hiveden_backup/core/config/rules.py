@@ -7,9 +7,9 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from hiveden_backup.core.config.keys import quoted
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.names import is_docker_name
 
 _DOCKER_SCHEMES = ("unix://", "tcp://", "http://", "https://", "ssh://")

@@ -1,7 +1,8 @@
 """What a configuration says, as values. Spans of time are seconds as float."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from hiveden_backup.core.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """What is known of a container and of a volume, as Docker described them at one moment."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from hiveden_backup.core.dataclass import dataclass, field
 
 _GOOD_START = timedelta(seconds=10)  # what Docker takes for one: its next restart is at once again
 _MANAGERS = {

@@ -1,8 +1,8 @@
 """Whether a server has the connections and the locks that its dumps need, and which figure would do."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.model import Status
 
 MOST_DUMPS = 16

@@ -6,8 +6,8 @@ each entry that failed, in one write, so that several of its connections cannot 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.model import DatabaseFacts, Setting, Table
 from hiveden_backup.core.postgres.database_settings import values
 

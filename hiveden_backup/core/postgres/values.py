@@ -4,11 +4,11 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from hiveden_backup.core.config.values import PostgresSource
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.docker.exec_frames import Readable
 from hiveden_backup.core.errors import BackupError, NotFoundError, UnreachableError
 from hiveden_backup.core.names import backup_id, did_you_mean

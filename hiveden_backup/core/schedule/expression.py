@@ -10,7 +10,8 @@ for what has none (`L`, `W`, `?`, `@reboot`) a refusal that says what to write i
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from hiveden_backup.core.dataclass import dataclass, field
 
 _CRON_WORD = re.compile(r"[0-9A-Za-z*,/#?~-]+")
 _MOMENT = re.compile(r"@\d+")

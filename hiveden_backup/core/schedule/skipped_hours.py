@@ -1,8 +1,9 @@
 """Hours that clocks skip: where a zone's summer time begins, what is written on the wall jumps. No I/O."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+
+from hiveden_backup.core.dataclass import dataclass
 
 _HOUR = timedelta(hours=1)
 _MINUTE = timedelta(minutes=1)

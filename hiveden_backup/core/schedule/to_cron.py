@@ -7,8 +7,9 @@ What cron cannot say (seconds, years, a time zone, the last day of a month, a we
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.schedule.expression import to_calendars
 
 _FIELDS = 5

@@ -4,10 +4,10 @@ The service itself is a template that is shipped; see systemd/hiveden-backup@.se
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hiveden_backup.core import spans
 from hiveden_backup.core.config.values import Job, PostgresSource
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.paths import inside
 

@@ -7,8 +7,8 @@ these bounds, that is "Permission denied".
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.host import landlock
 from hiveden_backup.host.disk.walk import GONE, Way
 from hiveden_backup.host.process import find_program

@@ -3,9 +3,9 @@
 import errno
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Self
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.identity import Identity
 from hiveden_backup.core.paths import inside

@@ -5,8 +5,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.paths import inside
 

@@ -10,7 +10,6 @@ import stat
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.how_to_restore import TEXT
 from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError, DirectoryError, NotFoundError
 from hiveden_backup.core.model import FORMAT, Manifest
 from hiveden_backup.core.names import is_backup_id, is_job_name, iso, newest_first

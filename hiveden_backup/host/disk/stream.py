@@ -7,10 +7,10 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk.durable import opened, pieces

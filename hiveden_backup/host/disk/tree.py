@@ -6,12 +6,12 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from hiveden_backup.core.backup.index import HEADER_BYTES, Scanned
 from hiveden_backup.core.backup.layout import MARKER
 from hiveden_backup.core.backup.moved import directory_line
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.restore_record import HOLDER_PREFIX
 from hiveden_backup.host.disk import beneath

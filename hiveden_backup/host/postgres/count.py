@@ -1,8 +1,8 @@
 """The rows of each table, counted from the tables themselves, and never a reason for anything to fail."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.model import Table
 from hiveden_backup.host.postgres.connect import patient, reason
 from hiveden_backup.host.postgres.driver import Connection, psycopg, sql

@@ -1,8 +1,8 @@
 """What a server and a database say of themselves, from PostgreSQL 12 on."""
 
 import contextlib
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import DatabaseFacts, Extension
 from hiveden_backup.core.postgres.capacity import Capacity, Extent

@@ -11,10 +11,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.docker.exec_frames import Readable
 from hiveden_backup.core.errors import BackupError, UnreachableError
 from hiveden_backup.core.model import DatabaseFacts

@@ -2,8 +2,8 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.host.postgres.connect import connect
 from hiveden_backup.host.postgres.driver import Connection, sql

@@ -1,9 +1,9 @@
 """The pid file of a server of this machine: whether one works in the directory that the file lies in."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.host.disk.durable import read_regular
 
 _LONGEST = 4096

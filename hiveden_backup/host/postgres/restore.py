@@ -3,9 +3,10 @@
 import contextlib
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.restoring import Difference, compared, read_by_content, search_path

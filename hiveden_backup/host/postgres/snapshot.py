@@ -3,8 +3,8 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import Endpoint

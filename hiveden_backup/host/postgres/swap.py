@@ -7,10 +7,10 @@ database and the replaced one are known by their oids, which no rename changes.
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, NotFoundError, UsageError
 from hiveden_backup.core.model import DatabaseFacts
 from hiveden_backup.core.postgres.values import MAINTENANCE, Endpoint, PgTools, is_ours, kept_name, staged_name

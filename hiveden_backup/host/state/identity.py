@@ -8,11 +8,11 @@ tells nothing of that kind.
 import os
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
 
 from hiveden_backup.core.codec import LONGEST, Codec, RecordError
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import Owner
 from hiveden_backup.host.disk.durable import make_directory, read_regular, translated, write_durably, write_once

@@ -7,11 +7,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hiveden_backup.core.backup.signature import NAMESPACE, public_key, signer
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError
 from hiveden_backup.host.disk.durable import make_directory, read_regular, translated, write_once
 from hiveden_backup.host.later import Later

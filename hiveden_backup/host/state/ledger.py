@@ -6,11 +6,12 @@ name: one that cannot be read is still a debt.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hiveden_backup.core.codec import LONGEST, Codec, RecordError
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import is_job_name
 from hiveden_backup.host.disk.durable import (

@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, overload
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BusyError, StorageError
 from hiveden_backup.host.disk.durable import make_directory, read_regular, translated
 

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from hiveden_backup.core.codec import LONGEST, Codec, RecordError
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import PruneResult, Result, RunKind, Trigger, Verdict
 from hiveden_backup.core.names import backup_id, is_backup_id, newest_first

@@ -5,11 +5,12 @@ Writing one is a single durable rename, so the record that says `committed` is t
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from hiveden_backup.core.codec import LONGEST, RecordError
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.names import backup_id, is_backup_id, is_job_name
 from hiveden_backup.core.restore_record import ACTS, Act

@@ -8,9 +8,9 @@ import os
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.host.disk.durable import UnfitFileError, make_directory, read_regular, translated, write_durably

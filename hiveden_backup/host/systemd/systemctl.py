@@ -3,10 +3,10 @@
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, DeniedError, UnreachableError
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.host.process import Command, ProcessError, find_program, run

@@ -3,9 +3,9 @@
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError, UnreachableError
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.model import Trigger

@@ -9,12 +9,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hiveden_backup.core.codec import LONGEST, Codec, RecordError
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError, UnreachableError
 from hiveden_backup.core.schedule import units
 from hiveden_backup.host.disk.durable import (

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.artifact_names import backup_of, filename
 from hiveden_backup.core.backup.signature import Signature
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import is_job_name, iso

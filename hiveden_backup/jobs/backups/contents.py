@@ -1,10 +1,10 @@
 """What is in a backup: the paths of its index, and how those of two differ."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from hiveden_backup.core.backup.index import Record, parse
 from hiveden_backup.core.backup.layout import INDEX
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import UsageError
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host.disk.index_files import records

@@ -6,11 +6,11 @@ what is kept, what is usual, what was mounted and when the last success was is r
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hiveden_backup.core.backup.chain import Chain
 from hiveden_backup.core.backup.layout import LONGEST_SUMS, MANIFEST, SUMS, parse_sums
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import CorruptError, NotFoundError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.host.disk.durable import read_regular

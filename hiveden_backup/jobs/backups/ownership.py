@@ -1,8 +1,8 @@
 """Whose a job's directory is: what changes it is for its owner alone, who reads and restores from it may be anybody."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DirectoryError
 from hiveden_backup.core.model import Owner
 from hiveden_backup.host.disk.durable import make_directory, translated

@@ -1,11 +1,12 @@
 """Retention applied: which backups of a job stay and go, and the garbage that leaves with them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hiveden_backup.core.backup.retention import Decision, decide_known
 from hiveden_backup.core.backup.unusual import waiting
 from hiveden_backup.core.config.values import Job, Retention
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.core.model import Verdict
 from hiveden_backup.core.names import backup_time

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from hiveden_backup.core.backup.chain import Chain, begun
 from hiveden_backup.core.backup.layout import LONGEST_SIGNATURE, LONGEST_SUMS, SIGNATURE, SUMS
 from hiveden_backup.core.backup.signature import How, Lying, Signature, judge
 from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError
 from hiveden_backup.host.disk.durable import read_regular
 from hiveden_backup.host.disk.owners import owner_of

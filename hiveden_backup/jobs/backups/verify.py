@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Self
@@ -23,6 +23,7 @@ from hiveden_backup.core.backup.scope import Scope
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.signature import Signature, Signed
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import CorruptError, DeniedError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Source, SourceKind, Verdict
 from hiveden_backup.core.postgres.values import Endpoint, choose_restore_tool, major_of
@@ -204,7 +205,7 @@ class _Looked:
     failed: set[str] = field(default_factory=set)
     sums: bytes = b""
     proof: Proof | None = None
-    signature: Signature = Signature(Signed.UNPROVEN)  # noqa: RUF009 - it is frozen
+    signature: Signature = Signature(Signed.UNPROVEN)
 
     def record(self, now: datetime, result: Verdict, detail: str = "") -> Verification:
         """What is remembered of it."""

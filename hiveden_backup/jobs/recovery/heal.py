@@ -3,11 +3,11 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from hiveden_backup.core.backup.layout import MARKER
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import (
     BackupError,
     CorruptError,

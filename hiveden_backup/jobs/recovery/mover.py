@@ -7,10 +7,11 @@ they would write into a mixture of old and new cannot be told apart later.
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from hiveden_backup.core import events
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, BusyError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.postgres.values import Endpoint
 from hiveden_backup.core.restore_record import Act, DatabaseSwap, Phase

@@ -5,9 +5,9 @@ They are not among those that a job stops: a backup is dumped from them while th
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, ContainerError, DeniedError, UnreachableError
 from hiveden_backup.core.model import StoppedContainer
 from hiveden_backup.core.postgres.values import Endpoint

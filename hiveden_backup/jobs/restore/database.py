@@ -1,12 +1,12 @@
 """A database out of a backup, as a new one beside what is there."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from hiveden_backup.core.backup.scope import Scope, refuse
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.config.patterns import exclude_pattern
 from hiveden_backup.core.config.values import Job, PostgresSource
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import ConfigError, NotFoundError, UsageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.postgres.values import Endpoint, major_of

@@ -2,8 +2,8 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DifferencesError
 from hiveden_backup.core.model import ArtifactType, Manifest
 from hiveden_backup.core.postgres.restoring import Difference

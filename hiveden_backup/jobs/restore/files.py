@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from hiveden_backup.core.backup.extraction import Losses
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, UsageError
 from hiveden_backup.core.globs import Globs
 from hiveden_backup.core.model import ArtifactType, Manifest

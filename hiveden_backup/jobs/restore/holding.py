@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, StorageError
 from hiveden_backup.core.holder_places import Candidate, Directory, Writer, beside, reaching, rooted

@@ -5,11 +5,12 @@ Until the record is written nothing that was there is touched, and whatever fail
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hiveden_backup.core import events
 from hiveden_backup.core.backup.extraction import Losses
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, Interrupted, StorageError, UnreachableError, raise_all
 from hiveden_backup.core.model import RunKind, StoppedContainer, longest_downtime

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from hiveden_backup.core.config.values import Job, PostgresSource
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.docker.containers import Container, ContainerMount
 from hiveden_backup.core.docker.stop_order import lodgers
 from hiveden_backup.core.errors import BackupError, raise_all

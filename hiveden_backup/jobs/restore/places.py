@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 
 from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.scope import volumes_of
 from hiveden_backup.core.backup.selection import checked
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.docker.containers import Volume
 from hiveden_backup.core.docker.volumes import DEVICE_OPTION, recorded
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError

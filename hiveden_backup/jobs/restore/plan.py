@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hiveden_backup.core.backup.scope import Beyond, Kind, Scope, refuse
 from hiveden_backup.core.config.values import Job, PostgresSource
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.docker.containers import Container, Volume
 from hiveden_backup.core.docker.volumes import usable
 from hiveden_backup.core.errors import (
@@ -67,7 +67,7 @@ class Part:
     server: str | None = None
     files_only: bool = False
     paths: tuple[str, ...] = ()
-    consent: Consent = Consent()  # noqa: RUF009 - it is frozen
+    consent: Consent = Consent()
 
     @property
     def without_databases(self) -> bool:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from hiveden_backup.core.backup.extraction import Losses
 from hiveden_backup.core.backup.index import Record, parse
 from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import checked
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.paths import inside

@@ -3,11 +3,11 @@
 Who can write to the backup directory can forge a backup, which decides what is written here as root.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from hiveden_backup.core.backup.layout import LONGEST_SUMS, MANIFEST, SUMS, parse_sums
 from hiveden_backup.core.backup.signature import How, Signature, Signed
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.host.disk.durable import read_regular

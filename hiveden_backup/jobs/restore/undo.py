@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, NotFoundError, StorageError, raise_all
 from hiveden_backup.core.model import RunKind

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import NotFoundError
 from hiveden_backup.core.model import Manifest, Root
 from hiveden_backup.core.paths import inside

@@ -1,7 +1,7 @@
 """What a run builds upon: the newest index whose file is whole, and which of its archives must not be trusted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from hiveden_backup.core.backup.layout import (
 )
 from hiveden_backup.core.backup.signature import Lying, Signed, judge
 from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Archive, ArtifactType
 from hiveden_backup.host.disk.durable import digest, read_regular, translated, write_durably

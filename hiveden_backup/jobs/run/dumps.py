@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.config.values import Job, PostgresSource
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import BackupError, DeniedError
 from hiveden_backup.core.model import Artifact, ArtifactFile, ArtifactType, Check, Status
 from hiveden_backup.core.postgres.capacity import Extent, dumps_at_once, shortages

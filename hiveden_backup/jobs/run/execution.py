@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from hiveden_backup.core import events
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup.index import Selection
 from hiveden_backup.core.config.parse import job_table
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, NotFoundError, StorageError
 from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
 from hiveden_backup.core.names import backup_id

@@ -1,12 +1,13 @@
 """One run of a job, from its lock to its prune, with a record of how it went."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, StorageError, common_exit_code
 from hiveden_backup.core.model import PruneResult, RunKind
 from hiveden_backup.host.disk.durable import make_directory, translated

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -30,6 +30,7 @@ from hiveden_backup.core.backup.layout import archive_path
 from hiveden_backup.core.backup.moved import Ways
 from hiveden_backup.core.backup.tar_listing import FinishedIndex
 from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import Globs, matcher
 from hiveden_backup.core.model import Archive

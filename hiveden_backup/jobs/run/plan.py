@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hiveden_backup.core.config.values import Job, PostgresSource
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
 from hiveden_backup.core.model import Check, Finding, Manifest, NamedVolume, Source, SourceKind, Status

@@ -1,11 +1,11 @@
 """The end of a run: manifest, SHA256SUMS and its signature, everything durable, one rename."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.layout import MANIFEST, SIGNATURE, SUMS, sums
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.model import ArtifactFile, Manifest
 from hiveden_backup.host.disk.durable import digest, translated, write_durably
 from hiveden_backup.host.disk.repository import BackupDirectory

@@ -6,10 +6,10 @@ What certainly does not fit is refused before anything is touched; what may not 
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from hiveden_backup.core.backup.index import HEADER_BYTES, path_of
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DirectoryError, StorageError
 from hiveden_backup.core.model import ArtifactType, Check
 from hiveden_backup.core.sizes import text as size

@@ -1,11 +1,11 @@
 """Schedules as clients of the API see them: one row per job, in five cron fields."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from hiveden_backup.core.api_targets import Wanted, matching
 from hiveden_backup.core.config.values import Config, Job
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, UnfitError
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.core.schedule import to_cron as cron

@@ -1,7 +1,7 @@
 """How each job is doing: the last run, the last success, what comes next, and whether somebody must look."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
@@ -9,6 +9,7 @@ from typing import Any
 
 from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, BusyError
 from hiveden_backup.core.model import Result, Verdict
 from hiveden_backup.core.names import backup_time, iso

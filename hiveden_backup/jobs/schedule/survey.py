@@ -5,7 +5,6 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hiveden_backup.core.config.keys import join
 from hiveden_backup.core.config.values import Config, Job
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, ConfigError, Problem
 from hiveden_backup.core.model import Check, Finding, Status
 from hiveden_backup.core.names import iso

@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TypeVar
 
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.host.process import Brake
 from hiveden_backup.host.signals import deferred
 

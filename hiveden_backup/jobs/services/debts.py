@@ -8,12 +8,12 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
 from hiveden_backup.core import events
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stop_order, stopped_before
 from hiveden_backup.core.errors import (

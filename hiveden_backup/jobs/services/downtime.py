@@ -8,11 +8,11 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Self
 
 from hiveden_backup.core import events
 from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.docker.stop_order import stopped_before
 from hiveden_backup.core.errors import BackupError, BusyError, DeniedError, NotFoundError, StorageError

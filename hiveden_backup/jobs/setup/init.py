@@ -1,10 +1,10 @@
 """A backup directory made, or adopted on a new machine; and a configuration to begin with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hiveden_backup.core.config.starter import starter_configuration
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import NotFoundError, UsageError
 from hiveden_backup.core.model import Owner
 from hiveden_backup.host import config_files

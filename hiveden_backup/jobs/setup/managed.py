@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hiveden_backup.core.config.keys import Key, join, quoted, split
 from hiveden_backup.core.config.layers import Overridden, overlay, replace, without
 from hiveden_backup.core.config.parse import complete_table, effective_table
 from hiveden_backup.core.config.values import Config, Job
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DirectoryError, NotFoundError, UsageError
 from hiveden_backup.core.model import Check, Finding, Status
 from hiveden_backup.core.names import did_you_mean

@@ -33,3 +33,19 @@ def test_a_signal_does_not_break_off_an_import(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_what_a_library_imports_for_nothing_is_not_there(tmp_path: Path) -> None:
+    """An empty module stands for it while the library is imported, and whoever asks later gets the real one."""
+    (tmp_path / "library.py").write_text("import needless\nvalue = vars(needless).get('value')\n")
+    (tmp_path / "needless.py").write_text("value = 1\n")
+    program = """
+from hiveden_backup.host.later import Later
+print(Later("library", without=("needless",)).value)
+import needless, library
+print(needless.value, library.needless is needless)
+"""
+    paths = os.pathsep.join([str(tmp_path), str(Path(hiveden_backup.__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "None\n1 False\n"), done.stderr
