@@ -12,7 +12,7 @@ from hiveden_backup.host.signals import deferred
 class Later:
     """A module in name. It is imported when something of it is first asked for, and with it the `others`.
 
-    It is imported `without` the modules that it wants, but that nothing of what is asked of it needs: it gets empty ones.
+    It is imported `without` some that it wants, but that nothing of what is asked of it needs: it gets empty modules.
     """
 
     def __init__(self, name: str, *others: str, without: Collection[str] = ()) -> None:

@@ -43,7 +43,7 @@ def kinds(decorator: Decorator, **options: bool) -> tuple[Any, Any]:
 
     first: Any = decorator(**options)(Kind)
 
-    class More(first):  # type: ignore[misc]
+    class More(first):
         extra: str = "x"
 
     return first, decorator(**options)(More)
