@@ -4,7 +4,6 @@ import errno
 import heapq
 import os
 import stat
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain, pairwise
 
@@ -29,14 +28,14 @@ _LETTERS = {
 }
 _SUSPECTS = frozenset({b"postmaster.pid", b"ibdata1", b"mongod.lock"})
 _FORMAT = 0o170000  # what stat.S_IFMT masks, without a call for each path
-_ENCODING = sys.getfilesystemencoding()
 _TOO_LONG = 4050
 """Bytes of a path below `/`. From 4095 on no system call takes it as a whole, and GNU tar, which puts names of its own
 before it, reads and sets no ACLs from 4080 on (tried). A tree can be that deep all the same."""
 _LONGEST_NAME = 256
 _SHOWN = 3
-_OURS = MARKER.removesuffix(".json")  # what `HOLDER_PREFIX` begins with as well: one question to each path, not two
-_SUSPECT_ENDINGS = (*_SUSPECTS, b"-wal")
+_MARKER = MARKER.encode()
+_HOLDER_PREFIX = HOLDER_PREFIX.encode()
+_SUSPECT_PARTS = (*_SUSPECTS, b"-wal")
 
 
 @dataclass(slots=True)
@@ -68,7 +67,7 @@ class Scan:
     kept_out: list[tuple[bytes, str]] = field(default_factory=list)
     top: int | None = None
     _way: Way = field(init=False)
-    _heads: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
+    _heads: dict[tuple[int, int, int, int], bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._way = Way(self.top)
@@ -79,14 +78,15 @@ class Scan:
         NotFoundError when a root is gone, StorageError or DeniedError when something cannot be read.
         """
         roots = sorted(self.roots)
-        streams = [self._tree(root) for root in roots]
+        streams = [chain.from_iterable(self._tree(root)) for root in roots]
         with self._way:
             if any(after.startswith(before) for before, after in pairwise(roots)):
                 yield from heapq.merge(*streams)  # what is below `a` sorts behind the root `a-b`, and before `a0`
             else:
                 yield from chain.from_iterable(streams)
 
-    def _tree(self, root: bytes) -> Iterator[Scanned]:
+    def _tree(self, root: bytes) -> Iterator[list[Scanned]]:
+        """The entries of a tree, many at a time."""
         try:
             self._above(root)
             status = self._way.status(root)
@@ -94,16 +94,14 @@ class Scan:
             children = self._children(root, device) if stat.S_ISDIR(status.st_mode) else []
         except OSError as error:
             raise _gone(root, error) from error
-        top = self._scanned(root, status)
-        if top is not None and root:  # `/` itself has no name that an archive could give it
-            yield top
-        stack = [iter(children)]
+        if root and status.st_mode & _FORMAT in _LETTERS:  # `/` itself has no name that an archive could give it
+            yield [self._scanned(root, status)]
+        stack = [_runs(children)]
         while stack:
-            for entry in stack[-1]:
-                if entry[1]:
-                    yield entry
-                else:  # the place where what is below a directory sorts
-                    stack.append(iter(self._below(entry[0][:-1], device)))
+            for run, directory in stack[-1]:
+                yield run
+                if directory:
+                    stack.append(_runs(self._below(directory, device)))
                     break
             else:
                 stack.pop()
@@ -138,40 +136,53 @@ class Scan:
 
     def _children(self, parent: bytes, device: int) -> list[Scanned]:
         """The sorted entries of one directory. An empty record marks where those below a subdirectory belong."""
-        found: list[Scanned] = []
-        append, excluded, scanned = found.append, self.excluded, self._scanned
+        descriptor = self._enter(parent)
         prefix = parent + b"/" if parent else b""
-        deep = len(prefix) + _LONGEST_NAME > _TOO_LONG
-        with os.scandir(self._enter(parent)) as listing:
-            for entry in listing:
-                path = prefix + entry.name.encode(_ENCODING, "surrogateescape")
-                ours = entry.name.startswith(_OURS) and self._is_ours(entry.name, parent, listing, found)
-                left_out = ours or (excluded is not None and excluded(path))
-                if left_out or (deep and self._is_too_long(path)):
+        text = os.fsencode("\0".join(os.listdir(descriptor)))  # what is asked of all names at once costs least
+        names = self._wanted(text.split(b"\0"), text, parent, prefix) if text else []
+        names.sort()
+        suspicious = any(part in text for part in _SUSPECT_PARTS)
+        found: list[Scanned] = []
+        append, scanned, lstat = found.append, self._scanned, os.lstat
+        places = []
+        for name in names:
+            try:
+                status = lstat(name, dir_fd=descriptor)
+            except OSError as error:
+                if error.errno in GONE:
                     continue
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except OSError as error:
-                    if error.errno in GONE:
-                        continue
-                    raise
-                item = scanned(path, status)
-                if item is None:
-                    self.sockets += 1
+                raise
+            path = prefix + name
+            mode = status.st_mode & _FORMAT
+            if mode == stat.S_IFDIR:
+                if self._is_hidden(path, status):
                     continue
-                directory = status.st_mode & _FORMAT == stat.S_IFDIR
-                if directory and self._is_hidden(path, status):
-                    continue
-                append(item)
-                if directory:
-                    if self.one_file_system and status.st_dev != device:
-                        self._tell(path, status)
-                    else:
-                        append((path + b"/", b"", 0, 0, 0, False))
-                elif path.endswith(_SUSPECT_ENDINGS) and _suspect(path, status):
-                    self.suspects.append(path)
-        found.sort()
+                if self.one_file_system and status.st_dev != device:
+                    self._tell(path, status)
+                else:
+                    places.append((path + b"/", b"", 0, 0, 0, False))
+            elif mode not in _LETTERS:
+                self.sockets += 1
+                continue
+            elif suspicious and _suspect(path, status):
+                self.suspects.append(path)
+            append(scanned(path, status))
+        if places:
+            found += places
+            found.sort()
         return found
+
+    def _wanted(self, names: list[bytes], text: bytes, parent: bytes, prefix: bytes) -> list[bytes]:
+        """The names of a directory, with NULs between them the `text`, that are looked at."""
+        if _MARKER in text and _MARKER in names and self._is_marked(parent):
+            return []
+        if _HOLDER_PREFIX in text:
+            names = [name for name in names if not name.startswith(_HOLDER_PREFIX)]
+        if self.excluded is not None:
+            names = [name for name in names if not self.excluded(prefix + name)]
+        if len(prefix) + _LONGEST_NAME > _TOO_LONG:
+            names = [name for name in names if not self._is_too_long(prefix + name)]
+        return names
 
     def _is_hidden(self, directory: bytes, status: os.stat_result) -> bool:
         what = self.hidden.get((status.st_dev, status.st_ino))
@@ -179,14 +190,12 @@ class Scan:
             self.kept_out.append((directory, what))
         return what is not None
 
-    def _is_ours(self, name: str, parent: bytes, listing: "os._ScandirIterator[str]", found: list[Scanned]) -> bool:
-        """Whether no such name is ever archived. By the marker, its directory is left with nothing in it."""
-        if name == MARKER and self.marker and marker_in(beneath.through(self._way.directory(parent))) == self.marker:
-            self.kept_out.append((parent, "the backup directory, as another file system shows it"))
-            listing.close()  # which ends the loop
-            found.clear()
-            return True
-        return name.startswith(HOLDER_PREFIX)
+    def _is_marked(self, directory: bytes) -> bool:
+        """Whether it is the backup directory, as another file system shows it: nothing in it is archived."""
+        if not self.marker or marker_in(beneath.through(self._way.directory(directory))) != self.marker:
+            return False
+        self.kept_out.append((directory, "the backup directory, as another file system shows it"))
+        return True
 
     def _is_too_long(self, path: bytes) -> bool:
         if len(path) < _TOO_LONG:
@@ -196,31 +205,44 @@ class Scan:
             self.too_long_first.append(path)
         return True
 
-    def _scanned(self, path: bytes, status: os.stat_result) -> Scanned | None:
-        """What the index says of a path; None of one that cannot be archived."""
+    def _scanned(self, path: bytes, status: os.stat_result) -> Scanned:
+        """What the index says of a path."""
         mode, nlink, size, inode = status.st_mode, status.st_nlink, status.st_size, status.st_ino
         mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
+        alike = mode, nlink, status.st_uid, status.st_gid
+        head = self._heads.get(alike) or self._head(alike)
         kind = mode & _FORMAT
         weight = HEADER_BYTES
         if kind == stat.S_IFREG:
             weight += size // nlink if nlink > 1 else size
         elif kind == stat.S_IFDIR:
             nlink = size = 0
-        elif kind not in _LETTERS:
-            return None
-        alike = mode, nlink, status.st_uid, status.st_gid
-        head = self._heads.get(alike)
-        if head is None:  # there are few of them: formatting each once saves a tenth of the scan
-            head = f"{_LETTERS[kind]}\t{mode & 0o7777:o}\t{status.st_uid}\t{status.st_gid}\t{nlink}\t"
-            self._heads[alike] = head
         return (
             path,
-            f"{head}{size}\t{mtime}\t{ctime}\t{inode}\t".encode() + path,
-            max(mtime, ctime),
+            b"%b%d\t%d\t%d\t%d\t%b" % (head, size, mtime, ctime, inode, path),
+            mtime if mtime > ctime else ctime,  # noqa: FURB136 - max() is a call, a million times
             weight,
             inode if nlink > 1 else 0,
             status.st_dev in self.loose_devices,
         )
+
+    def _head(self, alike: tuple[int, int, int, int]) -> bytes:
+        """How the records of such paths begin. There are few of them: each is formatted once."""
+        mode, nlink, uid, gid = alike
+        links = 0 if stat.S_ISDIR(mode) else nlink
+        head = f"{_LETTERS[mode & _FORMAT]}\t{mode & 0o7777:o}\t{uid}\t{gid}\t{links}\t".encode()
+        self._heads[alike] = head
+        return head
+
+
+def _runs(found: list[Scanned]) -> Iterator[tuple[list[Scanned], bytes]]:
+    """The entries up to each place where what is below a directory sorts, and that directory; those behind the last."""
+    begin = 0
+    for at, entry in enumerate(found):
+        if not entry[1]:
+            yield found[begin:at], entry[0][:-1]
+            begin = at + 1
+    yield found[begin:], b""
 
 
 def _suspect(path: bytes, status: os.stat_result) -> bool:
