@@ -1,9 +1,9 @@
 """Bounded archives: how large one may be, and which paths of a pass share one."""
 
 from collections import Counter
-from dataclasses import dataclass, field
 
 from hiveden_backup.core.backup.index import HEADER_BYTES
+from hiveden_backup.core.dataclass import dataclass, field
 
 _LEAST, _MOST = 256 << 20, 4 << 30
 _PARTS = 512
