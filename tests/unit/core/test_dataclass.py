@@ -43,7 +43,7 @@ def kinds(decorator: Decorator, **options: bool) -> tuple[Any, Any]:
 
     first: Any = decorator(**options)(Kind)
 
-    class More(first):
+    class More(first):  # type: ignore[misc]
         extra: str = "x"
 
     return first, decorator(**options)(More)
@@ -59,7 +59,7 @@ OPTIONS = [
 
 @pytest.fixture(params=OPTIONS, ids=str)
 def pair(request: pytest.FixtureRequest) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    return kinds(dataclass, **request.param), kinds(dataclasses.dataclass, **request.param)  # type: ignore[call-overload]
+    return kinds(dataclass, **request.param), kinds(dataclasses.dataclass, **request.param)
 
 
 def outcome(act: Callable[[], object]) -> object:
