@@ -9,6 +9,7 @@ class Step(StrEnum):
     """What is being done; the journal's HIVEDEN_PHASE."""
 
     SCAN = "scan"
+    PROVE = "comparison with archives"
     HOT = "hot pass"
     STOP = "stop"
     COLD = "cold pass"

@@ -6,6 +6,9 @@ one whose scanned bytes stand in the older index to the letter, and a million of
 Records are sorted bytewise by path.
 
 A *draft* is a record list in the making: its archive field is the older index's number, or `+` where the path is taken.
+
+A taken path is *in question* where only its ctime or inode differs: it may be what the archive holds all the same.
+Such a line is `archive inode record`: the older index's number, the older inode, and what was scanned.
 """
 
 import math
@@ -24,6 +27,8 @@ LOOSE_MARGIN_NS = 600 * 10**9
 
 _FIELDS = 10
 """Tabs in a record; what follows the last of them is the path, tabs and all."""
+_METADATA = 7
+"""Fields of what was scanned that say what a path is, before those that say where and since when."""
 _TAKEN_PREFIX = TAKEN + b"\t"
 _BATCH = 4096
 _LONGEST_RECORD = 64 << 10
@@ -97,7 +102,8 @@ class Comparison:
     """What a comparison learned besides the draft it wrote.
 
     `live` weighs, per archive number of the older index, what is still live in it. `dirty` are the inodes of hard links
-    of which a name is new, changed or gone.
+    of which a name is new, changed or gone. `in_question` weighs, per archive number, the taken paths that are so;
+    `lost` are the older inodes of hard links of which a name is gone, or has changed beyond question.
     """
 
     entries: int = 0
@@ -105,13 +111,19 @@ class Comparison:
     taken_weight: int = 0
     live: Counter[bytes] = field(default_factory=Counter)
     dirty: set[int] = field(default_factory=set)
+    in_question: Counter[bytes] = field(default_factory=Counter)
+    lost: set[int] = field(default_factory=set)
 
 
 class Sink(NamedTuple):
-    """Where a comparison writes, many lines at a time: the draft, and those of its lines that `select` may pick."""
+    """Where a comparison writes, many lines at a time.
+
+    The draft, those of its lines that `select` may pick, and what is in question.
+    """
 
     draft: Callable[[Sequence[bytes]], object]
     candidates: Callable[[Sequence[bytes]], object]
+    questions: Callable[[Sequence[bytes]], object]
 
 
 def compare(
@@ -131,12 +143,15 @@ def compare(
     """
     result = Comparison()
     trusted = {b"%d\t" % number: 0 for number in range(archives) if number not in broken}
-    cursor = _Older(iter(older), taken_ns, result.dirty)
+    cursor = _Older(iter(older), taken_ns, result)
     entries = iter(scanned)
     while batch := list(islice(entries, _BATCH)):
         draft, candidates = _compare(batch, cursor, trusted, result)
         sink.draft(draft)
         sink.candidates(candidates)
+        if cursor.questions:
+            sink.questions(cursor.questions)
+            cursor.questions.clear()
     cursor.pass_over()
     result.dirty.update([new for old, new in cursor.renumbered if old in result.dirty])
     result.live.update({number[:-1]: weight for number, weight in trusted.items() if weight})
@@ -171,6 +186,8 @@ def _compare(
             result.taken_weight += weight
             if inode:
                 result.dirty.add(inode)
+            if cursor.asked:
+                result.in_question[cursor.asked] += weight
         if inode or number not in live:
             candidates.append(draft[-1])
     cursor.line = line
@@ -180,19 +197,22 @@ def _compare(
 class _Older:
     """The older index's lines in the course of a comparison, and what is done where they do not simply agree."""
 
-    def __init__(self, lines: Iterator[bytes], taken_ns: int, dirty: set[int]) -> None:
+    def __init__(self, lines: Iterator[bytes], taken_ns: int, result: Comparison) -> None:
         self.lines = lines
         self.line = next(lines, b"")
         self.horizon = taken_ns - MARGIN_NS
         self._loose_horizon = taken_ns - LOOSE_MARGIN_NS
         self.renumbered: list[tuple[int, int]] = []  # of hard links that stay: the inode then and now, on loose ones
-        self._dirty = dirty
+        self.questions: list[bytes] = []
+        self.asked = b""  # the archive of the path that was asked for last, where that is in question
+        self._result = result
 
     def archive_of(self, path: bytes, record: bytes, newest: int, trusted: Collection[bytes], *, loose: bool) -> bytes:
         """The number, with its tab, of the archive that still holds what was scanned; else that of a taken path.
 
         Goes on to the line behind `path`.
         """
+        self.asked = b""
         while self.line and path_of(self.line) < path:
             self._drop()
         if not self.line or path_of(self.line) != path:
@@ -205,7 +225,10 @@ class _Older:
                 self.renumbered.append((_inode_of(rest), _inode_of(record)))
             self.line = next(self.lines, b"")
             return number
-        self._drop()
+        if number in trusted and _questionable(rest, record, loose=loose):
+            self.asked = number[:-1]
+            self.questions.append(b"%s%d\t%s" % (number, _inode_of(rest), record))
+        self._drop(asked=bool(self.asked))
         return _TAKEN_PREFIX
 
     def pass_over(self) -> None:
@@ -213,16 +236,30 @@ class _Older:
         while self.line:
             self._drop()
 
-    def _drop(self) -> None:
-        """A line does not hold any more: if it had other names, they are in doubt."""
+    def _drop(self, *, asked: bool = False) -> None:
+        """A line does not hold any more: if it had other names, they are in doubt. It may be `asked` about later."""
         _, _, _, _, _, nlink, _, _, _, inode, _ = self.line.split(b"\t", _FIELDS)
         if nlink not in {b"0", b"1"}:
-            self._dirty.add(int(inode))
+            self._result.dirty.add(int(inode))
+            if not asked:
+                self._result.lost.add(int(inode))
         self.line = next(self.lines, b"")
 
 
 def _hard_link(rest: bytes) -> bool:
     return rest.split(b"\t", 5)[4] not in {b"0", b"1"}
+
+
+def _questionable(rest: bytes, record: bytes, *, loose: bool) -> bool:
+    """Whether no more than ctime and inode may differ: of a file, a directory, or a symbolic link with one name.
+
+    Where inodes are not to be trusted, they do not tell what names a file has.
+    """
+    older = rest.split(b"\t", _METADATA)[:_METADATA]
+    if older != record.split(b"\t", _METADATA)[:_METADATA]:
+        return False
+    single = older[4] in {b"0", b"1"}
+    return (older[0] == b"f" and (single or not loose)) or (older[0] in {b"d", b"l"} and single)
 
 
 def _inode_of(rest: bytes) -> int:

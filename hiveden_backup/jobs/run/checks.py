@@ -31,6 +31,7 @@ from hiveden_backup.jobs.run.checkpoint import find_base
 from hiveden_backup.jobs.run.dumps import reach
 from hiveden_backup.jobs.run.passes import Trees, look
 from hiveden_backup.jobs.run.plan import Draft
+from hiveden_backup.jobs.run.proving import provable
 from hiveden_backup.jobs.run.space import check_room, check_spool
 from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there, family
 
@@ -265,7 +266,8 @@ def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> No
         installation.progress.begin(Step.SCAN)
         draft.looked = look(draft.trees, draft.base, draft.spool, "hot")
         comparison = draft.looked.comparison
-        draft.findings.ok(Check.FILES, f"{comparison.entries} paths, {comparison.taken} to archive")
+        most = "up to " if provable(draft.looked) else ""
+        draft.findings.ok(Check.FILES, f"{comparison.entries} paths, {most}{comparison.taken} to archive")
         if draft.looked.sockets:
             draft.findings.ok(Check.FILES, f"{draft.looked.sockets} sockets are left out: they have no content")
         if draft.looked.too_long:

@@ -10,6 +10,7 @@ from hiveden_backup.jobs.backups import prune
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.passes import compacting
 from hiveden_backup.jobs.run.plan import Plan
+from hiveden_backup.jobs.run.proving import provable
 from hiveden_backup.jobs.run.validate import drafted
 
 _SHOWN = 10
@@ -29,8 +30,9 @@ def _steps(installation: Installation, plan: Plan) -> Iterator[str]:
         looked = plan.files.look
         comparison = looked.comparison
         selection, rewritten = compacting(looked, plan.job, adding=2 if plan.stop is not None else 1)
+        most = "up to " if provable(looked) else ""
         yield (
-            f"archive {comparison.taken} of {comparison.entries} paths, {size(comparison.taken_weight)}"
+            f"archive {most}{comparison.taken} of {comparison.entries} paths, {size(comparison.taken_weight)}"
             f" before compression, below {', '.join(looked.views)}"
         )
         if selection.compacted:

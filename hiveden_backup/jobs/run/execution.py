@@ -10,6 +10,7 @@ from hiveden_backup import __version__
 from hiveden_backup.core import events
 from hiveden_backup.core.backup import layout
 from hiveden_backup.core.backup.index import Selection
+from hiveden_backup.core.backup.proving import LEAST
 from hiveden_backup.core.config.parse import job_table
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, NotFoundError, StorageError
@@ -30,6 +31,7 @@ from hiveden_backup.jobs.run.checkpoint import put_checkpoint, write_names
 from hiveden_backup.jobs.run.dumps import Dumps
 from hiveden_backup.jobs.run.passes import Look, Passed, State, Take, Trees, compacting, conclude, look, sync, take
 from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
+from hiveden_backup.jobs.run.proving import Proving
 from hiveden_backup.jobs.run.publish import artifact_file, publish, signing
 from hiveden_backup.jobs.run.space import check_spool, compaction_fits
 from hiveden_backup.jobs.run.unusual import unusual
@@ -58,16 +60,26 @@ class Cold:
 class Execution:
     """One run of one job that is locked and whose plan passed validation.
 
-    `_warnings` and `_problems` are what the steps leave for the end: the manifest's, and the run's.
+    `_warnings` and `_problems` are what the steps leave for the end: the manifest's, and the run's. What is in question
+    is compared with archives from so many bytes on: `worth_proving`.
     """
 
-    def __init__(self, installation: Installation, job: ExclusiveJob, plan: Plan, started: datetime) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        job: ExclusiveJob,
+        plan: Plan,
+        started: datetime,
+        *,
+        worth_proving: int = LEAST,
+    ) -> None:
         self._installation = installation
         self._plan = plan
         self._job = plan.job
         self._directory = plan.directory
         self._spool = plan.spool
         self._started = started
+        self._worth_proving = worth_proving
         self._warnings = list(plan.warnings)
         self._problems: list[BackupError] = []
         self._downtime: Downtime | None = None
@@ -116,7 +128,8 @@ class Execution:
     def _hot_passes(self, files: PlannedFiles) -> State:
         """One pass, or without a cold one up to three, until nothing is struck; the state that they leave."""
         passes = 1 if self._plan.stop is not None else _HOT_PASSES
-        looked, selection = files.look, self._compaction(files.look)
+        looked = self._proved(files)
+        selection = self._compaction(looked)
         for number in range(1, passes + 1):
             passed = self._hot(files.trees, looked, selection, number)
             if passed.exact or number == passes:
@@ -126,6 +139,19 @@ class Execution:
         if self._plan.stop is None:
             self._note(passed)
         return passed.state
+
+    def _proved(self, files: PlannedFiles) -> Look:
+        """The look of the plan, without what is proved to be archived as it is."""
+        proving = Proving(
+            self._job,
+            files.trees,
+            self._directory.job_path(self._job.name),
+            self._spool,
+            self._installation.progress,
+            self._warn,
+            self._worth_proving,
+        )
+        return proving.proved(files.look)
 
     def _hot(self, trees: Trees, looked: Look, selection: Selection, number: int) -> Passed:
         began = time.monotonic()

@@ -115,7 +115,8 @@ class State:
 class Look:
     """A draft, and what the comparison that wrote it learned. `views` are the mounts before the scan.
 
-    `candidates` are the draft's lines that may be archived, compaction aside; `directories` those that were opened.
+    `candidates` are the draft's lines that may be archived, compaction aside; `questions` is what is in question;
+    `directories` are those that were opened.
     `too_long` says what had to be left out, if anything.
     `unmatched` are the patterns of `exclude` that left nothing out, `kept_out` what is never archived, where the scan
     met it, and what it is.
@@ -124,6 +125,7 @@ class Look:
     base: State
     draft: Path
     candidates: Path
+    questions: Path
     directories: Path
     comparison: Comparison
     taken_ns: int
@@ -194,7 +196,8 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
     if taken_ns is None:
         taken_ns = time.time_ns()
         sync(trees)
-    draft, candidates, directories = (spool / f"{name}.{what}" for what in ("draft", "candidates", "directories"))
+    lists = ("draft", "candidates", "questions", "directories")
+    draft, candidates, questions, directories = (spool / f"{name}.{what}" for what in lists)
     exclude = Globs(trees.exclude)
     scan = Scan(
         roots=tuple(_relative(root) for root in trees.roots),
@@ -208,6 +211,7 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         _spooling(spool),
         draft.open("wb") as draft_file,
         candidates.open("wb") as candidates_file,
+        questions.open("wb") as questions_file,
         directories.open("wb") as directories_file,
         records(base.index, base.entries) as older,
     ):
@@ -215,20 +219,13 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
         comparison = compare(
             older,
             scan.entries(),
-            Sink(_writer(draft_file), _writer(candidates_file)),
+            Sink(_writer(draft_file), _writer(candidates_file), _writer(questions_file)),
             taken_ns=base.taken_ns,
             archives=len(base.archives),
             broken=base.broken,
         )
     return Look(
-        base,
-        draft,
-        candidates,
-        directories,
-        comparison,
-        taken_ns,
-        views,
-        scan.sockets,
+        *(base, draft, candidates, questions, directories, comparison, taken_ns, views, scan.sockets),
         suspects=tuple("/" + os.fsdecode(path) for path in scan.suspects),
         too_long=_too_long(scan),
         unmatched=exclude.unmatched,

@@ -20,6 +20,7 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.sample import compressed_size, piece
 from hiveden_backup.jobs.run.passes import Look
 from hiveden_backup.jobs.run.plan import Draft
+from hiveden_backup.jobs.run.proving import provable
 
 _SPARE = 16 << 20
 _BLOCK = 512
@@ -80,11 +81,12 @@ def _need(draft: Draft, dumps: int, free: int) -> Need:
     if draft.looked is None:
         return Need(int(dumps * _LEAST_DUMPS), dumps)
     content = draft.looked.comparison.taken_weight
+    certain = 1 - provable(draft.looked) / content if content else 1.0  # the rest may be in archives already
     tight = content + dumps + _SPARE > free
     if tight:
         content = sum(HEADER_BYTES + occupied for _, occupied in _taken(draft.looked))
     files = content * _ratio(draft)
-    need = Need(int(dumps * _LEAST_DUMPS + files * _LEAST_FILES), dumps + int(files))
+    need = Need(int(dumps * _LEAST_DUMPS + files * _LEAST_FILES * certain), dumps + int(files))
     if not tight or need.least > free:
         return need
     data = sum(occupied for _, occupied in _taken(draft.looked))
@@ -95,7 +97,7 @@ def _need(draft: Draft, dumps: int, free: int) -> Need:
     ]
     if not ratios:
         return need
-    least = int(dumps * _LEAST_DUMPS + data * min(ratios) * _SURE)
+    least = int(dumps * _LEAST_DUMPS + data * min(ratios) * _SURE * certain)
     likely = dumps + int(data * sum(ratios) / len(ratios) + (content - data) * _ratio(draft))
     return Need(max(need.least, least), max(least, likely))
 

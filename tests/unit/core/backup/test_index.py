@@ -21,7 +21,8 @@ def taken(older: list[Scanned], now: list[Scanned], archives: int = 1) -> set[st
     draft: list[bytes] = []
     candidates: list[bytes] = []
     lines = (b"0\t" + record for _, record, *_ in older)
-    found = compare(lines, now, Sink(draft.extend, candidates.extend), taken_ns=T, archives=archives)
+    sink = Sink(draft.extend, candidates.extend, lambda _: None)
+    found = compare(lines, now, sink, taken_ns=T, archives=archives)
     lines_taken: list[bytes] = []
     select(candidates, Selection(frozenset(found.dirty)), Counter(found.live), lines_taken.append)
     assert [path_of(line) for line in draft] == [path for path, *_ in now]
