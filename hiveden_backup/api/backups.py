@@ -217,7 +217,7 @@ def _artifact(row: catalog.ArtifactRow) -> models.Artifact:
         mtime=row.created.timestamp(),
         id=row.id,
         job=row.job,
-        verified=models.Verified(at=iso(found.at), result=found.result) if (found := row.verified) else None,
+        verified=models.Verified.model_validate(found) if (found := catalog.verified_table(row.verified)) else None,
     )
 
 

@@ -12,10 +12,11 @@ _LONGEST = 4096
 
 
 class Verified(BaseModel):
-    """What the last verify of a backup found."""
+    """What the last verify of a backup found. `archives_read` is since when it has read all of its archives."""
 
     at: str
     result: Verdict
+    archives_read: str | None = None
 
 
 class Signature(BaseModel):

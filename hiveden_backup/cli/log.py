@@ -43,7 +43,7 @@ class Unwatched:
     def __init__(self) -> None:
         self.step: Step | None = None
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: Step, total: int = 0) -> None:  # noqa: ARG002 - nobody sees it
         """Something else is done from now on."""
         self.step = step
 
@@ -55,19 +55,20 @@ class Unwatched:
 
 
 class ProgressLine(Unwatched):
-    """One line that is rewritten: step, bytes, rate. Shown once a step takes longer than a second."""
+    """One line that is rewritten: step, bytes (of how many), rate. Shown once a step takes longer than a second."""
 
     def __init__(self) -> None:
         super().__init__()
         self._bytes = 0
+        self._total = 0
         self._began = 0.0
         self._drawn = 0.0
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: Step, total: int = 0) -> None:
         """Something else is done from now on."""
         self.clear()
-        super().begin(step)
-        self._bytes, self._began = 0, time.monotonic()
+        super().begin(step, total)
+        self._bytes, self._total, self._began = 0, total, time.monotonic()
 
     def advance(self, count: int) -> None:
         """`count` more bytes are done."""
@@ -77,7 +78,8 @@ class ProgressLine(Unwatched):
             return
         self._drawn = now
         rate = output.size(int(self._bytes / (now - self._began)))
-        sys.stderr.write(f"{_CLEAR}  {self.step}  {output.size(self._bytes)}  {rate}/s")
+        of = f" of {output.size(self._total)}" if self._total else ""
+        sys.stderr.write(f"{_CLEAR}  {self.step}  {output.size(self._bytes)}{of}  {rate}/s")
         sys.stderr.flush()
 
     def clear(self) -> None:

@@ -26,8 +26,8 @@ Advance = Callable[[int], None]
 class Progress(Protocol):
     """Told what is being done and how many bytes have gone through."""
 
-    def begin(self, step: Step) -> None:
-        """Something else is done from now on."""
+    def begin(self, step: Step, total: int = 0) -> None:
+        """Something else is done from now on, with so many bytes to go through; 0 where that is not known."""
 
     def advance(self, count: int) -> None:
         """`count` more bytes of the step are done."""
@@ -36,7 +36,7 @@ class Progress(Protocol):
 class Silence:
     """Progress that nobody watches."""
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: Step, total: int = 0) -> None:
         """Do nothing."""
 
     def advance(self, count: int) -> None:

@@ -228,8 +228,12 @@ class Pipeline:
 
     def _end(self) -> None:
         running = [process for process in self._processes if process.poll() is None]
+        deaf = signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # as our thread is, so are they
         for process in running:
-            process.terminate()
+            if deaf:
+                process.kill()
+            else:
+                process.terminate()
         self._release()  # which kills what is tied to it: such a one was started with signals held back
         for process in running:
             try:

@@ -78,7 +78,7 @@ def test_list(bed: Site, engine: Engine, postgres: Server) -> None:
     assert {row["verified"] for row in rows} == {None}
     bed.run("verify", f"app/{new}").succeeded()
     verified = bed.run("list", "--json").succeeded().json[0]["verified"]
-    assert set(verified) == {"at", "result"}
+    assert set(verified) == {"at", "result", "archives_read"}
     assert verified["result"] == "ok"
     assert abs(from_iso(verified["at"]) - datetime.now(UTC)) < timedelta(minutes=5)
 

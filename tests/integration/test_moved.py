@@ -32,7 +32,7 @@ class Meddling(Silence):
         self._step, self._changes = step, dict(changes)
         self._armed, self._written = False, 0
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: Step, total: int = 0) -> None:  # noqa: ARG002 - it matters to people
         self._armed = step is self._step
 
     def advance(self, count: int) -> None:
@@ -199,7 +199,7 @@ def test_an_overlay_that_numbers_directories_anew_is_not_taken_for_one_that_move
         changes = []
 
         class Forgetting(Silence):
-            def begin(self, step: Step) -> None:
+            def begin(self, step: Step, total: int = 0) -> None:  # noqa: ARG002 - it matters to people
                 if step is Step.HOT:
                     Path("/proc/sys/vm/drop_caches").write_text("2")
                     changes.append((chain.tree / "a/b").stat().st_ino != number)

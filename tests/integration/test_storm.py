@@ -113,8 +113,8 @@ class Chain:
 
     def verify(self) -> None:
         with Verifier(self.installation) as verifier:
-            for backup in self.directory.backups("storm"):
-                verifier.verify(Backup("storm", backup))
+            for found in verifier.verify([Backup("storm", each) for each in self.directory.backups("storm")]):
+                assert not found.errors, str(found.errors[0])
 
 
 def difference(found: dict[str, tuple[object, ...]], wanted: dict[str, tuple[object, ...]]) -> list[str]:

@@ -51,7 +51,7 @@ def test_a_cut_archive_is_damaged(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(CorruptError):
         read(archive)
     with pytest.raises(CorruptError):
-        tar.list_members(archive, 4 << 20, tmp_path / "listing")
+        tar.list_members(archive, 4 << 20, "", tmp_path / "listing", progress=lambda _: None)
 
 
 def fed(archive: Path, *commands: Command, sha256: str = "") -> tuple[bytes, int]:

@@ -22,7 +22,7 @@ class Meddling(Silence):
         self._change, self._times = change, times
         self._armed = False
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: Step, total: int = 0) -> None:  # noqa: ARG002 - it matters to people
         self._armed = step is Step.HOT
 
     def advance(self, count: int) -> None:  # noqa: ARG002 - the first bytes are what counts

@@ -67,7 +67,8 @@ def test_a_damaged_archive_is_named_healed_and_never_built_upon(
     assert rows[first]["verified"]["result"] == "corrupt"
     third = program.run()
     assert [each["path"] for each in program.archives(third)] != [archive]
-    assert program.ok("verify", f"files/{third}") == f"files/{third}: ok, signed here\n"
+    said = program.ok("verify", f"files/{third}").splitlines()
+    assert said[0] == f"files/{third}: proven, signed here"
     assert describe(program.restore(third)) == describe(program.tree)
 
 
@@ -109,9 +110,12 @@ def test_all_backups_are_verified_and_the_whole_ones_said_to_be(program: Program
     flip(program.backups / "files" / damaged / "files.index.zst")
     done = program.call("verify", "--all")
     assert done.returncode == 65
-    assert sorted(done.stdout.splitlines()) == sorted(
-        [f"files/{whole}: ok, signed here", f"files/{damaged}: corrupt, signed here"]
-    )
+    index = program.backups / "files" / damaged / "files.index.zst"
+    assert done.stdout.splitlines()[:-1] == [
+        f"files/{damaged}: corrupt, signed here. {index} is damaged",
+        f"files/{whole}: proven, signed here",
+    ]
+    assert done.stdout.splitlines()[-1].startswith("1 of 2 backups proven; 1 archive (")
 
 
 def test_an_archive_put_right_again_is_trusted_again(program: Program) -> None:
@@ -139,6 +143,6 @@ def test_an_archive_found_damaged_stays_so_when_that_backup_is_deleted(program: 
     assert archive["path"] not in [each["path"] for each in program.archives(made)]
     program.ok("verify", made)
     program.ok("delete", newer, "--yes")
-    assert list(program.place.glob("state/verified/files/*")) == [
-        program.place / f"state/verified/files/{made}.json"
-    ], "the archive is gone, and so is what was known of it"
+    assert sorted(os.listdir(program.place / "state/verified/files")) == [f"{made}.json", "archives.json"]
+    seen = json.loads((program.place / "state/verified/files/archives.json").read_text())["archives"]
+    assert list(seen) == [each["path"] for each in program.archives(made)], "one is gone, and what was known of it"

@@ -77,19 +77,20 @@ def check_backups(site: Site, job: str = "app") -> None:
     directory = BackupDirectory.open(site.backups)
     # not the installation's records: what is found here must not change what the next run builds upon
     elsewhere = Installation(site.config, site.path / "other-state", lambda: datetime.now(UTC))
+    new = []
+    for backup in site.ids(job):
+        path = site.job(job) / backup
+        done = subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        if (job, backup) in site.decoded:
+            for archive in directory.manifest(job, backup).archives:
+                check_archive_digest(directory.job_path(job), archive, lambda _: None)
+        else:
+            new.append(Backup(job, backup))
+            site.decoded.add((job, backup))
     with Verifier(elsewhere) as verifier:
-        for backup in site.ids(job):
-            path = site.job(job) / backup
-            done = subprocess.run(
-                ["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=path, capture_output=True, check=False
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            if (job, backup) in site.decoded:
-                for archive in directory.manifest(job, backup).archives:
-                    check_archive_digest(directory.job_path(job), archive, lambda _: None)
-            else:
-                verifier.verify(Backup(job, backup))
-                site.decoded.add((job, backup))
+        for found in verifier.verify(new):
+            assert not found.errors, str(found.errors[0])
 
 
 def check_swept(site: Site, job: str = "app") -> None:

@@ -43,15 +43,21 @@ def show(
     output.say_toml(to_toml({"jobs": {manifest["job"]: manifest["job_config"]}}))
 
 
+def _verified(found: "dict[str, str | None] | None") -> str:
+    if found is None:
+        return "Verified  not yet"
+    since = f", archives read since {read}" if (read := found["archives_read"]) not in (None, found["at"]) else ""
+    return f"Verified  {found['result']} at {found['at']}{since}"
+
+
 def _described(table: dict, signature: Signature) -> list[str]:  # type: ignore[type-arg] # the JSON of `show`, as it is printed
 
     manifest = table["manifest"]
-    verified = table["verified"]
     lines = [
         f"Backup    {manifest['job']}/{manifest['id']}",
         f"Made      {manifest['started']} to {manifest['finished']} on {manifest['host']}",
         f"Added     {output.size(table['size'])}",
-        f"Verified  {verified['result']} at {verified['at']}" if verified else "Verified  not yet",
+        _verified(table["verified"]),
         f"Signature {signature}{f': {signature.why}' if signature.why else ''}",
         "",
     ]

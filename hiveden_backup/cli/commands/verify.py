@@ -1,6 +1,7 @@
 """`verify`: whether backups are still what was written."""
 
-from typing import List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+from collections.abc import Sequence
+from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
@@ -9,61 +10,74 @@ from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.cli.watched import watched
-from hiveden_backup.core.backup.signature import Signature
-from hiveden_backup.core.errors import BackupError, CorruptError, UsageError, common_exit_code
+from hiveden_backup.core.errors import UsageError, common_exit_code
 from hiveden_backup.core.model import Verdict
-from hiveden_backup.core.progress import Step
+from hiveden_backup.core.names import iso
 from hiveden_backup.jobs.backups import catalog
-from hiveden_backup.jobs.backups.catalog import Backup
-from hiveden_backup.jobs.backups.verify import Verifier
+from hiveden_backup.jobs.backups.reader import Reader
+from hiveden_backup.jobs.backups.verify import Verified, Verifier
 
 
 @command("verify")
 def verify(
     backups: Optional[List[str]] = typer.Argument(None, help=BACKUP_MEANING, autocompletion=completion.backups),  # noqa: UP006
     all_backups: bool = typer.Option(False, "--all", help="Verify every backup."),
+    changed: bool = typer.Option(
+        False, "--changed", help="Read only archives that no verify has read yet. Every backup, where none is named."
+    ),
     as_json: bool = JSON,
 ) -> None:
-    """Check signature and digests, and decode everything.
+    """Check signature and digests, and decode everything. Several archives are read at once, each once for all backups.
 
     Exit 65 when something is damaged; the error names it.
     """
-    if bool(backups) == all_backups:
+    if bool(backups) == all_backups and (all_backups or not changed):
         raise UsageError("Say which backups to verify", "", "Name them, or give --all")
     directory = installation().directory
     chosen = (
-        [catalog.Backup(job, each) for job in directory.jobs() for each in directory.backups(job)]
-        if all_backups
-        else [catalog.resolve(directory, text) for text in backups or []]
+        [catalog.resolve(directory, text) for text in backups]
+        if backups
+        else [catalog.Backup(job, each) for job in directory.jobs() for each in directory.backups(job)]
     )
     if not chosen and not as_json:
         output.say("There are no backups yet.")
-    rows, codes = [], []
-    with watched() as surroundings, Verifier(surroundings) as verifier:
-        surroundings.progress.begin(Step.VERIFY)
-        for each in chosen:
-            signature, error = _verified(verifier, each)
-            codes.append(error.exit_code if error is not None else 0)
-            verdict = _verdict(error)
-            said = {"result": verdict, "error": str(error) if error else None, "signature": signature.table()}
-            rows.append({"id": each.id, "job": each.job, **said})
+    rows, codes, told = [], [], set[str]()
+    with watched() as surroundings, Verifier(surroundings, changed) as verifier:
+        for each in verifier.verify(chosen):
+            rows.append(_table(each))
+            codes.append(each.errors[0].exit_code if each.errors else 0)
             if not as_json:
-                output.say(f"{each}: {verdict}, {signature}")
-            if error is not None:
-                report(error)
+                output.say(_line(each))
+            for error in each.errors:
+                if str(error) not in told:  # several backups may need what is damaged: it is named once
+                    told.add(str(error))
+                    report(error)
+        if chosen and not as_json:
+            output.say(_total(verifier.reader, codes))
     if as_json:
         output.print_json(rows)
     raise typer.Exit(common_exit_code(codes))
 
 
-def _verified(verifier: Verifier, backup: Backup) -> tuple[Signature, Optional[BackupError]]:
-    try:
-        return verifier.verify(backup), None
-    except BackupError as error:
-        return verifier.signature(backup), error
+def _table(found: Verified) -> dict[str, Any]:
+    return {
+        "id": found.backup.id,
+        "job": found.backup.job,
+        "result": found.verdict,
+        "error": str(found.errors[0]) if found.errors else None,
+        "signature": found.signature.table(),
+        "errors": [str(error) for error in found.errors],
+        "archives_read": iso(found.archives_read) if found.archives_read else None,
+    }
 
 
-def _verdict(error: Optional[BackupError]) -> Verdict:
-    if error is None:
-        return Verdict.OK
-    return Verdict.CORRUPT if isinstance(error, CorruptError) else Verdict.INCONCLUSIVE
+def _line(found: Verified) -> str:
+    verdict = "proven" if found.verdict is Verdict.OK else found.verdict
+    wrong = "; ".join(error.what for error in found.errors)
+    return f"{found.backup}: {verdict}, {found.signature}{f'. {wrong}' if wrong else ''}"
+
+
+def _total(reader: Reader, codes: Sequence[int]) -> str:
+    read = f"{output.count(reader.archives, 'archive')} ({output.size(reader.bytes)}) read"
+    before = f", {reader.passed_over} read by an earlier verify" if reader.passed_over else ""
+    return f"{codes.count(0)} of {output.count(len(codes), 'backup')} proven; {read}{before}."

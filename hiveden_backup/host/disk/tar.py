@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ from hiveden_backup.host.disk.bounds import Bounds
 from hiveden_backup.host.disk.durable import opened
 from hiveden_backup.host.disk.index_files import spooled
 from hiveden_backup.host.disk.repository import stored_file
-from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, Stored, chunks, compressor, store, undecoded
-from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
+from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, Stored, compressor, feed, store, undecoded
+from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError
 
 _DAMAGES = ("Not found in archive", "Unexpected EOF", "not look like a tar archive", "Skipping to next header")
 _MOST_ERRORS = 512 << 20  # it has a line for each path of which something is to be said
@@ -31,6 +32,7 @@ _CAP_FOWNER = 1 << 3
 _CREATE_STATUSES = frozenset({0, 1, 2})
 _TROUBLE = 2  # tar did what it could
 _SHOWN_LINES = 3
+_BLOCK = 16 << 10
 
 
 def create(
@@ -125,27 +127,36 @@ def received(path: Path) -> Iterator[int]:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of tar's listing."""
-    with opened(path) as file:
-        yield from file
+    """The lines of tar's listing. It is opened for some of them at a time: hundreds of listings are read at once."""
+    at, rest = 0, b""
+    while True:
+        with opened(path) as file:
+            file.seek(at)
+            block = file.read(_BLOCK)
+        if not block:
+            break
+        at += len(block)
+        *lines, rest = (rest + block).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest
 
 
-def list_members(archive: Path, size: int, listing: Path) -> None:
-    """Put the listing of an archive of `size` bytes into the new file `listing`; all of it is decoded.
+def list_members(
+    archive: Path, size: int, sha256: str, listing: Path, *, progress: Advance, brake: Brake | None = None
+) -> None:
+    """Put the listing of an archive into the new file `listing`. It is read once: digested, and all of it decoded.
 
-    CorruptError when that fails. OSError when the listing does not fit: written by tar itself, it would look like the
-    archive's fault.
+    CorruptError when it is not what was written, or cannot be decoded. OSError when the listing does not fit: written
+    by tar itself, it would look like the archive's fault.
     """
     members = Command(("tar", "-t", *LISTING, "-f", "-"))
     try:
         with (
-            stored_file(archive, size) as content,
-            listing.open("xb") as file,
-            output(DECOMPRESSOR, members, stdin=content) as stream,
+            received(listing) as writer,
+            Pipeline(DECOMPRESSOR, members, stdin=subprocess.PIPE, stdout=writer, brake=brake) as pipeline,
         ):
-            for chunk in chunks(stream):
-                file.write(chunk)
-            file.flush()
+            feed(archive, size, sha256, pipeline.stdin, progress)
     except ProcessError as error:
         raise undecoded(error, archive) from error
 

@@ -1,13 +1,14 @@
 """What the state directory remembers: a record of each run, and what verify found; bounded and crash-safe."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from hiveden_backup.core.backup.seen import Seen, SeenArchives
 from hiveden_backup.core.codec import LONGEST, Codec, RecordError
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
@@ -49,7 +50,8 @@ class Verification:
     """What verify found in a backup; `failed` are archives with a wrong digest.
 
     `signer` is the key whose signature fits, "" for none; `evidence` stands for what was looked at for that, "" where
-    there was no signature.
+    there was no signature. `archives_read` is when that one of its archives was read which was so longest ago; None
+    when all were read this time.
     """
 
     at: datetime
@@ -58,6 +60,7 @@ class Verification:
     failed: tuple[str, ...] = ()
     evidence: str = ""
     signer: str = ""
+    archives_read: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,10 @@ class Accepted:
 
 
 _RUNS = Codec(RunRecord, lacking=("invocation",), sparse=("kind",))
-_VERIFICATIONS = Codec(Verification, sparse=("evidence", "signer"))
+_VERIFICATIONS = Codec(Verification, sparse=("evidence", "signer", "archives_read"))
 _ACCEPTED = Codec(Accepted)
+_SEEN = Codec(SeenArchives)
+_SEEN_FILE = "archives.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +163,7 @@ class Records:
         with suppress(FileNotFoundError):
             for name in os.listdir(self.state / "verified" / job):
                 backup = name.removesuffix(".json")
-                verification = self.verification(job, backup)
-                if verification is not None:
+                if is_backup_id(backup) and (verification := self.verification(job, backup)) is not None:
                     found[backup] = verification
         return found
 
@@ -175,6 +179,23 @@ class Records:
         for backup, found in self.verifications(job).items():
             if backup not in backups and not set(found.failed).intersection(archives):
                 (self.state / "verified" / job / f"{backup}.json").unlink(missing_ok=True)
+        seen = self.seen(job)
+        if seen.archives.keys() - {*archives}:
+            self._put_seen(job, seen.only({*archives}))
+
+    def seen(self, job: str) -> SeenArchives:
+        """The job's archives that a verify has read whole; none where that cannot be read."""
+        return _read(_SEEN, self.state / "verified" / job / _SEEN_FILE) or SeenArchives()
+
+    def renew_seen(self, job: str, seen: Mapping[str, Seen], damaged: Collection[str]) -> None:
+        """Remember archives that were read whole now, beside what others that verify have remembered meanwhile."""
+        self._put_seen(job, self.seen(job).renewed(seen, damaged))
+
+    def _put_seen(self, job: str, seen: SeenArchives) -> None:
+        folder = self.state / "verified" / job
+        with translated(f"writing which archives were verified below {folder}", unwritable=StorageError):
+            make_directory(folder)
+            write_durably(folder / _SEEN_FILE, _SEEN.dump(seen))
 
 
 def _claimed(folder: Path, moment: datetime) -> Path:

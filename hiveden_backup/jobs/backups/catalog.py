@@ -11,7 +11,7 @@ from hiveden_backup.core.backup.artifact_names import backup_of, filename
 from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
-from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
+from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Verdict
 from hiveden_backup.core.names import is_job_name, iso
 from hiveden_backup.host.disk.repository import BackupDirectory, no_such_backup
 from hiveden_backup.host.state.records import Verification
@@ -71,9 +71,12 @@ class Backup:
         return f"{self.job}/{self.id}"
 
 
-def verified_table(found: Verification | None) -> dict[str, str] | None:
+def verified_table(found: Verification | None) -> dict[str, str | None] | None:
     """A verification as listings print it."""
-    return None if found is None else {"at": iso(found.at), "result": found.result}
+    if found is None:
+        return None
+    read = iso(found.archives_read or found.at) if found.result is Verdict.OK else None
+    return {"at": iso(found.at), "result": found.result, "archives_read": read}
 
 
 def artifact_size(manifest: Manifest, artifact: Artifact) -> int:

@@ -1,12 +1,14 @@
 """Does a backup hold what it says? Digests of every file, every archive decoded and held against the index."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from hiveden_backup.core.backup.index import Record
 from hiveden_backup.core.backup.layout import (
@@ -24,12 +26,12 @@ from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.signature import Signature, Signed
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
 from hiveden_backup.core.dataclass import dataclass, field
-from hiveden_backup.core.errors import CorruptError, DeniedError, NotFoundError, StorageError, UnreachableError
+from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Source, SourceKind, Verdict
 from hiveden_backup.core.postgres.values import Endpoint, choose_restore_tool, major_of
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import stream, tar
-from hiveden_backup.host.disk.durable import opened, pieces, read_regular, translated
+from hiveden_backup.host.disk.durable import pieces, read_regular
 from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.repository import BackupDirectory, read_archive_names, stored_file, unread
 from hiveden_backup.host.disk.spool import temporary_spool
@@ -40,43 +42,97 @@ from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.host.state.records import Verification
 from hiveden_backup.jobs.backups.adoption import adopted
 from hiveden_backup.jobs.backups.catalog import Backup, show_path
+from hiveden_backup.jobs.backups.reader import Reader
 from hiveden_backup.jobs.backups.signing import Proof, forged, judged, proof_of, signatures
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.servers import server_container
 
 _HINT = "Verify the other backups of the job; the next run takes again what this one lost"
+_TOGETHER = 16  # backups whose archives are read at once: their listings are there at one time
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verification found: whose the backup is, and all that is wrong with it, or kept it from being looked at.
+
+    `archives_read` is when that one of its archives was read which was so longest ago; None when that is not proven.
+    """
+
+    backup: Backup
+    signature: Signature
+    errors: tuple[BackupError, ...] = ()
+    archives_read: datetime | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """All of it in a word."""
+        if not self.errors:
+            return Verdict.OK
+        return Verdict.CORRUPT if isinstance(self.errors[0], CorruptError) else Verdict.INCONCLUSIVE
 
 
 @dataclass(slots=True)
 class Verifier:
-    """Verifies backups one after another; what several share (archives) is read once."""
+    """Verifies backups; an archive that several of them need is read once.
+
+    With `changed`, archives that an earlier verify has read are not read again, as long as their files look as they
+    did: of these, a backup's index is not held against what is in them.
+    """
 
     installation: Installation
-    _digests: dict[tuple[str, Archive], CorruptError | None] = field(default_factory=dict)
-    _listings: dict[tuple[str, str], Path] = field(default_factory=dict)
+    changed: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
-    _spool: Path = Path()
     _directory: BackupDirectory = field(init=False)
+    reader: Reader = field(init=False)
 
     def __enter__(self) -> Self:
         self._directory = self.installation.directory
-        self._spool = self._stack.enter_context(temporary_spool())
+        spool = self._stack.enter_context(temporary_spool())
+        self.reader = Reader(self.installation, self._directory, spool, self.changed)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def verify(self, backup: Backup) -> Signature:
-        """Whose `backup` is, which is whole. CorruptError that names the file when it is not; remembered either way.
+    def verify(self, backups: Sequence[Backup]) -> Iterator[Verified]:
+        """What is found in each of them, one after another; remembered, unless it says nothing about the backup.
 
-        An old one is signed then. UnreachableError when a dump cannot be decoded here, or ssh-keygen is not installed,
-        which says nothing about the backup.
+        So it is when a dump cannot be decoded here, or ssh-keygen is not installed. An old backup that is whole is
+        signed then.
         """
-        with job_lock(self.installation.state, backup.job, shared=True) as job:
-            looked = self._remember(job, backup)
-        if adopted(self.installation, self._directory, backup.job, backup.id, looked.sums):
-            return self._signature(backup, looked.sums)[1]
-        return looked.signature
+        self.reader.expect(backups)
+        for job, several in groupby(backups, lambda backup: backup.job):
+            left = deque(several)
+            while left:
+                together = [left.popleft() for _ in range(min(_TOGETHER, len(left)))]
+                with suppress(BackupError):  # each of them will meet it, and tell
+                    self._read_ahead(job, together)
+                yield from map(self._one, together)
+
+    def _read_ahead(self, job: str, backups: Sequence[Backup]) -> None:
+        """Read the archives of several at once: most have only a few that the others have not."""
+        archives: list[Archive] = []
+        with job_lock(self.installation.state, job, shared=True) as locked:
+            for backup in backups:
+                with suppress(BackupError):
+                    archives.extend(self._directory.manifest(job, backup.id).archives)
+            self.reader.read(locked, archives)
+
+    def _one(self, backup: Backup) -> Verified:
+        try:
+            with job_lock(self.installation.state, backup.job, shared=True) as job:
+                looked = self._remember(job, backup)
+        except BackupError as error:
+            return Verified(backup, self.signature(backup), (error,))
+        finally:
+            self.reader.done(backup)
+        if looked.errors:
+            return Verified(backup, self.signature(backup), tuple(looked.errors))
+        read = looked.archives_read or self.installation.now()
+        whole = looked.archives_read is None
+        if whole and adopted(self.installation, self._directory, backup.job, backup.id, looked.sums):
+            return Verified(backup, self._signature(backup, looked.sums)[1], (), read)
+        return Verified(backup, looked.signature, (), read)
 
     def signature(self, backup: Backup) -> Signature:
         """Whose a backup is, as far as its last verification told."""
@@ -86,37 +142,41 @@ class Verifier:
     def _remember(self, job: LockedJob, backup: Backup) -> "_Looked":
         records, now, looked = self.installation.records, self.installation.now(), _Looked()
         try:
-            self._verify(backup, looked)
-        except CorruptError as error:
-            found = looked.record(now, Verdict.CORRUPT, str(error))
+            self._verify(job, backup, looked)
+        except BackupError as error:
+            looked.errors.append(error)
+        looked.errors.sort(key=lambda error: not isinstance(error, CorruptError))
+        if not looked.errors:
+            records.put_verification(job.name, backup.id, looked.record(now, Verdict.OK))
+        elif isinstance(looked.errors[0], CorruptError):
+            found = looked.record(now, Verdict.CORRUPT, str(looked.errors[0]))
             records.put_verification(job.name, backup.id, found)
-            raise
-        records.put_verification(job.name, backup.id, looked.record(now, Verdict.OK))
         return looked
 
     def _signature(self, backup: Backup, sums: bytes) -> tuple[Proof, Signature]:
         proof = proof_of(self._directory.backup_path(backup.job, backup.id), sums)
         return proof, judged(self.installation, self._directory, backup.job, backup.id, proof)
 
-    def _verify(self, backup: Backup, looked: "_Looked") -> None:
+    def _verify(self, job: LockedJob, backup: Backup, looked: "_Looked") -> None:
         """Note the archives that are not what they were. All are read, whatever else is wrong."""
         manifest = self._directory.manifest(backup.job, backup.id)
-        errors: list[CorruptError] = []
         try:
             looked.sums = check_sums(self._directory, backup, manifest)
             looked.proof, looked.signature = self._signature(backup, looked.sums)
             if looked.signature.state is Signed.FORGED:
-                errors.append(forged(str(backup), looked.signature))
+                looked.errors.append(forged(str(backup), looked.signature))
         except CorruptError as error:
-            errors.append(error)
+            looked.errors.append(error)
+        self.reader.read(job, manifest.archives)
         for archive in manifest.archives:
-            damage = self._digest(backup.job, archive)
-            if damage is not None:
-                errors.append(damage)
-                looked.failed.add(archive.path)
-        if errors:
-            raise errors[0]
-        self._decode(backup, manifest, looked.failed)
+            reading = self.reader.of(backup.job, archive)
+            if reading.error is not None:
+                looked.errors.append(reading.error)
+                looked.failed.update([archive.path] if isinstance(reading.error, CorruptError) else [])
+            elif reading.listing is None:
+                looked.archives_read = min(reading.at, looked.archives_read or reading.at)
+        if not looked.errors:
+            self._decode(backup, manifest, looked.failed)
 
     def _decode(self, backup: Backup, manifest: Manifest, failed: set[str]) -> None:
         path = self._directory.backup_path(backup.job, backup.id)
@@ -138,16 +198,6 @@ class Verifier:
         container = source.container if source is not None else None
         return replace(artifact, sources=(Source(SourceKind.CONTAINER, container),) if container is not None else ())
 
-    def _digest(self, job: str, archive: Archive) -> CorruptError | None:
-        key = job, archive
-        if key not in self._digests:
-            try:
-                check_archive_digest(self._directory.job_path(job), archive, self.installation.progress.advance)
-                self._digests[key] = None
-            except CorruptError as error:
-                self._digests[key] = error
-        return self._digests[key]
-
     def _files(self, backup: Backup, manifest: Manifest, artifact: Artifact, failed: set[str]) -> None:
         """Every live path of the index must be in its archive, as the index has it."""
         path = self._directory.backup_path(backup.job, backup.id)
@@ -155,54 +205,37 @@ class Verifier:
         if names != tuple(archive.path for archive in manifest.archives):
             raise CorruptError(f"{path / ARCHIVE_NAMES} does not agree with the manifest", "", _HINT)
         entries = 0
-        with ExitStack() as stack:
-            cursors = [_Cursor(lines) for lines in self._opened(stack, backup.job, manifest.archives, failed)]
-            try:
-                with records(path / INDEX, artifact.entries) as lines:
-                    for record in checked(lines, len(names)):
-                        entries += 1
-                        if not cursors[record.archive].reaches(record):
-                            name = names[record.archive]
-                            failed.add(name)
-                            raise CorruptError(
-                                f"{self._directory.job_path(backup.job) / name} is not what {backup} needs",
-                                f"It does not have {show_path(record.path)} as the index says",
-                                _HINT,
-                            )
-            except ValueError as error:
-                raise CorruptError(f"{path / INDEX} is damaged", str(error), _HINT) from error
+        readings = [self.reader.of(backup.job, archive) for archive in manifest.archives]
+        cursors = [_Cursor(tar.lines_of(each.listing)) if each.listing is not None else None for each in readings]
+        try:
+            with records(path / INDEX, artifact.entries) as lines:
+                for record in checked(lines, len(names)):
+                    entries += 1
+                    cursor = cursors[record.archive]
+                    if cursor is not None and not cursor.reaches(record):
+                        name = names[record.archive]
+                        failed.add(name)
+                        raise CorruptError(
+                            f"{self._directory.job_path(backup.job) / name} is not what {backup} needs",
+                            f"It does not have {show_path(record.path)} as the index says",
+                            _HINT,
+                        )
+        except ValueError as error:
+            raise CorruptError(f"{path / INDEX} is damaged", str(error), _HINT) from error
         if entries != artifact.entries:
             raise CorruptError(f"{path / INDEX} has {entries} paths, the manifest says {artifact.entries}", "", _HINT)
-
-    def _opened(self, stack: ExitStack, job: str, archives: Sequence[Archive], failed: set[str]) -> Iterator[IO[bytes]]:
-        """The archives' listings."""
-        for archive in archives:
-            try:
-                yield stack.enter_context(opened(self._listing(job, archive)))
-            except CorruptError:
-                failed.add(archive.path)
-                raise
-
-    def _listing(self, job: str, archive: Archive) -> Path:
-        """An archive's members, a line each; decoding all of it is part of the proof."""
-        key = job, archive.path
-        if key not in self._listings:
-            place = self._spool / f"{len(self._listings)}.listing"
-            try:
-                with translated(f"writing the list {place}", unwritable=StorageError):
-                    tar.list_members(self._directory.job_path(job) / archive.path, archive.bytes, place)
-            except BaseException:
-                place.unlink(missing_ok=True)
-                raise
-            self._listings[key] = place
-        return self._listings[key]
 
 
 @dataclass(slots=True)
 class _Looked:
-    """What a verification came across: archives that `failed`, and whose the backup is."""
+    """What a verification came across: what is wrong, archives that `failed`, and whose the backup is.
 
+    `archives_read` is of those that were not read this time.
+    """
+
+    errors: list[BackupError] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
+    archives_read: datetime | None = None
     sums: bytes = b""
     proof: Proof | None = None
     signature: Signature = Signature(Signed.UNPROVEN)
@@ -210,7 +243,8 @@ class _Looked:
     def record(self, now: datetime, result: Verdict, detail: str = "") -> Verification:
         """What is remembered of it."""
         evidence, signer = ("", "") if self.proof is None else (self.proof.evidence, self.proof.signer or "")
-        return Verification(now, result, detail, tuple(sorted(self.failed)), evidence, signer)
+        read = self.archives_read if result is Verdict.OK else None
+        return Verification(now, result, detail, tuple(sorted(self.failed)), evidence, signer, read)
 
 
 class _Cursor:
