@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hiveden_backup.core.errors import Interrupted
 from hiveden_backup.core.progress import Step
 from tests.integration.test_moved import Meddling
 from tests.integration.test_proved import MIB, OLD, again, chain, copied, flip, index
@@ -75,6 +77,19 @@ def test_no_link_is_followed_where_a_directory_was(chain: Chain, tmp_path: Path)
     again(chain)
     assert not [record for record in index(chain) if record.path.endswith(b"/m/b/version")]
     assert one.is_dir()
+
+
+def test_who_interrupts_it_is_not_waited_for_and_loses_nothing(chain: Chain) -> None:
+    copied(chain.tree)
+
+    def interrupt() -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    meddle(chain, interrupt)
+    with pytest.raises(Interrupted):
+        chain.run(None)
+    assert not [path.read_text() for path in Path("/proc/self/task").glob("*/children") if path.read_text().strip()]
+    assert again(chain) == set()
 
 
 @pytest.mark.parametrize("seed", range(2))

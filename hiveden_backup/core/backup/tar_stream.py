@@ -16,7 +16,8 @@ _TYPES = {b"0": b"f", b"\0": b"f", b"1": HARD_LINK, b"2": b"l", b"3": b"c", b"4"
 _EXTENDED = b"x"
 _LONGEST_EXTENDED = 64 << 20
 _MOST_SEGMENTS = 1 << 24
-_ATTRIBUTE, _ACL = b"SCHILY.xattr.", b"SCHILY.acl."
+_ATTRIBUTE, _ACL, _SPARSE = b"SCHILY.xattr.", b"SCHILY.acl.", b"GNU.sparse."
+_END = bytes(BLOCK)
 _SECOND = 10**9
 
 
@@ -57,13 +58,13 @@ class TarStream:
     def members(self) -> Iterator[Member]:
         """Each member, when its content is what comes next; what of it is not read is passed over."""
         while True:
-            header, extended = self._exactly(BLOCK), dict[bytes, bytes]()
+            header, extension = self._exactly(BLOCK), b""
             if header[156:157] == _EXTENDED:
-                extended = _extended(self._extension(header))
+                extension = self._extension(header)
                 header = self._exactly(BLOCK)
-            if not header.strip(b"\0"):
+            if header == _END:
                 return
-            member, stored = _member(header, extended)
+            member, stored = _member(header, extension)
             self._left, self._padding = stored, -stored % BLOCK
             yield member
             while self.content(CHUNK):
@@ -107,15 +108,15 @@ class TarStream:
         return data
 
 
-def _member(header: bytes, extended: dict[bytes, bytes]) -> tuple[Member, int]:
+def _member(header: bytes, extension: bytes) -> tuple[Member, int]:
     """A member, and how many bytes of content follow."""
+    extended = _extended(extension)
     kind = _TYPES.get(header[156:157])
     if kind is None or header[257:265] != _MAGIC:
         raise ValueError("a header of another kind")
-    prefix, name = _text(header[345:500]), _text(header[:100])
-    name = extended.get(b"GNU.sparse.name") or extended.get(b"path") or (prefix + b"/" + name if prefix else name)
+    name = extended.get(b"GNU.sparse.name") or extended.get(b"path") or _name(header)
     size = stored = _number(extended, b"size", header[124:136])
-    sparse = any(key.startswith(b"GNU.sparse.") for key in extended)
+    sparse = _SPARSE in extension and any(key.startswith(_SPARSE) for key in extended)
     if sparse:
         if (extended.get(b"GNU.sparse.major"), extended.get(b"GNU.sparse.minor")) != (b"1", b"0"):
             raise ValueError("a sparse file of another form")
@@ -130,7 +131,7 @@ def _member(header: bytes, extended: dict[bytes, bytes]) -> tuple[Member, int]:
         _number(extended, b"gid", header[116:124]),
         size,
         _nanoseconds(mtime) if mtime is not None else _octal(header[136:148]) * _SECOND,
-        _attributes(extended),
+        _attributes(extended) if b"SCHILY." in extension else {},
         sparse,
     )
     return member, stored
@@ -165,15 +166,20 @@ def _attributes(extended: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
     return found
 
 
+def _name(header: bytes) -> bytes:
+    name, prefix = _text(header[:100]), _text(header[345:500])
+    return prefix + b"/" + name if prefix else name
+
+
 def _text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
 def _octal(field: bytes) -> int:
-    digits = field.strip(b"\0 ")
-    if digits.strip(b"01234567"):
+    digits = field.rstrip(b"\0 ") or b"0"
+    if not digits.isdigit():
         raise ValueError("a number of another form")
-    return int(digits or b"0", 8)
+    return int(digits, 8)
 
 
 def _decimal(text: bytes) -> int:
