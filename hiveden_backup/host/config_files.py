@@ -7,10 +7,12 @@ import contextlib
 import fcntl
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hiveden_backup.core.config.gone import leftovers, without_leftovers
+from hiveden_backup.core.config.keys import Key
 from hiveden_backup.core.config.layers import Layer, Merged, merge
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.config.values import Config
@@ -51,7 +53,12 @@ def load(path: Path) -> Config:
 
 def read(path: Path) -> Merged:
     """What these files say as one table, right or wrong. ConfigError when one cannot be read, or is no TOML."""
-    return merge(_read_layers(path))
+    return merge([_current(layer) for layer in _read_layers(path)])
+
+
+def outlived(path: Path) -> Collection[Key]:
+    """The keys in the managed drop-in that there are no more, and that have no effect."""
+    return [key for layer in _read_layers(path) if layer.name == MANAGED for key in leftovers(layer.table)]
 
 
 def managed_file(path: Path) -> Path:
@@ -86,9 +93,17 @@ def _changed(path: Path, change: Change) -> tuple[Mapping[str, object], Config]:
             managed = layer
         else:
             others.append(layer)
-    managed = Layer(managed.name, change(managed.table))
+    table = change(managed.table)
+    if leftovers(table).items() <= leftovers(managed.table).items():  # else it has been asked for now, and is an error
+        table = without_leftovers(table)
+    managed = Layer(managed.name, table)
     merged = merge([*others, managed])
     return managed.table, parse(merged.table, merged.origin)
+
+
+def _current(layer: Layer) -> Layer:
+    """A layer without what older versions wrote: that must not keep this one from working."""
+    return Layer(layer.name, without_leftovers(layer.table)) if layer.name == MANAGED else layer
 
 
 def to_toml(table: Mapping[str, object]) -> str:

@@ -49,7 +49,7 @@ def bed(dockerd: Engine, postgres: Server, tmp_path_factory: pytest.TempPathFact
                     "containers": [app.name, idle.name],
                     "postgres": [{"dsn": postgres.dsn(), "databases": [database]}],
                     "retention": {"keep_last": 2},
-                    "max_archives": 2,  # so that every run compacts
+                    "compact_ratio": 1.0,  # so that every run compacts
                     "stop_timeout": "1s",
                     "start_timeout": "1s",
                 }

@@ -18,7 +18,7 @@ def bed(tmp_path: Path) -> Iterator[Site]:
     with site(tmp_path) as made:
         for name in ("a", "b"):
             (made.data / name).write_text(name)
-        made.configure({"app": {"paths": [str(made.data)], "max_archives": 50, "compact_ratio": 0.0}})
+        made.configure({"app": {"paths": [str(made.data)], "compact_ratio": 0.0}})
         made.init().run("run", "app").succeeded()
         yield made
 

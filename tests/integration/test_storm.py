@@ -135,7 +135,7 @@ def seeds(number: int, few: int) -> list[object]:
 
 @pytest.mark.parametrize("seed", seeds(SEEDS, FEW))
 def test_each_kept_backup_of_a_chain_restores_to_its_moment(tmp_path: Path, seed: int) -> None:
-    chain = Chain(tmp_path, compact_ratio=0.7, max_archives=4, unusual=False)  # a storm is, now and then
+    chain = Chain(tmp_path, compact_ratio=1.0, unusual=False)  # a storm is, now and then
     chain.worth_proving = LEAST if seed % 2 else 0
     moments: dict[str, dict[str, tuple[object, ...]]] = {}
     with blowing(chain.tree, seed) as storm:
@@ -158,7 +158,7 @@ def test_each_kept_backup_of_a_chain_restores_to_its_moment(tmp_path: Path, seed
 
 @pytest.mark.parametrize("seed", seeds(max(SEEDS // 5, 2), 2))
 def test_without_a_cold_pass_a_storm_fails_no_run_and_what_is_there_verifies(tmp_path: Path, seed: int) -> None:
-    chain = Chain(tmp_path, compact_ratio=0.7, max_archives=4)
+    chain = Chain(tmp_path, compact_ratio=1.0)
     with blowing(chain.tree, 1000 + seed):
         for _ in range(3):
             chain.run(None)

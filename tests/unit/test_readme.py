@@ -6,10 +6,8 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 from typer.testing import CliRunner
@@ -17,11 +15,10 @@ from typer.testing import CliRunner
 from hiveden_backup import __version__
 from hiveden_backup.cli.app import app
 from hiveden_backup.core import errors, spans
-from hiveden_backup.core.backup import compaction, retention
 from hiveden_backup.core.config.parse import complete_table, parse
 from hiveden_backup.core.config.starter import starter_configuration
 from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
-from hiveden_backup.core.names import backup_id, backup_time
+from tests.support.year import DAYS, MB, files, kept_each_day, year
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -250,43 +247,6 @@ def test_version_is_this_one() -> None:
 # ---- space ---------------------------------------------------------------------------------------------------------
 
 SUGGESTED = as_configuration(starter_configuration("/srv/backups")).retention
-START = datetime(2026, 1, 1, 1, 30, tzinfo=UTC)
-DAYS = 365
-
-
-@cache
-def kept_each_day() -> Sequence[frozenset[int]]:
-    """For each day of a year of daily backups, the days whose backups are kept when it is over."""
-    days = {backup_id(START + timedelta(days=day)): day for day in range(DAYS)}
-    kept: list[str] = []
-    found = []
-    for backup in days:
-        decisions = retention.decide([*kept, backup], SUGGESTED, backup_time(backup), ZoneInfo("Europe/Berlin"))
-        kept = [decision.id for decision in decisions if decision.keep]
-        found.append(frozenset(days[each] for each in kept))
-    return found
-
-
-def year(first: int, added: int, rewritten: int, *, max_archives: int) -> int:
-    """The megabytes of archives after a year of daily backups, by the rules.
-
-    Each day something is added that stays for ever, and the same files are written anew. An archive stays as long as a
-    backup that is kept names it.
-    """
-    content: dict[int, int] = {}
-    lasting: dict[int, int] = {}
-    named: dict[int, frozenset[int]] = {}
-    for day, kept in enumerate(kept_each_day()):
-        # what is rewritten today is dead in yesterday's archive when compaction looks at it
-        candidates = [compaction.Candidate(number, live, content[number]) for number, live in lasting.items()]
-        chosen = compaction.choose(candidates, compact_ratio=0.5, max_archives=max_archives, adding=2)
-        lasting[day] = sum(lasting.pop(number) for number in chosen) + (added if day else first)
-        content[day] = lasting[day] + rewritten
-        named = {number: archives for number, archives in named.items() if number in kept}
-        named[day] = frozenset(lasting)
-        needed = frozenset().union(*named.values())
-        content = {number: size for number, size in content.items() if number in needed}
-    return sum(content.values())
 
 
 def megabytes(cell: str) -> int:
@@ -301,10 +261,17 @@ def test_suggested_retention_is_what_is_told() -> None:
 
 @pytest.mark.parametrize("cells", rows("first backup"), ids=lambda cells: cells[0])
 def test_a_year_costs_what_is_told(cells: Sequence[str]) -> None:
+    """As a hundred files to begin with, or more if an archive would be too small for one, and ten each day."""
     first, added, rewritten, dump, formula, whole = (megabytes(cell) for cell in cells)
-    kept = len(kept_each_day()[-1])
-    computed = first + DAYS * added + kept * (rewritten + dump)
-    simulated = year(first, added, rewritten, max_archives=Job("").max_archives) + kept * dump
-    gigabytes = [round(size / 1000) * 1000 for size in (computed, simulated)]
+    kept = kept_each_day(SUGGESTED)
+    count = len(kept[-1])
+    computed = first + DAYS * added + count * (rewritten + dump)
+    same = files("rewritten", rewritten * MB, 10)
+    made = year(
+        {**files("0", (first - rewritten) * MB, max(100, first // 100)), **same},
+        lambda day: {**files(f"{day:03}", added * MB, 10), **same},
+        kept,
+    )
+    gigabytes = [round(size / 1000) * 1000 for size in (computed, made.stored / MB + count * dump)]
     assert [formula, whole] == gigabytes, f"the program's rules give {gigabytes}"
-    assert f"N is the number of backups that are kept: {kept} after a year of daily ones" in TEXT
+    assert f"N is the number of backups that are kept: {count} after a year of daily ones" in TEXT

@@ -7,6 +7,7 @@ from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP, JSON
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.backup.signature import Signature
+from hiveden_backup.core.config.gone import without_leftovers
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.host.config_files import to_toml
 from hiveden_backup.jobs.backups import catalog, contents
@@ -40,7 +41,7 @@ def show(
     for line in _described(table, signature):
         output.say(line)
     manifest = table["manifest"]
-    output.say_toml(to_toml({"jobs": {manifest["job"]: manifest["job_config"]}}))
+    output.say_toml(to_toml(without_leftovers({"jobs": {manifest["job"]: manifest["job_config"]}})))
 
 
 def _verified(found: "dict[str, str | None] | None") -> str:

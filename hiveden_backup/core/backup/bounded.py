@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hiveden_backup.core.backup.index import HEADER_BYTES
+from hiveden_backup.core.backup.index import HEADER_BYTES, TAKEN
 from hiveden_backup.core.dataclass import dataclass, field
 
 _LEAST, _MOST = 256 << 20, 4 << 30
@@ -28,34 +28,36 @@ class Split:
     An archive is closed before it would have more than `size` bytes of content. A file that is larger has an archive of
     its own. All names of an inode are in the archive of the first of them: nothing else could link them. `weights` are
     what the paths of each archive weigh, in the sense of `line_weight`.
+
+    What compaction takes along shares no archive with what changed: most likely it stays as it is, and beside a file
+    that is another one each night it would be taken along again and again.
     """
 
     size: int
     weights: Counter[int] = field(default_factory=Counter)
     _last: int = -1
-    _current: int = -1
-    _filled: int = 0
+    _open: dict[bool, tuple[int, int]] = field(default_factory=dict)
     _groups: dict[int, int] = field(default_factory=dict)
 
     def number(self, line: bytes) -> int:
         """The archive, counted from 0, for the path of a record or draft line."""
-        _, kind, _, _, _, nlink, size, _, _, inode, _ = line.split(b"\t", 10)
+        archive, kind, _, _, _, nlink, size, _, _, inode, _ = line.split(b"\t", 10)
         content = HEADER_BYTES + (int(size) if kind == b"f" else 0)
         if nlink in {b"0", b"1"}:
-            number = self._place(content)
+            number = self._place(content, changed=archive == TAKEN)
             self.weights[number] += content
             return number
         found = self._groups.get(int(inode))
-        number = self._groups[int(inode)] = found if found is not None else self._place(content)
+        number = found if found is not None else self._place(content, changed=archive == TAKEN)
+        self._groups[int(inode)] = number
         self.weights[number] += HEADER_BYTES + (content - HEADER_BYTES) // int(nlink)
         return number
 
-    def _place(self, content: int) -> int:
-        if content > self.size:
+    def _place(self, content: int, *, changed: bool) -> int:
+        number, filled = self._open.get(changed, (-1, self.size))
+        if content > self.size or filled + content > self.size:
             self._last += 1
-            return self._last
-        if self._current < 0 or self._filled + content > self.size:
-            self._last += 1
-            self._current, self._filled = self._last, 0
-        self._filled += content
-        return self._current
+            number, filled = self._last, 0
+        if content <= self.size:
+            self._open[changed] = number, filled + content
+        return number

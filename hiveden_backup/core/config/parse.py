@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 
 from hiveden_backup.core import spans
 from hiveden_backup.core.config import rules
+from hiveden_backup.core.config.gone import GONE
 from hiveden_backup.core.config.keys import Key, quoted
 from hiveden_backup.core.config.reader import Problems, TomlTable
 from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
@@ -121,7 +122,6 @@ def _job(name: str, table: TomlTable, directory: str | None, retention: Retentio
         max_downtime=table.span("max_downtime", _JOB.max_downtime),
         timeout=table.span("timeout", _JOB.timeout),
         compact_ratio=table.share("compact_ratio", _JOB.compact_ratio),
-        max_archives=table.integer("max_archives", _JOB.max_archives, least=2),
         one_file_system=table.flag("one_file_system", default=_JOB.one_file_system),
         spool=table.flag("spool", default=_JOB.spool),
         max_age=table.span("max_age", None),
@@ -131,6 +131,8 @@ def _job(name: str, table: TomlTable, directory: str | None, retention: Retentio
         dump_lock_timeout=table.span("dump_lock_timeout", _JOB.dump_lock_timeout),
         unusual=table.flag("unusual", default=_JOB.unusual),
     )
+    for key, why in GONE.items():
+        table.gone(key, why)
     table.finish(_advice)
     if not any(table.has(key) for key in ("paths", "volumes", "postgres")):
         table.problem(None, "the job has nothing to back up", "Give it paths, volumes or a postgres table")

@@ -45,6 +45,7 @@ class TomlTable:
         self._key = key
         self._problems = problems
         self._known: dict[str, None] = {}
+        self._gone: set[str] = set()
         self._shown = join(key) if shown is None else shown
 
     def problem(self, name: str | None, message: str, hint: str = "") -> None:
@@ -62,8 +63,14 @@ class TomlTable:
     def finish(self, advise: Callable[[str, Collection[str]], str]) -> None:
         """Report every key that nobody asked for; `advise` makes the hint from it and the known ones."""
         for name in self._values:
-            if name not in self._known:
+            if name not in self._known and name not in self._gone:
                 self.problem(name, "unknown key", advise(name, self._known))
+
+    def gone(self, name: str, why: str) -> None:
+        """A key that there is no more."""
+        self._gone.add(name)
+        if name in self._values:
+            self.problem(name, f"there is no such key any more: {why}", "Take the line out")
 
     def text(self, name: str, rule: Rule = plain) -> str | None:
         """A string that obeys the rule."""

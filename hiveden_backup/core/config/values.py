@@ -75,7 +75,6 @@ class Job:
     max_downtime: float = 600.0
     timeout: float = 86400.0
     compact_ratio: float = 0.5
-    max_archives: int = 50
     one_file_system: bool = False
     spool: bool = False
     max_age: float | None = None

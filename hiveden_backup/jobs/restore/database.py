@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 from hiveden_backup.core.backup.scope import Scope, refuse
+from hiveden_backup.core.config.gone import GONE
 from hiveden_backup.core.config.parse import parse
 from hiveden_backup.core.config.patterns import exclude_pattern
 from hiveden_backup.core.config.values import Job, PostgresSource
@@ -133,7 +134,7 @@ def scope_of(installation: Installation, manifest: Manifest) -> Scope:
 
 def job_then(installation: Installation, manifest: Manifest) -> Job | None:
     """The job as it was when the backup was made; None when that was written by a version that knew other keys."""
-    config = dict(manifest.job_config)
+    config = {key: value for key, value in manifest.job_config.items() if key not in GONE}
     match config.get("exclude"):
         case list() as patterns:  # one that cannot mean anything was no error once, and had no effect
             config["exclude"] = [

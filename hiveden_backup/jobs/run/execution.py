@@ -9,6 +9,7 @@ from pathlib import Path
 from hiveden_backup import __version__
 from hiveden_backup.core import events
 from hiveden_backup.core.backup import layout
+from hiveden_backup.core.backup.bounded import archive_bytes
 from hiveden_backup.core.backup.index import Selection
 from hiveden_backup.core.backup.proving import LEAST
 from hiveden_backup.core.config.parse import job_table
@@ -168,7 +169,7 @@ class Execution:
         return passed
 
     def _compaction(self, looked: Look) -> Selection:
-        selection, rewritten = compacting(looked, self._job, adding=2 if self._plan.stop is not None else 1)
+        selection, rewritten = compacting(looked, self._job, self._plan.history, archive_bytes(looked.weight))
         if selection.compacted:
             if not compaction_fits(self._directory, looked.comparison.taken_weight, rewritten):
                 self._warn("Compaction of old archives was skipped: the backup directory has too little space for it")

@@ -6,7 +6,7 @@ A pass is three steps, so that the containers are down for two of the cold one o
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
@@ -33,7 +33,7 @@ from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import Globs, matcher
-from hiveden_backup.core.model import Archive
+from hiveden_backup.core.model import Archive, Manifest
 from hiveden_backup.core.paths import inside, shortened
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host import process
@@ -135,6 +135,11 @@ class Look:
     too_long: str
     unmatched: tuple[str, ...]
     kept_out: tuple[tuple[str, str], ...]
+
+    @property
+    def weight(self) -> int:
+        """What all paths of the draft weigh."""
+        return self.comparison.live.total() + self.comparison.taken_weight
 
     @property
     def selection(self) -> Selection:
@@ -258,16 +263,21 @@ def _writer(file: IO[bytes]) -> Callable[[Sequence[bytes]], object]:
     return lambda lines: file.write(b"".join([line + b"\0" for line in lines]))
 
 
-def compacting(looked: Look, job: Job, adding: int) -> tuple[Selection, int]:
-    """The look's selection with what compaction takes along, and how many bytes that rewrites."""
+def compacting(looked: Look, job: Job, history: Iterable[Manifest], size: int) -> tuple[Selection, int]:
+    """The look's selection with what compaction takes along, and how many bytes that rewrites.
+
+    `history` are the kept backups; the new archives will be closed at `size`.
+    """
+    base = looked.base
+    recorded = compaction.recorded([base.archives, *(manifest.archives for manifest in history)])
     candidates = [
-        compaction.Candidate(number, looked.comparison.live[b"%d" % number], archive.content_bytes)
-        for number, archive in enumerate(looked.base.archives)
-        if number not in looked.base.broken
+        compaction.Candidate(
+            number, looked.comparison.live[b"%d" % number], recorded.get(archive.path, 0), archive.content_bytes
+        )
+        for number, archive in enumerate(base.archives)
+        if number not in base.broken
     ]
-    chosen = compaction.choose(
-        candidates, compact_ratio=job.compact_ratio, max_archives=job.max_archives, adding=adding
-    )
+    chosen = compaction.choose(candidates, compact_ratio=job.compact_ratio, size=size)
     rewritten = sum(candidate.live for candidate in candidates if candidate.number in chosen)
     return replace(looked.selection, compacted=frozenset(b"%d" % number for number in chosen)), rewritten
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hiveden_backup.core.backup.layout import MARKER
+from hiveden_backup.core.config.gone import GONE
 from hiveden_backup.core.config.keys import Key, join, quoted, split
 from hiveden_backup.core.config.layers import Overridden, overlay, replace, without
 from hiveden_backup.core.config.parse import complete_table, effective_table
@@ -71,7 +72,7 @@ def unset(path: Path, key: str) -> tuple[Key, object]:
 
 
 def hidden(path: Path, jobs: Collection[str]) -> list[Finding]:
-    """What `check` says of values in a person's files that have no effect: of these jobs, and of no job."""
+    """What `check` says of values in the configuration's files that have no effect: of these jobs, and of no job."""
     found = []
     for each in config_files.read(path).overridden:
         job = each.key[1] if each.key[0] == "jobs" and len(each.key) > 1 else ""
@@ -80,6 +81,11 @@ def hidden(path: Path, jobs: Collection[str]) -> list[Finding]:
             if each.by == config_files.MANAGED:
                 hint = f"To let {each.layer} say it again: hiveden-backup config unset {join(each.key)}"
             found.append(Finding(job, Check.CONFIGURATION, Status.WARN, said(each), hint))
+    for key in config_files.outlived(path):
+        if key[1] in jobs:
+            message = f"{join(key)} in {config_files.MANAGED} has no effect any more: {GONE[key[-1]]}"
+            hint = f"Take it out: hiveden-backup config unset {join(key)}"
+            found.append(Finding(key[1], Check.CONFIGURATION, Status.WARN, message, hint))
     return found
 
 

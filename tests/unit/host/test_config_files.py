@@ -207,7 +207,7 @@ def test_show_has_the_defaults_and_reads_back(main: Path) -> None:
         ("jobs.immich.stop_timeout", "30s", "30s\n"),
         ("jobs.immich.catch_up", True, "true\n"),
         ("jobs.immich.compact_ratio", 0.5, "0.5\n"),
-        ("jobs . immich . max_archives", 50, "50\n"),
+        ("jobs . immich . compression_level", 3, "3\n"),
         ('jobs."immich"."retention".keep_daily', 7, "7\n"),
         ("jobs.immich.containers", [], "[]\n"),
         ("jobs.immich.paths", ["/srv/immich", "/srv/photos"], '[\n    "/srv/immich",\n    "/srv/photos",\n]\n'),
@@ -269,11 +269,11 @@ def test_set_writes_the_managed_drop_in_alone(main: Path) -> None:
 
 def test_what_was_set_before_stays(main: Path) -> None:
     configure.set_value(main, "jobs.immich.spool", "true")
-    configure.set_value(main, "jobs.immich.max_archives", "12")
-    configure.set_value(main, "jobs.immich.max_archives", "13")
+    configure.set_value(main, "jobs.immich.compression_level", "12")
+    configure.set_value(main, "jobs.immich.compression_level", "13")
     configure.set_value(main, "docker", "unix:///run/docker.sock")
     assert managed(main) == {
-        "jobs": {"immich": {"spool": True, "max_archives": 13}},
+        "jobs": {"immich": {"spool": True, "compression_level": 13}},
         "docker": "unix:///run/docker.sock",
     }
 
@@ -307,6 +307,7 @@ def test_set_replaces_a_table_in_the_managed_drop_in(main: Path) -> None:
     ("key", "text", "problem"),
     [
         ("jobs.immich.shedule", "daily", 'jobs.immich.shedule: unknown key. Did you mean "schedule"?'),
+        ("jobs.immich.max_archives", "50", "jobs.immich.max_archives: there is no such key any more: archives have a"),
         ("jobs.immich.spool", "1", "jobs.immich.spool: must be true or false, not a number."),
         ("jobs.typo.schedule", "daily", "jobs.typo: the job has nothing to back up."),
         ("directory", "backups", 'directory: "backups" is not an absolute path.'),
@@ -324,12 +325,41 @@ def test_what_would_not_be_valid_is_refused_and_nothing_is_written(
 ) -> None:
     for existing in ("", "9"):
         if existing:
-            configure.set_value(main, "jobs.immich.max_archives", existing)
+            configure.set_value(main, "jobs.immich.compression_level", existing)
         before = everything_in(main.parent)
         with pytest.raises(ConfigError) as caught:
             configure.set_value(main, key, text)
         assert str(caught.value.problems[0]).startswith(f"config.d/90-managed.toml: {problem}")
         assert everything_in(main.parent) == before
+
+
+def test_a_key_that_is_gone_does_not_count_in_the_managed_drop_in_and_goes_with_the_next_change(
+    main: Path, write: Write
+) -> None:
+    """A version that knew it wrote it there: an upgrade must not stop all runs for that."""
+    write("config.d/90-managed.toml", "[jobs.immich]\nspool = true\nmax_archives = 60")
+    assert config_files.load(main).jobs["immich"].spool
+    assert list(config_files.outlived(main)) == [("jobs", "immich", "max_archives")]
+    (told,) = configure.hidden(main, ["immich"])
+    assert told.hint.endswith("config unset jobs.immich.max_archives")
+    assert configure.hidden(main, ["other"]) == []
+    with pytest.raises(ConfigError, match="no such key any more"):
+        configure.set_value(main, "jobs.immich.max_archives", "70")
+    assert configure.unset(main, "jobs.immich.max_archives") == (("jobs", "immich", "max_archives"), None)
+    assert managed(main) == {"jobs": {"immich": {"spool": True}}}
+    write("config.d/90-managed.toml", "[jobs.immich]\nmax_archives = 60")
+    configure.set_value(main, "jobs.immich.jitter", "5m")
+    assert managed(main) == {"jobs": {"immich": {"jitter": "5m"}}}
+
+
+@pytest.mark.parametrize("file", ["config.toml", "config.d/50-own.toml"])
+def test_a_person_is_told_of_a_key_that_is_gone(main: Path, write: Write, file: str) -> None:
+    text = main.read_text() if file == "config.toml" else ""
+    write(file, f"{text}\n[jobs.another]\npaths = ['/srv']\nmax_archives = 60")
+    with pytest.raises(ConfigError, match="Take the line out") as caught:
+        config_files.load(main)
+    assert caught.value.exit_code == 78
+    assert [(each.file, each.key) for each in caught.value.problems] == [(file, "jobs.another.max_archives")]
 
 
 def test_a_broken_managed_drop_in_is_not_overwritten(main: Path, write: Write) -> None:

@@ -46,6 +46,19 @@ def test_a_larger_file_has_an_archive_of_its_own_and_the_one_before_goes_on() ->
     assert numbers(Split(2000), *lines) == [0, 1, 0, 2]
 
 
+def test_what_compaction_takes_along_lies_apart_from_what_changed() -> None:
+    """Beside a file that is another one each night it would be copied again and again."""
+    lines = [
+        line("a", 400),
+        line("b", 400).replace(b"+", b"7", 1),
+        line("c", 400),
+        line("d", 400).replace(b"+", b"3", 1),
+    ]
+    assert numbers(Split(2000), *lines) == [0, 1, 0, 1]
+    linked = [line("a", 9, nlink=2, inode=7).replace(b"+", b"7", 1), line("b", 9), line("c", 9, nlink=2, inode=7)]
+    assert numbers(Split(2000), *linked) == [0, 1, 0]
+
+
 def test_names_of_one_inode_share_an_archive() -> None:
     lines = [
         line("a", 400, nlink=3, inode=7),

@@ -65,7 +65,6 @@ start_timeout = "2min"
 max_downtime = "1h"
 timeout = "2d"
 compact_ratio = 1
-max_archives = 2
 one_file_system = true
 spool = true
 max_age = "1w"
@@ -157,7 +156,6 @@ def read(text: str) -> Config:
                         max_downtime=3600.0,
                         timeout=172800.0,
                         compact_ratio=1.0,
-                        max_archives=2,
                         one_file_system=True,
                         spool=True,
                         max_age=604800.0,
@@ -200,7 +198,6 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             "max_downtime": "10min",
             "timeout": "1d",
             "compact_ratio": 0.5,
-            "max_archives": 50,
             "one_file_system": False,
             "spool": False,
             "max_age": None,

@@ -99,9 +99,21 @@ WRONG = [
     ),
     (in_job('volumes=["v"]\nspool = 1'), "jobs.immich.spool: must be true or false, not a number."),
     (in_job('volumes=["v"]\nspool = "yes"'), "jobs.immich.spool: must be true or false, not a string."),
-    (in_job('volumes=["v"]\nmax_archives = true'), "jobs.immich.max_archives: must be an integer, not a boolean."),
-    (in_job('volumes=["v"]\nmax_archives = 3.0'), "jobs.immich.max_archives: must be an integer, not a number."),
-    (in_job('volumes=["v"]\nmax_archives = 1'), "jobs.immich.max_archives: is out of range. Use 2 or more."),
+    (
+        in_job('volumes=["v"]\ncompression_level = true'),
+        "jobs.immich.compression_level: must be an integer, not a boolean.",
+    ),
+    (
+        in_job('volumes=["v"]\ncompression_level = 3.0'),
+        "jobs.immich.compression_level: must be an integer, not a number.",
+    ),
+    (
+        in_job('volumes=["v"]\nmax_archives = 50'),
+        (
+            "jobs.immich.max_archives: there is no such key any more: archives have a bounded size now, and small ones "
+            "are put together by themselves. Take the line out."
+        ),
+    ),
     (in_job('volumes=["v"]\ncompression_level = 0'), "jobs.immich.compression_level: is out of range. Use 1 to 19."),
     (in_job('volumes=["v"]\ncompression_level = 20'), "jobs.immich.compression_level: is out of range. Use 1 to 19."),
     (

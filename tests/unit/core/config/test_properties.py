@@ -120,7 +120,6 @@ JOBS = st.fixed_dictionaries(
         **dict.fromkeys(("stop_timeout", "start_timeout", "max_downtime", "timeout", "max_age", "undo_keep"), SPANS),
         **dict.fromkeys(("lock_wait", "dump_lock_timeout"), SPANS),
         "compact_ratio": st.floats(0, 1),
-        "max_archives": st.integers(2, 1000),
         "compression_level": st.integers(1, 19),
         "one_file_system": st.booleans(),
         "spool": st.booleans(),
