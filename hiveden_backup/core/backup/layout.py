@@ -5,6 +5,7 @@ Names are made and read here and nowhere else. What begins with a dot is no fini
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.names import encode
@@ -89,6 +90,7 @@ def archive_path(name: str) -> str:
     return f"{ARCHIVES}/{name}"
 
 
+@lru_cache(4096)  # all manifests of a job name the same ones
 def is_archive_path(path: str) -> bool:
     """Whether `path` is one that `archive_path` gives."""
     folder, _, name = path.partition("/")

@@ -308,10 +308,14 @@ def initialise(path: Path, now: datetime) -> tuple[BackupDirectory, bool]:
     return BackupDirectory.open(path), True
 
 
-@lru_cache(512)
 def _loaded(content: bytes, where: str) -> Manifest:
     """A manifest by its content: a run looks at all of a job before it begins, and again when it prunes."""
-    return manifests.load(content, where)
+    return (_small if len(content) < _LARGE else _large)(content, where)
+
+
+_LARGE = 32 << 10  # of those with hundreds of archives, a few hundred would take as many megabytes
+_small = lru_cache(512)(manifests.load)
+_large = lru_cache(32)(manifests.load)
 
 
 def read_archive_names(holder: Path, sha256: str | None = None) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What the state directory remembers of the backups that were made here: `signed/JOB.json`."""
 
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from hiveden_backup.core.backup.chain import Chains
@@ -18,7 +19,7 @@ def chains_of(state: Path, job: str) -> Chains:
     path = state / "signed" / f"{job}.json"
     with translated(f"reading {path}", unwritable=StorageError), suppress(FileNotFoundError):
         try:
-            return _CHAINS.load(read_regular(path, _LONGEST))
+            return _loaded(read_regular(path, _LONGEST))
         except RecordError as error:
             raise StorageError(
                 f"{path} is damaged, so it is not known which backups of {job} were made here",
@@ -26,6 +27,12 @@ def chains_of(state: Path, job: str) -> Chains:
                 f"Remove it, and look at the backups that there are: hiveden-backup list --job {job}",
             ) from error
     return Chains()
+
+
+@lru_cache(4)
+def _loaded(content: bytes) -> Chains:
+    """Chains by their content: whoever looks at all of a job's backups asks for them several times."""
+    return _CHAINS.load(content)
 
 
 def put_chains(state: Path, job: ExclusiveJob, chains: Chains) -> None:

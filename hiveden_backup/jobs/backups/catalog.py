@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from hiveden_backup.core.backup import manifest as manifests
@@ -11,10 +12,11 @@ from hiveden_backup.core.backup.artifact_names import backup_of, filename
 from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
-from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Verdict
+from hiveden_backup.core.model import ArtifactType, Manifest, Verdict
 from hiveden_backup.core.names import is_job_name, iso
 from hiveden_backup.host.disk.repository import BackupDirectory, no_such_backup
 from hiveden_backup.host.state.records import Verification
+from hiveden_backup.jobs.backups.glances import Glance, Glances, Shown, shown
 from hiveden_backup.jobs.backups.signing import signatures
 from hiveden_backup.jobs.installation import Installation
 
@@ -79,17 +81,9 @@ def verified_table(found: Verification | None) -> dict[str, str | None] | None:
     return {"at": iso(found.at), "result": found.result, "archives_read": read}
 
 
-def artifact_size(manifest: Manifest, artifact: Artifact) -> int:
-    """The bytes that a backup added to the disk for one of its artifacts."""
-    size = sum(file.bytes for file in artifact.files)
-    if artifact.type is ArtifactType.APPLICATION:
-        size += sum(archive.bytes for archive in manifest.archives if archive.added)
-    return size
-
-
 def backup_size(manifest: Manifest) -> int:
     """The bytes that a backup added to the disk for all its artifacts."""
-    return sum(artifact_size(manifest, artifact) for artifact in manifest.artifacts)
+    return sum(shown(manifest, artifact).size for artifact in manifest.artifacts)
 
 
 def rows(
@@ -111,9 +105,10 @@ def rows(
     damaged: list[CorruptError] = []
     for name in jobs if job is None else (job,):
         verified, whose = records.verifications(name), signatures(installation, directory, name)
-        for backup in directory.backups(name):
+        glances = Glances(installation, directory, name, directory.backups(name))
+        for backup in glances.backups:
             try:
-                manifest = directory.manifest(name, backup)
+                glance = glances.at(backup)
             except CorruptError as error:
                 damaged.append(error)
                 continue
@@ -121,38 +116,39 @@ def rows(
                 continue
             wanted = [
                 artifact
-                for artifact in manifest.artifacts
+                for artifact in glance.artifacts
                 if (kind is None or artifact.type is kind) and (target is None or artifact.target == target)
             ]
             if wanted:
                 known = verified.get(backup)
-                signature = whose.of(backup, known)
-                found.extend(_row(directory, manifest, artifact, known, signature) for artifact in wanted)
+                signature = whose.judged(backup, known, glance.lying, glance.evidence)
+                of = partial(_row, directory, Backup(name, backup), glance)
+                found.extend(of(artifact, known, signature) for artifact in wanted)
+        glances.keep()
     found.sort(key=lambda row: row.id, reverse=True)
     return tuple(found), tuple(damaged)
 
 
-def _row(
+def _row(  # noqa: PLR0917 - what it is made of, part by part
     directory: BackupDirectory,
-    manifest: Manifest,
-    artifact: Artifact,
+    backup: Backup,
+    glance: Glance,
+    artifact: Shown,
     verified: Verification | None,
     signature: Signature,
 ) -> ArtifactRow:
-    path = f"{directory.path}/{manifest.job}/{manifest.id}"  # no Path: there may be ten thousand rows
-    if artifact.type is ArtifactType.DATABASE:
-        path = f"{path}/{artifact.files[0].file}"
+    path = f"{directory.path}/{backup}"  # no Path: there may be ten thousand rows
     return ArtifactRow(
-        id=manifest.id,
-        job=manifest.job,
+        id=backup.id,
+        job=backup.job,
         type=artifact.type,
         target=artifact.target,
         server=artifact.server,
-        path=path,
-        size=artifact_size(manifest, artifact),
-        started=manifest.started,
-        created=manifest.finished,
-        downtime_seconds=manifest.downtime_seconds,
+        path=f"{path}/{artifact.file}" if artifact.type is ArtifactType.DATABASE else path,
+        size=artifact.size,
+        started=glance.started,
+        created=glance.finished,
+        downtime_seconds=glance.downtime_seconds,
         verified=verified,
         signature=signature,
     )

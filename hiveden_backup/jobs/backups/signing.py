@@ -75,6 +75,11 @@ def _signature(path: str | Path) -> bytes:
         return b""
 
 
+def evidence_of(path: str | Path, sums: bytes) -> str:
+    """What stands for the SHA256SUMS and the signature of the backup in the directory `path`."""
+    return _evidence(sums, _signature(path))
+
+
 def _evidence(sums: bytes, signature: bytes) -> str:
     return hashlib.sha256(hashlib.sha256(sums).digest() + signature).hexdigest()
 
@@ -152,13 +157,17 @@ class Signatures:
 
     def of(self, backup: str, verified: Verification | None) -> Signature:
         """Whose one backup is; what its last verification saw of its signature counts while it is the same."""
-        path, known = f"{self.directory.path}/{self.job}/{backup}", self.chain.known(backup)
-        lying, proof = lies(path), None
+        path = f"{self.directory.path}/{self.job}/{backup}"
+        lying, evidence = lies(path), ""
         if lying.signed and verified is not None and verified.evidence:
             with suppress(OSError):
-                if verified.evidence == _evidence(read_regular(f"{path}/{SUMS}", LONGEST_SUMS), _signature(path)):
-                    proof = verified.signer
-        return judge(known, lying, self.own, proof)
+                evidence = evidence_of(path, read_regular(f"{path}/{SUMS}", LONGEST_SUMS))
+        return self.judged(backup, verified, lying, evidence)
+
+    def judged(self, backup: str, verified: Verification | None, lying: Lying, evidence: str) -> Signature:
+        """As `of`, for who knows what lies there, and the evidence of it."""
+        fits = verified is not None and bool(verified.evidence) and lying.signed and verified.evidence == evidence
+        return judge(self.chain.known(backup), lying, self.own, verified.signer if verified and fits else None)
 
 
 def signatures(installation: Installation, directory: BackupDirectory, job: str) -> Signatures:
