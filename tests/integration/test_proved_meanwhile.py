@@ -141,3 +141,21 @@ def test_what_is_in_several_archives(chain: Chain) -> None:
     copied(chain.tree)
     flip(chain.tree / "file 1", 0)
     assert again(chain) == {"file 1"}
+
+
+def test_what_is_in_a_sequence_of_small_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of one inode are in one archive, though others lie between them."""
+    monkeypatch.setenv("HIVEDEN_BACKUP_ARCHIVE_BYTES", str(MIB // 16))
+    chain = Chain(tmp_path, compact_ratio=0.001)
+    chain.worth_proving = 0
+    for number in range(100):
+        (chain.tree / f"file {number:02}").write_bytes(os.urandom(10_000))
+        if number < 50:
+            os.link(chain.tree / f"file {number:02}", chain.tree / f"link {number:02}")
+    chain.run(None)
+    copied(chain.tree)
+    assert again(chain) == set()
+    copied(chain.tree)
+    flip(chain.tree / "file 07", 0)
+    flip(chain.tree / "file 77", 0)
+    assert again(chain) == {"file 07", "link 07", "file 77"}
