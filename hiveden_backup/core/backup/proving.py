@@ -46,8 +46,8 @@ def question_of(line: bytes) -> Question:
 
 def _group(record: bytes) -> int:
     """The inode of a file that has other names as well; else 0."""
-    kind, _, _, _, nlink, _, _, _, inode, _ = record.split(b"\t", 9)
-    return int(inode) if kind == b"f" and nlink != b"1" else 0
+    kind, _, _, _, nlink, _ = record.split(b"\t", 5)
+    return int(record.split(b"\t", 9)[8]) if kind == b"f" and nlink != b"1" else 0
 
 
 @dataclass(slots=True)
