@@ -155,7 +155,7 @@ class Records:
 
     def verification(self, job: str, backup: str) -> Verification | None:
         """What the last verify of a backup found; None when there was none, or its record cannot be read."""
-        return _read(_VERIFICATIONS, self.state / "verified" / job / f"{backup}.json")
+        return _read(_VERIFICATIONS, f"{self.state}/verified/{job}/{backup}.json")  # no Path: there may be many
 
     def verifications(self, job: str) -> dict[str, Verification]:
         """What the last verify of each of the job's backups found, by id."""
@@ -210,7 +210,7 @@ def _claimed(folder: Path, moment: datetime) -> Path:
             return path
 
 
-def _read(codec: Codec[_T], path: Path) -> _T | None:
+def _read(codec: Codec[_T], path: str | Path) -> _T | None:
     """The record at `path`; None when there is none, or it cannot be read."""
     try:
         return codec.load(read_regular(path, LONGEST))

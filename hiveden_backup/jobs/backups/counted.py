@@ -69,6 +69,17 @@ def counted(installation: Installation, directory: BackupDirectory, job: str) ->
     """The backups of a job in an opened directory that count. StorageError when it is not known which."""
     chain, known, strange = chain_of(installation, directory, job), list[str](), list[str]()
     for backup in directory.backups(job):
-        counts = chain.counts(backup, lies(directory.backup_path(job, backup)))
-        (known if counts else strange).append(backup)
+        (known if _counts(directory, job, chain, backup) else strange).append(backup)
     return Counted(directory, job, chain, tuple(known), tuple(strange))
+
+
+def one_by_one(installation: Installation, directory: BackupDirectory, job: str) -> Iterator[Counted]:
+    """Each backup that counts, newest first, by itself: for who mostly needs the first one of ten thousand."""
+    chain = chain_of(installation, directory, job)
+    for backup in directory.backups(job):
+        if _counts(directory, job, chain, backup):
+            yield Counted(directory, job, chain, (backup,), ())
+
+
+def _counts(directory: BackupDirectory, job: str, chain: Chain, backup: str) -> bool:
+    return chain.counts(backup, lies(f"{directory.path}/{job}/{backup}"))

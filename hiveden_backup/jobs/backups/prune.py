@@ -63,7 +63,8 @@ def plan(installation: Installation, directory: BackupDirectory, job: str, polic
     if local.fault:
         log.warning(f"{local.fault}. UTC is used instead")
     own = known.own
-    found = [backup for backup in known.backups if backup not in own]
+    trusted = frozenset(own)
+    found = [backup for backup in known.backups if backup not in trusted]
     decisions = [
         replace(each, keep=True, reasons=(kept_for[each.id],)) if each.id in kept_for and not each.keep else each
         for each in decide_known(own, found, policy, installation.now(), local.zone)

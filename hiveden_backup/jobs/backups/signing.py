@@ -86,7 +86,7 @@ def _evidence(sums: bytes, signature: bytes) -> str:
 
 def _all(directory: BackupDirectory, job: str) -> dict[str, Lying]:
     """What lies there of each backup, newest first."""
-    return {backup: lies(directory.backup_path(job, backup)) for backup in directory.backups(job)}
+    return {backup: lies(f"{directory.path}/{job}/{backup}") for backup in directory.backups(job)}
 
 
 # ---- what is remembered

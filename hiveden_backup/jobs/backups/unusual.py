@@ -1,10 +1,11 @@
 """Backups that lost or changed so much that nothing older may go until a person has seen it."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from hiveden_backup.core.backup.unusual import harms, waiting
 from hiveden_backup.core.config.values import Job
-from hiveden_backup.jobs.backups.counted import counted
+from hiveden_backup.jobs.backups.counted import one_by_one
 from hiveden_backup.jobs.installation import Installation
 
 _SHOWN = 4
@@ -12,7 +13,8 @@ _SHOWN = 4
 
 def reasons(installation: Installation, job: Job) -> Iterator[str]:
     """Why the job needs a person's attention, if it does."""
-    known = counted(installation, installation.directory, job.name).history()
+    counting = one_by_one(installation, installation.directory, job.name)
+    known = chain.from_iterable(each.history() for each in counting)
     found = tuple(harms(waiting(known, installation.records.accepted(job.name).backups)))
     for newest, said in found[:1]:
         yield (

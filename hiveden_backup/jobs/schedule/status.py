@@ -21,7 +21,7 @@ from hiveden_backup.host.systemd.calendar import upcoming
 from hiveden_backup.host.systemd.unit_files import timer_since
 from hiveden_backup.jobs.backups import signing, unusual
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
-from hiveden_backup.jobs.backups.counted import counted
+from hiveden_backup.jobs.backups.counted import one_by_one
 from hiveden_backup.jobs.backups.signing import signatures
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule.survey import idle_jobs
@@ -131,8 +131,8 @@ def job_status(installation: Installation, job: Job, *, idle: bool = False) -> J
     signature = None
     try:
         directory = installation.directory
-        known = counted(installation, directory, job.name)
-        newest = known.manifest(known.backups[0]) if known.backups else None
+        known = next(one_by_one(installation, directory, job.name), None)
+        newest = known.manifest(*known.backups) if known is not None else None
         verified = installation.records.verification(job.name, newest.id) if newest is not None else None
         if newest is not None:
             signature = signatures(installation, directory, job.name).of(newest.id, verified)
