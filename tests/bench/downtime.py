@@ -1,37 +1,41 @@
 """Downtime of a run against a bare `docker stop` and `docker start` of the same containers, on a real engine."""
 
 import json
-import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from docker.api import APIClient
 
-from tests.bench.bed import Bed
+from tests.bench.bed import Bed, Spent
+from tests.bench.results import OURS, Results, spaced
 from tests.support.dockerd import Engine, running_engine
 
+BARE = "docker stop; docker start"
 _FILES = 2_000
 _TOGETHER = 6
-_MEGABYTE = 1_000_000
+_BYTES = 100_000
 _FILL = (
     "CREATE TABLE rows AS SELECT i, md5(i::text) || md5((i * 7)::text) AS text"
-    " FROM generate_series(1, 7500000) AS i"  # about 1 GB
+    " FROM generate_series(1, 1900000) AS i"  # about 250 MB
 )
 
 
-def bench_downtime(place: Path, rounds: int) -> None:
-    """Print bare stop + start, and the downtime of runs with 1x and 4x files and a 1 GB database."""
+def bench_downtime(place: Path, rounds: int, results: Results, *, database: bool) -> None:
+    """Bare stop + start, and the downtime of runs with 1x and 4x files, beside a database or none."""
     with running_engine() as engine:
-        _measure_together(engine, place / "downtime-together", rounds)
-        server = engine.postgres(settings={"fsync": "off", "max_wal_size": "4GB"})
-        _fill_database(engine, server)
+        if database:
+            _measure_together(engine, place / "together", rounds, results)
+        server = engine.postgres(settings={"fsync": "off", "max_wal_size": "4GB"}) if database else None
+        if server is not None:
+            _fill_database(engine, server)
         for factor in (1, 4):
-            _measure(engine, server, place / f"downtime-{factor}", factor, rounds)
+            _measure(engine, place / f"downtime-{factor}", factor, rounds, results, server=server)
 
 
-def _measure_together(engine: Engine, place: Path, rounds: int) -> None:
+def _measure_together(engine: Engine, place: Path, rounds: int, results: Results) -> None:
     """Six containers without an order, each of which takes two seconds to end; all of them at once in either way."""
     (place / "data").mkdir(parents=True, exist_ok=True)
     command = "trap 'sleep 2; exit 0' TERM; while :; do sleep 0.1; done"
@@ -39,7 +43,6 @@ def _measure_together(engine: Engine, place: Path, rounds: int) -> None:
     bed = Bed(place)
     bed.configure(f'docker = "{engine.url}"\n[jobs.bench]\npaths = ["{place}/data"]\ncontainers = {names}\n')
     bed.fresh()
-    bare, ours = [], []
 
     def stop_and_start(name: str) -> None:
         api = APIClient(base_url=engine.url, version="auto", timeout=60)
@@ -47,54 +50,48 @@ def _measure_together(engine: Engine, place: Path, rounds: int) -> None:
         api.start(name)
         api.close()
 
-    for _ in range(rounds):
-        began = time.monotonic()
+    def bare() -> None:
         with ThreadPoolExecutor(_TOGETHER) as pool:
             list(pool.map(stop_and_start, names))
-        bare.append(time.monotonic() - began)
-        bed.program("run", "bench")
-        ours.append(json.loads(bed.program("list", "--job", "bench", "--json"))[0]["downtime_seconds"])
+
+    _in_turn(f"downtime ({_TOGETHER} containers that take 2 s to end)", bed, bare, rounds, results)
     for name in names:
         engine.api.remove_container(name, force=True)
-    middle, stopped = statistics.median(ours), statistics.median(bare)
-    print(
-        f"{_TOGETHER} containers of 2 s each: bare stop + start at once {stopped:.2f} s, downtime {middle:.2f} s "
-        f"({middle / stopped:.2f} x, {middle - stopped:+.2f} s)"
-    )
 
 
-def _measure(engine: Engine, server: str, place: Path, factor: int, rounds: int) -> None:
+def _measure(engine: Engine, place: Path, factor: int, rounds: int, results: Results, *, server: str | None) -> None:
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     for number in range(_FILES * factor):
-        (data / f"f{number:06d}").write_bytes(b"x" * (_MEGABYTE // 10))
+        (data / f"f{number:06d}").write_bytes(b"x" * _BYTES)
     loop = "trap 'exit 0' TERM; i=0; while :; do i=$((i+1)); echo $i > /data/count; sleep 0.2 & wait $!; done"
     name = engine.run(("sh", "-c", loop), binds=[f"{data}:/data"])
     bed = Bed(place)
     bed.configure(
         f'docker = "{engine.url}"\n[jobs.bench]\npaths = ["{data}"]\ncontainers = ["{name}"]\n'
-        f'[[jobs.bench.postgres]]\ncontainer = "{server}"\ndatabases = ["big"]\n'
+        + (f'[[jobs.bench.postgres]]\ncontainer = "{server}"\ndatabases = ["big"]\n' if server else "")
     )
     bed.fresh()
     bed.program("run", "bench")
-    bare, ours, whole = [], [], []
-    for _ in range(rounds):
-        began = time.monotonic()
+
+    def bare() -> None:
         engine.api.stop(name)
         engine.api.start(name)
-        bare.append(time.monotonic() - began)
-        time.sleep(1)
+
+    what = f"{spaced(_FILES * factor)} files, {_FILES * factor * _BYTES // 10**6} MB"
+    _in_turn(f"downtime ({what}{', 0.25 GB database' if server else ''})", bed, bare, rounds, results)
+    engine.api.remove_container(name, force=True)
+
+
+def _in_turn(what: str, bed: Bed, bare: Callable[[], None], rounds: int, results: Results) -> None:
+    for _ in range(rounds):
         began = time.monotonic()
+        bare()
+        results.add(what, BARE, Spent(time.monotonic() - began, 0))
+        time.sleep(1)
         bed.program("run", "bench")
-        whole.append(time.monotonic() - began)
         newest = json.loads(bed.program("list", "--job", "bench", "--json"))[0]
-        ours.append(newest["downtime_seconds"])
-    middle, stopped = statistics.median(ours), statistics.median(bare)
-    print(
-        f"{factor}x data ({_FILES * factor} files, {_FILES * factor // 10} MB, 1 GB database): bare stop + start "
-        f"{stopped:.2f} s, downtime {middle:.2f} s ({middle / stopped:.2f} x, {middle - stopped:+.2f} s), "
-        f"whole run {statistics.median(whole):.1f} s"
-    )
+        results.add(what, OURS, Spent(newest["downtime_seconds"], 0))
 
 
 def _fill_database(engine: Engine, server: str) -> None:

@@ -1,14 +1,10 @@
 """What a command costs before it does anything: the processor's seconds of whole command lines, on a small site."""
 
-import os
-import resource
-import statistics
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.bed import ROOT, Bed
+from tests.bench.bed import Bed, Spent, spend
+from tests.bench.results import OURS, Results
 
 COMMANDS = {
     "--version": ("--version",),
@@ -30,37 +26,19 @@ def small_site(place: Path) -> Bed:
 
 
 def processor_seconds(bed: Bed, arguments: Sequence[str], runs: int) -> list[float]:
-    """What each of several runs takes, itself and its children, compiled as an installed program is; sorted."""
-    environment = _compiled(bed)
-    command = [sys.executable, "-m", "hiveden_backup", *_given(bed, arguments)]
-    return sorted(_seconds(command, environment) for _ in range(runs + 1))[:runs]  # the first one compiles
+    """What each of several runs takes, itself and its children; sorted."""
+    return sorted(spent.cpu for spent in _spent(bed, arguments, runs))
 
 
-def bench_start(place: Path, runs: int) -> None:
+def bench_start(place: Path, runs: int, results: Results) -> None:
     bed = small_site(place)
-    bare = [sys.executable, "-c", "pass"]
-    figures = {"a bare interpreter": sorted(_seconds(bare, _compiled(bed)) for _ in range(runs))}
-    figures |= {name: processor_seconds(bed, arguments, runs) for name, arguments in COMMANDS.items()}
-    for name, seconds in figures.items():
-        print(f"{name:20} {seconds[0]:.3f} s of the processor (median {statistics.median(seconds):.3f})")
+    for name, arguments in COMMANDS.items():
+        for spent in _spent(bed, arguments, runs):
+            results.add(f"{name} (one file)", OURS, spent)
 
 
-def _given(bed: Bed, arguments: Sequence[str]) -> Sequence[str]:
-    return arguments if arguments == ("--version",) else ("--config", str(bed.config), *arguments)
-
-
-def _compiled(bed: Bed) -> Mapping[str, str]:
-    places = {"STATE_DIRECTORY": bed.place / "state", "PYTHONPATH": ROOT, "PYTHONPYCACHEPREFIX": bed.place / "compiled"}
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {name: str(path) for name, path in places.items()}
-
-
-def _seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
-    before = _children()
-    subprocess.run(command, env=environment, capture_output=True, check=True)
-    return _children() - before
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _spent(bed: Bed, arguments: Sequence[str], runs: int) -> Sequence[Spent]:
+    command = bed.command(*arguments)
+    if arguments == ("--version",):  # as it is asked for: without anything before it
+        command = [*command[:3], *arguments]
+    return [spend(command, bed.environment) for _ in range(runs + 1)][1:]  # the first one compiles
