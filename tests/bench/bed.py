@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,14 @@ class Bed:
         while _session(child.pid):
             time.sleep(_LOOK_SECONDS)
         return Watched(own, tree, sum(read.values()))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes; what others left to be written is written before."""
+    os.sync()
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
 
 
 def spend(command: Sequence[str], environment: Mapping[str, str] | None = None, codes: Collection[int] = (0,)) -> Spent:

@@ -34,7 +34,7 @@ from tests.bench.start import bench_start
 
 USUAL = ("files", "many", "catalogs", "downtime", "start")
 PARTS = (*USUAL, "million", "databases")
-SMALL, LARGE = Tree(30_000, 1_000_000_000, 3), Tree(300_000, 300_000 * 16, 3)
+SMALL, LARGE = Tree(30_000, 600_000_000, 3), Tree(300_000, 300_000 * 16, 2)
 QUICK, MILLION = Tree(8_000, 120_000_000, 2), Tree(1_000_000, 16_000_000, 2)
 
 
