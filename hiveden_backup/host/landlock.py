@@ -26,6 +26,7 @@ T = TypeVar("T")
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # on every architecture
 _VERSION, _BENEATH = 1, 1
 _NO_NEW_PRIVILEGES = 38
+_LINKS = 2
 _HANDLED = struct.Struct("=Q")
 _RULE = struct.Struct("=Qi")
 _SINCE = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
@@ -49,6 +50,16 @@ def handled(version: int) -> int:
     return sum(bits for since, bits in _SINCE.items() if since <= version)
 
 
+def everything() -> Right:
+    """All that this kernel can deny. OSError where there is no Landlock."""
+    return Right(handled(_call(_CREATE, None, 0, _VERSION)))
+
+
+def may_link() -> bool:
+    """Whether a rule can give hard links from one directory to another. Where none can, all of them are denied."""
+    return bool(everything() & _SINCE[_LINKS])
+
+
 def granted(right: Right, mode: int) -> Right:
     """What of it a rule for something of this mode can give: nothing for what is neither a file nor a directory."""
     if stat.S_ISDIR(mode):
@@ -58,8 +69,7 @@ def granted(right: Right, mode: int) -> Right:
 
 def new_ruleset() -> int:
     """A ruleset without rules, which denies everything. OSError where there is no Landlock, or we may not use it."""
-    version = _call(_CREATE, None, 0, _VERSION)
-    attributes = _HANDLED.pack(handled(version))
+    attributes = _HANDLED.pack(everything())
     return _call(_CREATE, attributes, len(attributes), 0)
 
 

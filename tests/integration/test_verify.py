@@ -96,12 +96,12 @@ def test_a_file_too_many_is_noticed(program: Program) -> None:
     assert "extra" in done.stderr
 
 
-def test_nothing_is_written_from_a_damaged_backup(program: Program) -> None:
+def test_nothing_stays_of_a_damaged_backup(program: Program) -> None:
     backup = program.run()
     flip(program.backups / "files" / program.archives(backup)[0]["path"])
     target = program.place / "out"
     assert program.call("restore", f"files/{backup}", "--to", str(target)).returncode == 65
-    assert not target.exists()
+    assert list(target.iterdir()) == []
 
 
 def test_all_backups_are_verified_and_the_whole_ones_said_to_be(program: Program) -> None:

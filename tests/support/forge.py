@@ -58,24 +58,28 @@ class Forgery:
 
     def archive(self, members: Sequence[tuple[tarfile.TarInfo, bytes]], records: Sequence[Record]) -> None:
         """Let it have one archive with these members, and an index with these records."""
-        with io.BytesIO() as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for each, data in members:
-                    archive.addfile(each, io.BytesIO(data))
-            packed = compressed(file.getvalue())
+        self.sequence([(members, records)])
+
+    def sequence(self, parts: Sequence[tuple[Sequence[tuple[tarfile.TarInfo, bytes]], Sequence[Record]]]) -> None:
+        """Let it have as many archives, each with its members, and an index with the records of all of them."""
         first, *_ = self.manifest["archives"]
-        place = self.home.parent / first["path"]
-        place.unlink()  # other backups that name it, on a disk with links, keep theirs
-        place.write_bytes(packed)
-        first.update(bytes=len(packed), sha256=hashlib.sha256(packed).hexdigest())
-        self.manifest["archives"] = [first]
-        (self.home / "files.archives").write_text(first["path"] + "\n")
+        made, lines = [], []
+        for number, (members, records) in enumerate(parts):
+            path = first["path"] if not number else f"archives/{self.home.name}.hot-{number + 1}.tar.zst"
+            packed = compressed(packed_members(members))
+            place = self.home.parent / path
+            place.unlink(missing_ok=True)  # other backups that name it, on a disk with links, keep theirs
+            place.write_bytes(packed)
+            made.append({**first, "path": path, "bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()})
+            for kind, mode, size, name in records:
+                lines.append((os.fsencode(name), f"{number}\t{kind}\t{mode:o}", kind, size, name))
+        self.manifest["archives"] = made
+        (self.home / "files.archives").write_text("".join(f"{each['path']}\n" for each in made))
         time, index = f"{TIME}000000000", []
-        for number, (kind, mode, size, path) in enumerate(sorted(records, key=lambda each: os.fsencode(each[3]))):
-            links = 0 if kind == "d" else 1
-            index.append(f"0\t{kind}\t{mode:o}\t0\t0\t{links}\t{size}\t{time}\t{time}\t{number}\t{path}\0")
+        for number, (_, begin, kind, size, path) in enumerate(sorted(lines)):
+            index.append(f"{begin}\t0\t0\t{0 if kind == 'd' else 1}\t{size}\t{time}\t{time}\t{number}\t{path}\0")
         (self.home / "files.index.zst").write_bytes(compressed(os.fsencode("".join(index))))
-        self.files["entries"] = len(records)
+        self.files["entries"] = len(lines)
 
     def write(self, *, genuine: bool = True) -> None:
         """Make it so: the sizes and digests of its files in the manifest, the manifest, and SHA256SUMS over all."""
@@ -97,6 +101,15 @@ def forged(home: Path, *, genuine: bool = True) -> Iterator[Forgery]:
     forgery = Forgery(home)
     yield forgery
     forgery.write(genuine=genuine)
+
+
+def packed_members(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    """An archive with these members."""
+    with io.BytesIO() as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for each, data in members:
+                archive.addfile(each, io.BytesIO(data))
+        return file.getvalue()
 
 
 def compressed(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -53,10 +54,18 @@ class Watch:
 
     def events(self) -> int:
         """How many there were."""
+        return len(self._masks())
+
+    def opens(self) -> int:
+        """How often it was opened."""
+        return sum(bool(mask & _OPEN) for mask in self._masks())
+
+    def _masks(self) -> list[int]:
         try:
-            return len(os.read(self._descriptor, 1 << 16)) // 16
+            data = os.read(self._descriptor, 1 << 16)
         except BlockingIOError:
-            return 0
+            return []
+        return [mask for _, mask, _, _ in struct.iter_unpack("iIII", data)]  # of a file: none has a name
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""What tar may open: the job's paths, and what it is made of. The kernel sees to it, where it has Landlock.
+"""What tar may open: the job's paths, or a restore's target, and what it is made of. The kernel sees to it by Landlock.
 
 tar opens its names as paths, so somebody who puts a link in a directory's place shows it whatever root can read. Under
 these bounds, that is "Permission denied".
@@ -7,6 +7,7 @@ these bounds, that is "Permission denied".
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.host import landlock
@@ -65,6 +66,28 @@ def bounds(roots: Iterable[bytes]) -> Iterator[Bounds]:
     try:
         _allow(ruleset, roots)
         yield Bounds(roots, ruleset)
+    finally:
+        os.close(ruleset)
+
+
+@contextmanager
+def of_extraction(target: int, lists: Path) -> Iterator[int | None]:
+    """A ruleset for who writes below `target`, a descriptor, and nowhere else, and reads the directory `lists`.
+
+    None where there is no Landlock, or one that would deny hard links too (before Linux 5.19).
+    """
+    ruleset, _ = _ruleset()
+    if ruleset is not None and not landlock.may_link():
+        os.close(ruleset)
+        ruleset = None
+    if ruleset is None:
+        yield None
+        return
+    try:
+        _allow(ruleset, ())
+        _rule(ruleset, os.open(lists, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC), landlock.READ)
+        landlock.allow(ruleset, target, landlock.everything())
+        yield ruleset
     finally:
         os.close(ruleset)
 

@@ -14,16 +14,19 @@ from hiveden_backup.core.backup.extraction import Extraction
 from hiveden_backup.core.backup.extraction import classify as classify_extraction
 from hiveden_backup.core.backup.tar_listing import LISTING, quoted
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
+from hiveden_backup.core.model import Archive
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk.beneath import through
 from hiveden_backup.host.disk.bounds import Bounds
 from hiveden_backup.host.disk.durable import opened
 from hiveden_backup.host.disk.index_files import spooled
-from hiveden_backup.host.disk.repository import stored_file
 from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, Stored, compressor, feed, store, undecoded
 from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError
 
-_DAMAGES = ("Not found in archive", "Unexpected EOF", "not look like a tar archive", "Skipping to next header")
+_DAMAGES = (
+    *("Not found in archive", "Unexpected EOF", "not look like a tar archive", "Skipping to next header"),
+    "File exists",  # a directory that the index has, and that tar was to replace
+)
 _MOST_ERRORS = 512 << 20  # it has a line for each path of which something is to be said
 _ATTRIBUTES = ("--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner")
 _CREATE = ("--no-recursion", "--null", *_ATTRIBUTES, "--sparse", *LISTING)
@@ -161,13 +164,23 @@ def list_members(
         raise undecoded(error, archive) from error
 
 
-def extract(archive: Path, size: int, names: Path, target: int) -> Extraction:
-    """Restore the NUL-terminated names in the file `names`, which are in the archive's order, below `target`.
+def extract(
+    home: Path,
+    archive: Archive,
+    names: Path,
+    target: int,
+    *,
+    ruleset: int | None,
+    progress: Advance,
+    brake: Brake,
+) -> Extraction:
+    """Restore the NUL-terminated names in the file `names` from an archive below `home`, which is read once.
 
-    That is a descriptor of a directory, in which tar works: with -C, and --same-order, it would go through all the
-    names for each member that comes after the last of them. The archive has `size` bytes. Returns what `target` would
-    not keep of it. CorruptError when it is not there as it was written, or lacks one of the names, StorageError when
-    `target` does not take what is in it.
+    They are in the archive's order. `target` is a descriptor of a directory, in which tar works: with -C, and
+    --same-order, it would go through all the names for each member that comes after the last of them. (It could end
+    there by --occurrence, but reads its input to the end all the same.) `ruleset` bounds what tar may open. Returns
+    what `target` would not keep. CorruptError when the archive is not there as it was written, or lacks one of the
+    names, StorageError when `target` does not take what is in it.
     """
     command = Command(
         (
@@ -176,18 +189,18 @@ def extract(archive: Path, size: int, names: Path, target: int) -> Extraction:
         ),
         accept=frozenset({0, _TROUBLE}),
         directory=target,
+        ruleset=ruleset,
         most_errors=_MOST_ERRORS,
     )
+    path = home / archive.path
     try:
-        with (
-            stored_file(archive, size) as content,
-            Pipeline(DECOMPRESSOR, command, stdin=content) as pipeline,
-        ):
+        with Pipeline(DECOMPRESSOR, command, stdin=subprocess.PIPE, brake=brake) as pipeline:
+            feed(path, archive.bytes, archive.sha256, pipeline.stdin, progress)
             pipeline.stdout.read()
     except ProcessError as error:
         if error.status < 0 or error.program == "tar":
             raise
-        raise _incomplete(archive, f"{error.what}: {error.why}") from error
+        raise _incomplete(path, f"{error.what}: {error.why}") from error
     result = pipeline.results[-1]
     said = result.stderr.decode("utf-8", "replace")
     told = classify_extraction(said)
@@ -195,9 +208,9 @@ def extract(archive: Path, size: int, names: Path, target: int) -> Extraction:
         return told
     why = "; ".join(f"tar: {line}" for line in told.fatal[:_SHOWN_LINES]) or "tar gave no reason"
     if any(damage in said for damage in _DAMAGES):
-        raise _incomplete(archive, why)
+        raise _incomplete(path, why)
     place = os.readlink(through(target))
-    raise StorageError(f"{place} does not take all of {archive.name}", why, "Restore to a disk with room")
+    raise StorageError(f"{place} does not take all of {path.name}", why, "Restore to a disk with room")
 
 
 def _incomplete(archive: Path, why: str) -> CorruptError:

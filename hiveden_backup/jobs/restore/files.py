@@ -25,7 +25,7 @@ from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.holding import refuse_reached
 from hiveden_backup.jobs.restore.trust import warn_of
-from hiveden_backup.jobs.restore.unpack import check_digests, closed, select, unpack
+from hiveden_backup.jobs.restore.unpack import closed, select, unpack
 from hiveden_backup.jobs.services.docker import docker_may_be_there
 
 
@@ -53,8 +53,8 @@ class RestoredFiles:
 def restore_files(installation: Installation, backup: Backup, target: Path, only: Sequence[str]) -> RestoredFiles:
     """Restore a backup's files below `target`, a new or empty directory outside of the backup directory.
 
-    With `only`, just what those globs match, by the final index. Digests are checked before anything is written.
-    NotFoundError when one of them matches nothing; CorruptError when the backup is damaged.
+    With `only`, just what those globs match, by the final index. NotFoundError when one of them matches nothing;
+    CorruptError, and nothing stays of it, when the backup is damaged.
     """
     _refuse_inside(target, installation.directory)
     with job_lock(installation.state, backup.job, shared=True) as job:
@@ -85,7 +85,6 @@ def _restore(
                 "Nothing was restored" if len(only) > 1 else "",
                 f"List its paths: hiveden-backup show {backup} --files",
             )
-        check_digests(home, manifest, plan, installation.progress.advance)
         with translated(f"restoring to {target}", unwritable=StorageError):
             _refuse_used(target)
             _refuse_reached(installation, place)
@@ -93,7 +92,7 @@ def _restore(
                 failpoint("stage")
                 with closed(room, str(target)):
                     _refuse_filled(target, beneath.listed(room))
-                    size, losses = unpack(home, manifest, plan, room)
+                    size, losses = unpack(home, manifest, plan, room, installation.progress.advance)
                 _insist_on_name(place, room)
     return RestoredFiles(target, plan.entries, size, losses)
 

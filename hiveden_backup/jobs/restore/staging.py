@@ -24,8 +24,9 @@ from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.recovery import holders as holders_of
+from hiveden_backup.jobs.restore.chosen import COARSE_NS
 from hiveden_backup.jobs.restore.places import Below, Place, excluded_below
-from hiveden_backup.jobs.restore.unpack import COARSE_NS, check_digests, select, trusted, unpack
+from hiveden_backup.jobs.restore.unpack import select, trusted, unpack
 
 
 @dataclass(slots=True)
@@ -57,10 +58,9 @@ def stage(
             translated(f"restoring to {holder.path}", unwritable=StorageError),
         ):
             plan = select(directory, manifest, wanted, spool)
-            check_digests(home, manifest, plan, progress)
             room = ground.directory(holder.path)
             with beneath.opened("new", room) as new:
-                _, losses = unpack(home, manifest, plan, new)
+                _, losses = unpack(home, manifest, plan, new, progress)
                 _refuse_losses(holder, losses)
                 _dress_made(manifest, holder, act.made, ground)
                 lost.merge(losses)

@@ -6,11 +6,13 @@ from datetime import datetime
 from pathlib import Path
 
 from hiveden_backup.core import events
+from hiveden_backup.core.backup.layout import RECIPE
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, StorageError, common_exit_code
 from hiveden_backup.core.model import PruneResult, RunKind
 from hiveden_backup.host.disk.durable import make_directory, translated
+from hiveden_backup.host.disk.recipe import renew_recipe
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
@@ -80,6 +82,7 @@ def _locked(installation: Installation, job: Job, locked: ExclusiveJob, record: 
         finished = _execute(installation, locked, job, record.started, spool, full=full)
     finally:
         _tidy(installation, locked)
+    _renew_recipe(installation)
     problems = [*debts, *finished.problems]
     pruned = _prune(installation, locked, job, problems)
     expire(installation, installation.config.jobs, held=locked)
@@ -115,6 +118,16 @@ def _tidy(installation: Installation, job: ExclusiveJob) -> None:
         sweep(installation, job)
     except BackupError as error:
         log.warning(str(error), job=job.name)
+
+
+def _renew_recipe(installation: Installation) -> None:
+    """Let the recipe for stock tools be the one of these backups, in directories of older versions, too."""
+    path = installation.directory.path
+    try:
+        with translated(f"writing {path / RECIPE}"):
+            renew_recipe(path)
+    except BackupError as error:
+        log.warning(str(error))
 
 
 def _prune(installation: Installation, locked: ExclusiveJob, job: Job, problems: list[BackupError]) -> PruneResult:
