@@ -88,8 +88,26 @@ def test_who_interrupts_it_is_not_waited_for_and_loses_nothing(chain: Chain) -> 
     meddle(chain, interrupt)
     with pytest.raises(Interrupted):
         chain.run(None)
-    assert not [path.read_text() for path in Path("/proc/self/task").glob("*/children") if path.read_text().strip()]
+    assert children() == []
     assert again(chain) == set()
+
+
+def test_a_reader_that_is_killed_says_nothing_of_its_archive(chain: Chain) -> None:
+    """It may have been the machine's lack of memory."""
+    copied(chain.tree)
+
+    def kill() -> None:
+        for child in children():
+            os.kill(child, signal.SIGKILL)
+
+    meddle(chain, kill)
+    assert {"file", "other"} <= again(chain)
+    assert chain.finished.manifest.warnings == ()
+
+
+def children() -> list[int]:
+    """The processes of this one."""
+    return [int(number) for path in Path("/proc/self/task").glob("*/children") for number in path.read_text().split()]
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -35,7 +35,7 @@ def proved(
     Hard links count as a whole: `groups` has how many names each inode must have. CorruptError when the archive is not
     as it was written; all of it is decoded.
     """
-    comparison = _Comparison(iter(wanted), progress)
+    comparison, cut_short = _Comparison(iter(wanted), progress), False
     try:
         with (
             stored_file(archive, size) as content,
@@ -44,14 +44,16 @@ def proved(
         ):
             try:
                 comparison.read(TarStream(buffered.read))
-            except TruncatedError as error:
-                raise CorruptError(f"{archive} is cut short", str(error), "Verify the backups of the job") from error
+            except TruncatedError:
+                cut_short = True  # unless it was not the archive's fault
             except ValueError:
                 pass  # what is not understood proves nothing
             for _ in chunks(buffered):  # whether the rest of it can be decoded
                 pass
     except ProcessError as error:
         raise undecoded(error, archive) from error
+    if cut_short:
+        raise CorruptError(f"{archive} is cut short", "", "Verify the backups of the job")
     return comparison.found(groups)
 
 
