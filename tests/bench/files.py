@@ -148,6 +148,6 @@ class Files:
         for what in ("first run", "nothing changed"):
             watched = self.bed.watch("run", "bench")
             self.results.facts[f"memory, {what} ({self.tree.name})"] = (
-                f"{watched.own_peak >> 10} MiB, {watched.tree_peak >> 10} MiB with tar and zstd"
+                f"{watched.own_peak >> 10} MiB of its own, {watched.tree_peak >> 10} MiB with tar and zstd"
             )
             time.sleep(_TOO_YOUNG)

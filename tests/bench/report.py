@@ -20,12 +20,11 @@ END = "<!-- end of what was measured -->\n"
 _CHARTED = ("first run", "nothing changed", "1 % changed", "restore of everything")
 _BAR = 14
 _WIDTH, _LEFT, _RIGHT = 720, 150, 110
-_HUNDRED = 100
 
 
 def table(results: Results) -> str:
     """Every figure: seconds by the clock and of the processor, and what ours took of the others', round by round."""
-    lines = [_about(results), ""]
+    lines = [*textwrap.wrap(_about(results), 118, break_on_hyphens=False), ""]
     lines += [f"Not measured: {name}" for name in results.missing]
     head = f"{'':22}{'wall s: min, median, max':>27}{'cpu s: median':>15}{'wall: ours / it':>22}{'cpu: ours / it':>22}"
     for what, by in results.figures.items():
@@ -33,7 +32,8 @@ def table(results: Results) -> str:
         for who, kinds in by.items():
             wall, cpu = sorted(kinds["wall"]), median(kinds["cpu"])
             spread = f"{wall[0]:9.2f}{median(wall):9.2f}{wall[-1]:9.2f}{cpu:15.2f}"
-            ratios = "" if who == OURS else "".join(f"{_spread(results.ratios(what, who, kind)):>22}" for kind in kinds)
+            known = [kind for kind in kinds if who != OURS and any(kinds[kind])]  # not the processor of a downtime
+            ratios = "".join(f"{_spread(results.ratios(what, who, kind)):>22}" for kind in known)
             lines.append(f"  {who:20}{spread}{ratios}")
     lines += ["", *(f"{what}: {fact}" for what, fact in results.facts.items())]
     return "\n".join(lines) + "\n"
@@ -124,8 +124,6 @@ def _cell(results: Results, what: str, who: str) -> str:
 
 
 def _spread(ratios: Sequence[float]) -> str:
-    if ratios[-1] > _HUNDRED:  # of what was not measured, such as the processor of a downtime
-        return ""
     return f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
