@@ -85,8 +85,8 @@ def svg(results: Results) -> str:
                 f'<rect class="{kind}" x="{_LEFT}" y="{at - _BAR + 3}" width="{length}" height="{_BAR}" rx="2"/>'
             )
             parts.append(f'<text x="{_LEFT + length + 6}" y="{at}">{_number(seconds)} s</text>')
-    style = (
-        "text{font:13px sans-serif;fill:#24292f}.what{font-weight:bold}.ours{fill:#1a7f5a}.other{fill:#9aa4ae}"
+    style = (  # the first colours can be read on either ground, where a page is dark and the system is not
+        "text{font:13px sans-serif;fill:#6e7781}.what{font-weight:bold}.ours{fill:#2a9d74}.other{fill:#9aa4ae}"
         "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.ours{fill:#3fb68b}.other{fill:#6e7781}}"
     )
     height = at + 14
