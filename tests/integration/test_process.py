@@ -1,5 +1,6 @@
 """Children and their pipes under limits that only the hardened unit has."""
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, run
+from hiveden_backup.jobs.services.at_once import Errand, do_all
 
 PIPELINE = """
 from hiveden_backup.host.process import Command, Pipeline
@@ -79,3 +81,17 @@ def test_a_child_that_goes_on_holds_nobody_up() -> None:
 def peak() -> int:
     """Bytes of memory that this process had at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_what_is_deaf_is_ended_at_once() -> None:
+    """A thread holds signals back, and what it starts inherits that: to be asked to end would take five seconds."""
+    took: list[float] = []
+
+    def work(_: Errand) -> None:
+        began = time.monotonic()
+        with contextlib.suppress(ValueError), Pipeline(Command(("sleep", "100"))):
+            raise ValueError
+        took.append(time.monotonic() - began)
+
+    do_all([Errand(work)])
+    assert took[0] < 4

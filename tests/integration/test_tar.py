@@ -89,3 +89,15 @@ def test_an_archive_that_cannot_be_decoded_is_a_damaged_one_first(archive: Path)
         file.write(b"something else")
     with pytest.raises(CorruptError, match="damaged"):
         fed(archive, stream.DECOMPRESSOR, Command(("sha256sum",)), sha256=sha256)
+
+
+def test_listings_of_thousands_of_archives_are_walked_at_once(tmp_path: Path) -> None:
+    """An index names its archives in any order, and a process may have a thousand files open."""
+    listing = tmp_path / "listing"
+    lines = [b"%d " % number + b"x" * (number % 200) + b"\r\n" for number in range(1000)]
+    listing.write_bytes(b"".join(lines) + b"cut off")
+    walks = [tar.lines_of(listing) for _ in range(2000)]
+    assert [next(walk) for walk in walks] == [lines[0]] * len(walks)
+    assert list(walks[0]) == [*lines[1:], b"cut off"]
+    listing.write_bytes(b"")
+    assert list(tar.lines_of(listing)) == []
