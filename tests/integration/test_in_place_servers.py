@@ -1,6 +1,6 @@
 """In-place restores of files that the database's own container has mounted: down for them, up for the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +127,10 @@ def test_files_alone_leave_the_database(bed: Bed) -> None:
 @pytest.mark.parametrize(
     ("failpoint", "word"),
     [
-        *((point, NOW) for point in ("owe@2", "commit")),
-        *((point, THEN) for point in ("swap@1", "swap@3", "start@1", "swap@4")),
+        ("owe@2", NOW),
+        pytest.param("commit", NOW, marks=pytest.mark.slow),
+        *((point, THEN) for point in ("swap@1", "start@1")),
+        *(pytest.param(point, THEN, marks=pytest.mark.slow) for point in ("swap@3", "swap@4")),
     ],
 )
 def test_killed(bed: Bed, failpoint: str, word: str) -> None:
@@ -139,9 +141,14 @@ def test_killed(bed: Bed, failpoint: str, word: str) -> None:
     assert bool(bed.left()) == (word == THEN)
 
 
-def test_killed_while_it_is_undone(bed: Bed) -> None:
+@pytest.mark.parametrize(
+    "points",
+    [("undo@3", "undo@4"), pytest.param(("undo@1", "start@1", "undo@4"), marks=pytest.mark.slow)],
+    ids=", ".join,
+)
+def test_killed_while_it_is_undone(bed: Bed, points: Sequence[str]) -> None:
     assert bed.restore() == 0
-    for point in ("undo@1", "start@1", "undo@3", "undo@4"):
+    for point in points:
         done = bed.site.run("undo", "app", "--yes", failpoint=f"{point}:kill")
         assert done.code == -9
         bed.site.run("recover").succeeded()
@@ -150,7 +157,7 @@ def test_killed_while_it_is_undone(bed: Bed) -> None:
             assert bed.restore() == 0
 
 
-@pytest.mark.parametrize("failpoint", ["stop@2", "swap@1", "swap@4"])
+@pytest.mark.parametrize("failpoint", ["stop@2", pytest.param("swap@1", marks=pytest.mark.slow), "swap@4"])
 def test_failed(bed: Bed, failpoint: str) -> None:
     """Before the commit nothing is replaced; what fails once after it is done a second time."""
     code = bed.restore(failpoint=f"{failpoint}:error")

@@ -81,7 +81,13 @@ def test_one_that_only_mounts_the_same_volumes_goes_on(bed: Site, engine: Engine
     check_invariants(bed, up=[base, other])
 
 
-@pytest.mark.parametrize("point", ["owe@2", "owe@3", "stop", "stop@2", "stop@3", "cold", "start", "start@2", "settle"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        *("owe@3", "stop@2", "cold", "start@2"),
+        *(pytest.param(point, marks=pytest.mark.slow) for point in ("owe@2", "stop", "stop@3", "start", "settle")),
+    ],
+)
 def test_killed_with_some_of_them_down(bed: Site, engine: Engine, point: str) -> None:
     apps = stack(bed, engine)
     assert bed.run("run", "app", failpoint=f"{point}:kill").code == -signal.SIGKILL

@@ -90,8 +90,8 @@ class Docker:
     def postgres(
         self,
         *,
-        user: str = "postgres",
-        password: str = "secret",
+        user: str = images.USER,
+        password: str = images.PASSWORD,
         database: str = "",
         major: str = "",
         settings: Mapping[str, str] | None = None,

@@ -6,6 +6,8 @@ import pwd
 import shutil
 import subprocess
 import tarfile
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,24 +15,31 @@ from docker.api import APIClient
 
 BUSYBOX = "test-busybox"
 POSTGRES = "test-postgres"
+USER, PASSWORD = "postgres", "secret"
 
 _START = """#!/bin/sh
 # What the official image does, in short: make the cluster on the first start, then become the server.
 set -e
 as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; }
+create_database() {
+    echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+    if [ "$POSTGRES_DB" != postgres ]; then
+        echo "CREATE DATABASE \\"$POSTGRES_DB\\"" | as_postgres postgres --single -jE -D "$PGDATA" postgres
+    fi
+}
 mkdir -p "$PGDATA" /run/postgresql
 chown postgres:postgres "$PGDATA" /run/postgresql
-if [ ! -s "$PGDATA/PG_VERSION" ]; then
+if [ ! -s "$PGDATA/PG_VERSION" ] && [ "$(command -v initdb) $POSTGRES_USER $POSTGRES_PASSWORD" = "$(cat /made)" ]; then
+    cp -a /cluster/. "$PGDATA" # what initdb would make, in a tenth of the time
+    create_database
+elif [ ! -s "$PGDATA/PG_VERSION" ]; then
     umask 077
     printf %s "$POSTGRES_PASSWORD" >/run/password
     chown postgres: /run/password
     as_postgres initdb --pgdata="$PGDATA" --no-sync --encoding=UTF8 --locale=C.UTF-8 --username="$POSTGRES_USER" \\
         --auth-local=trust --auth-host=scram-sha-256 --pwfile=/run/password
     rm /run/password
-    echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
-    if [ "$POSTGRES_DB" != postgres ]; then
-        echo "CREATE DATABASE \\"$POSTGRES_DB\\"" | as_postgres postgres --single -jE -D "$PGDATA" postgres
-    fi
+    create_database
 fi
 exec setpriv --reuid=postgres --regid=postgres --init-groups -- postgres -D "$PGDATA" \\
     --listen_addresses='*' --unix_socket_directories=/var/run/postgresql --fsync=off "$@"
@@ -71,8 +80,9 @@ def _busybox() -> bytes:
         return file.getvalue()
 
 
+@cache
 def _postgres() -> bytes:
-    """An empty root whose programs come from a read-only mount of the machine's /usr."""
+    """An empty root whose programs come from a read-only mount of the machine's /usr, and a cluster of those."""
     account = pwd.getpwnam("postgres")
     texts = {
         "etc/passwd": f"root:x:0:0::/root:/bin/sh\npostgres:x:{account.pw_uid}:{account.pw_gid}::/tmp:/bin/sh\n",
@@ -87,11 +97,33 @@ def _postgres() -> bytes:
                 if os.path.islink(f"/{name}") and os.readlink(f"/{name}").startswith("usr/"):
                     archive.addfile(_link(name, os.readlink(f"/{name}")))
             archive.addfile(_link("var/run", "/run"))
+            _add_cluster(archive, account, texts)
             for name, text in texts.items():
                 entry = tarfile.TarInfo(name)
                 entry.mode, entry.size = 0o755, len(text)
                 archive.addfile(entry, io.BytesIO(text.encode()))
         return file.getvalue()
+
+
+def _add_cluster(archive: tarfile.TarFile, account: pwd.struct_passwd, texts: dict[str, str]) -> None:
+    """A new cluster for the user and the password that tests mostly use, and what it was made of."""
+    initdb = postgres_programs("") / "initdb"
+    with tempfile.TemporaryDirectory() as top:
+        os.chown(top, account.pw_uid, account.pw_gid)
+        (secret := Path(top, "password")).write_text(PASSWORD)
+        os.chown(secret, account.pw_uid, account.pw_gid)
+        subprocess.run(
+            [
+                *("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", "--", initdb),
+                *(f"--pgdata={top}/cluster", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", f"--username={USER}"),
+                *("--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={secret}"),
+            ],
+            check=True,
+            capture_output=True,
+            cwd=top,
+        )
+        archive.add(f"{top}/cluster", "cluster")
+    texts["made"] = f"{initdb} {USER} {PASSWORD}\n"
 
 
 def _directory(name: str) -> tarfile.TarInfo:

@@ -283,7 +283,7 @@ def counting(
 SLOW: dict[str, Any] = {"compression_level": 16}
 FAST: dict[str, Any] = {"compression_level": 3}
 """A slow job needs a second or so for each megabyte that does not compress."""
-LARGE = 3_000_000
+LARGE = 1_000_000
 
 
 def last_words(size: int) -> str:
