@@ -192,6 +192,12 @@ class Pipeline:
             raise AssertionError("the pipeline's output goes to a descriptor")
         return pipe
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the last member ends in so many seconds; `__exit__` tells how."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._processes[-1].wait(seconds)
+        return self._processes[-1].returncode is not None
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is BrokenPipeError:  # feeding it failed: what the members say is the real reason
             self._finish()

@@ -18,6 +18,7 @@ from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.records import Records
 
 DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
+BROKEN_OFF = "broken-off"
 
 
 @dataclass(frozen=True)  # no slots: what is read once is remembered
@@ -73,3 +74,7 @@ class Installation:
     def spool(self, job: str) -> Path:
         """Where a job keeps what a run needs only while it goes on."""
         return self.state / "spool" / job
+
+    def broken_off(self, job: str) -> Path:
+        """Where it says how far a pass has come, which may have been broken off: see `jobs/run/broken_off.py`."""
+        return self.spool(job) / BROKEN_OFF

@@ -210,7 +210,7 @@ def test_fifty_readers_during_a_run(tmp_path: Path) -> None:
         large(made.data / "large")
         with serving(made) as service:
             process = made.start("run", "app")
-            with held(made, process, "*.hot.tar.zst"):
+            with held(made, process, "*.hot-*.tar.zst"):
                 _read_all(service, made, "running")
             made.finish(process).succeeded()
             _read_all(service, made, "ok")

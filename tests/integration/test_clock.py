@@ -37,8 +37,8 @@ def test_runs_build_upon_each_other(bed: Site) -> None:
         bed.run("run", "app").succeeded()
     _, last, first = bed.ids()
     archives = [each["path"] for each in bed.manifest(last)["archives"]]
-    assert f"archives/{first}.hot.tar.zst" in archives
-    assert f"archives/{last}.hot.tar.zst" not in archives
+    assert f"archives/{first}.hot-0001.tar.zst" in archives
+    assert f"archives/{last}.hot-0001.tar.zst" not in archives
     assert bed.run("show", "app/latest", "--json").succeeded().json["manifest"]["id"] == last
 
 

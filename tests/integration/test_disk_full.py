@@ -74,7 +74,7 @@ def test_hot_pass(bed: Site) -> None:
     kept = prepared(bed, **SLOW)
     incompressible(bed.data / "large", MIB)
     process = bed.start("run", "app")
-    with held(bed, process, "*.hot.tar.zst"):
+    with held(bed, process, "*.hot-*.tar.zst"):
         fill(bed.backups)
     bed.finish(process).failed(73, "No space left on device", "prune")
     assert bed.record()["exit_code"] == 73

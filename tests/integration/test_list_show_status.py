@@ -191,7 +191,7 @@ def test_running_and_killed(bed: Site) -> None:
     bed.change(**SLOW)
     large(bed.data / "large")
     process = bed.start("run", "app")
-    with held(bed, process, "*.hot.tar.zst"):
+    with held(bed, process, "*.hot-*.tar.zst"):
         row = status(bed)
         assert (row["state"], row["result"], row["last_success"]) == ("running", "running", None)
     assert bed.finish(process, signal.SIGKILL).code == -9

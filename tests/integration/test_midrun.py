@@ -61,7 +61,7 @@ def test_docker_is_stopped(bed: Site, private_dockerd: Engine) -> None:
     app = counting(private_dockerd, bed.data / "app", command=SLOW_APP)
     kept = prepared(bed, app)
     process = bed.start("run", "app")
-    with held(bed, process, "*.cold.tar.zst"):
+    with held(bed, process, "*.cold-*.tar.zst"):
         private_dockerd.stop()
     done = bed.finish(process)
     assert done.code == 69
@@ -83,7 +83,7 @@ def test_docker_crashes_and_is_back(bed: Site, private_dockerd: Engine) -> None:
     app = counting(private_dockerd, bed.data / "app", command=SLOW_APP)
     kept = prepared(bed, app)
     process = bed.start("run", "app")
-    with held(bed, process, "*.cold.tar.zst"):
+    with held(bed, process, "*.cold-*.tar.zst"):
         private_dockerd.kill()
         private_dockerd.start()
     done = bed.finish(process)
@@ -111,7 +111,7 @@ def test_container_is_removed(bed: Site, engine: Engine) -> None:
     app, other = counting(engine, bed.data / "app", command=SLOW_APP), counting(engine, bed.data / "other")
     kept = prepared(bed, app, other)
     process = bed.start("run", "app")
-    with held(bed, process, "*.cold.tar.zst"):
+    with held(bed, process, "*.cold-*.tar.zst"):
         engine.api.remove_container(app.name)
     done = bed.finish(process).failed(66, app.name, "was removed")
     assert f"warning: app: Container {app.name}: It was removed since" in done.err
@@ -125,7 +125,7 @@ def test_container_is_made_anew_during_the_hot_pass(bed: Site, engine: Engine) -
     kept = prepared(bed, app)
     large(bed.data / "large")
     process = bed.start("run", "app")
-    with held(bed, process, "*.hot.tar.zst"):
+    with held(bed, process, "*.hot-*.tar.zst"):
         engine.api.remove_container(app.name, force=True)
         engine.run(SLOW_APP, name=app.name, binds=[f"{app.data}:/data"])
     bed.finish(process).succeeded()
@@ -141,7 +141,7 @@ def test_container_is_started_by_somebody_else(bed: Site, engine: Engine, *, ran
         engine.api.stop(other.name)
     kept = prepared(bed, app, other)
     process = bed.start("run", "app")
-    with held(bed, process, "*.cold.tar.zst"):
+    with held(bed, process, "*.cold-*.tar.zst"):
         engine.api.start(other.name)
     bed.finish(process).failed(1, other.name, "was started while it was to be down")
     check_invariants(bed, kept=kept, up=[app, other])
@@ -157,7 +157,7 @@ def test_container_that_refuses_to_start(bed: Site, engine: Engine) -> None:
     engine.run(SLOW_APP, name=app.name, binds=[f"{app.data}:/data", f"{needed}:/needed"])
     kept = prepared(bed, app, other)
     process = bed.start("run", "app")
-    with held(bed, process, "*.cold.tar.zst"):
+    with held(bed, process, "*.cold-*.tar.zst"):
         needed.rmdir()
         needed.write_text("a file cannot be mounted where a directory was")
     done = bed.finish(process).failed(1, app.name)
@@ -205,7 +205,7 @@ def test_disk_of_the_files_is_unmounted(bed: Site, *, below: bool) -> None:
         bed.change(**SLOW)
         large(disk / "large")
         process = bed.start("run", "app")
-        with held(bed, process, "*.hot.tar.zst"):
+        with held(bed, process, "*.hot-*.tar.zst"):
             subprocess.run(["umount", "--lazy", str(disk)], check=True)
         done = bed.finish(process)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], check=True)  # for the block to unmount
@@ -231,7 +231,7 @@ def test_what_comes_and_goes_goes_during_a_run(bed: Site) -> None:
     with small_disk(merged, "1m"):
         (merged / "file").write_text("a container's")
         process = bed.start("run", "app")
-        with held(bed, process, "*.hot.tar.zst"):
+        with held(bed, process, "*.hot-*.tar.zst"):
             subprocess.run(["umount", "--lazy", str(merged)], check=True)
         done = bed.finish(process)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(merged)], check=True)  # for the block to unmount
@@ -245,7 +245,7 @@ def test_disk_of_the_backups_is_unmounted(bed: Site) -> None:
         prepared(bed)
         large(bed.data / "large")
         process = bed.start("run", "app")
-        with held(bed, process, "*.hot.tar.zst"):
+        with held(bed, process, "*.hot-*.tar.zst"):
             subprocess.run(["umount", "--lazy", str(bed.backups)], check=True)
         done = bed.finish(process)
         assert done.code in (73, 74)
@@ -263,7 +263,7 @@ def test_files_are_removed(bed: Site) -> None:
     large(bed.data / "large")
     bed.configure({"app": {"paths": [str(bed.data)], **SLOW}})
     process = bed.init().start("run", "app")
-    with held(bed, process, "*.hot.tar.zst"):
+    with held(bed, process, "*.hot-*.tar.zst"):
         shutil.rmtree(bed.data)
     bed.finish(process).failed(66, str(bed.data), "is gone")
     check_invariants(bed)
@@ -276,7 +276,7 @@ def test_postgres_is_stopped(bed: Site, engine: Engine) -> None:
     with running_server() as postgres, postgres.database("shop", "CREATE TABLE item (t text)") as name:
         kept = prepared(bed, app, postgres=[{"dsn": postgres.dsn(), "databases": [name]}])
         postgres.sql(rows, dbname=name)
-        for moment in ("*.cold.tar.zst", "database.*"):
+        for moment in ("*.cold-*.tar.zst", "database.*"):
             process = bed.start("run", "app")
             with held(bed, process, moment):
                 log = ["-D", str(postgres.directory), "-l", str(postgres.directory / "log")]

@@ -31,7 +31,7 @@ def change(bed: Site, name: str, *, age: float = 0.0) -> str:
 
 
 def archives(bed: Site) -> set[str]:
-    return {name.removesuffix(".hot.tar.zst") for name in os.listdir(bed.job() / "archives")}
+    return {name.removesuffix(".hot-0001.tar.zst") for name in os.listdir(bed.job() / "archives")}
 
 
 def test_a_run_prunes_by_the_calendar(bed: Site) -> None:
@@ -138,7 +138,7 @@ def test_the_newest_good_backup_stays(bed: Site) -> None:
     """One that verify found damaged does not stand for the one before it."""
     (good,) = bed.ids()
     bad = change(bed, "a")
-    archive = bed.job() / f"archives/{bad}.hot.tar.zst"
+    archive = bed.job() / f"archives/{bad}.hot-0001.tar.zst"
     archive.write_bytes(archive.read_bytes()[:-1] + b"?")
     bed.change(retention={"keep_last": 1})
     bed.run("verify", bad).failed(65, archive.name)

@@ -190,7 +190,7 @@ def test_full_takes_everything_again(bed: Site) -> None:
     assert [each["path"] for each in second["archives"]] == [each["path"] for each in first["archives"]]
     bed.run("run", "app", "--full").succeeded()
     (archive,) = bed.manifest()["archives"]
-    assert archive["path"] == f"archives/{bed.ids()[0]}.hot.tar.zst"
+    assert archive["path"] == f"archives/{bed.ids()[0]}.hot-0001.tar.zst"
     assert archive["added"]
 
 

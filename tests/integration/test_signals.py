@@ -61,9 +61,9 @@ def bed(tmp_path: Path, engine: Engine, postgres: Server) -> Iterator[Bed]:
 @pytest.mark.parametrize(
     ("moment", "how"),
     [
-        ("*.hot.tar.zst", signal.SIGTERM),
-        ("*.cold.tar.zst", signal.SIGTERM),
-        ("*.cold.tar.zst", signal.SIGINT),
+        ("*.hot-*.tar.zst", signal.SIGTERM),
+        ("*.cold-*.tar.zst", signal.SIGTERM),
+        ("*.cold-*.tar.zst", signal.SIGINT),
         ("database.*", signal.SIGTERM),
         ("database.*", signal.SIGINT),
     ],
@@ -82,7 +82,7 @@ def test_asked_to_end(bed: Bed, moment: str, how: signal.Signals) -> None:
 def test_asked_to_end_twice(bed: Bed) -> None:
     """The second signal does not break off the cleanup that the first one began."""
     process = bed.site.start("run", "app")
-    reach(bed.site, process, "*.cold.tar.zst")
+    reach(bed.site, process, "*.cold-*.tar.zst")
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     done = bed.site.finish(process, signal.SIGINT)
@@ -92,14 +92,14 @@ def test_asked_to_end_twice(bed: Bed) -> None:
     bed.works_again()
 
 
-@pytest.mark.parametrize("moment", ["*.hot.tar.zst", "*.cold.tar.zst", "database.*"])
+@pytest.mark.parametrize("moment", ["*.hot-*.tar.zst", "*.cold-*.tar.zst", "database.*"])
 def test_killed(bed: Bed, moment: str) -> None:
     """What the kernel does to its children, and `recover` for the containers; the next run sweeps the rest."""
     process = bed.site.start("run", "app")
     reach(bed.site, process, moment)
     assert bed.site.finish(process, signal.SIGKILL).code == -9
     check_nothing_runs(bed.site, bed.postgres)
-    assert bed.site.owed() == ([f"app/{bed.app.name}"] if moment == "*.cold.tar.zst" else [])
+    assert bed.site.owed() == ([f"app/{bed.app.name}"] if moment == "*.cold-*.tar.zst" else [])
     for _ in range(2):  # twice is harmless
         bed.site.run("recover").succeeded()
     bed.check(swept=False)
@@ -166,6 +166,6 @@ def test_nohup_keeps_a_run_going_when_the_session_ends(tmp_path: Path) -> None:
             process = made.start("run", "app")
         finally:
             signal.signal(signal.SIGHUP, before)
-        reach(made, process, "*.hot.tar.zst")
+        reach(made, process, "*.hot-*.tar.zst")
         made.finish(process, signal.SIGHUP).succeeded()
         assert len(made.ids()) == 1

@@ -31,7 +31,7 @@ def test_a_second_run_of_a_job_is_busy(bed: Site, engine: Engine) -> None:
     app = slow_app(bed, engine)
     bed.configure({"app": job(bed, app, **SLOW)})
     first = bed.init().start("run", "app")
-    with held(bed, first, "*.cold.tar.zst"):
+    with held(bed, first, "*.cold-*.tar.zst"):
         bed.run("run", "app").failed(75, "The job app is busy", f"Process {first.pid}")
         bed.run("prune", "app").failed(75, "is busy")
         status = bed.run("status", "--json").json[0]
@@ -66,7 +66,7 @@ def test_two_jobs_that_share_a_container(bed: Site, engine: Engine, *, patient: 
     bed.configure({"app": job(bed, app, **SLOW), "other": job(bed, app, lock_wait="1min" if patient else "1ms")})
     bed.init().run("run", "other").succeeded()  # so that it has little to do below
     first = bed.start("run", "app")
-    with held(bed, first, "*.cold.tar.zst"):
+    with held(bed, first, "*.cold-*.tar.zst"):
         second = bed.start("run", "other")
         if patient:
             until(lambda: ".checkpoint" in bed.names("other"), "the second waits after its hot pass")
@@ -106,7 +106,7 @@ def test_a_container_that_another_job_has_stopped_is_left_alone(bed: Site, engin
         first = bed.start("run", "app")
         with held(bed, first, "database.*"):
             second = bed.start("run", "other")
-            reach(bed, second, "*.cold.tar.zst", "other")
+            reach(bed, second, "*.cold-*.tar.zst", "other")
             second.send_signal(signal.SIGSTOP)
         done = bed.finish(first).succeeded()
         assert "ended again" not in done.err

@@ -102,7 +102,7 @@ class Home:
     def stopped_run(self) -> Iterator[None]:
         """The job's run, whoever started it, stands still while the block lasts."""
         unit = "hiveden-backup@slow.service"
-        self.machine.until(["sh", "-c", "ls /srv/backups/slow/.incoming-*/*.hot.tar.zst"])
+        self.machine.until(["sh", "-c", "ls /srv/backups/slow/.incoming-*/*.hot-*.tar.zst"])
         self.machine.ok("systemctl", "kill", "--signal=STOP", unit)
         try:
             yield

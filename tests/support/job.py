@@ -74,10 +74,14 @@ class Done:
 
 @dataclass
 class Site:
-    """An installation below `path`. `docker` is an Engine's address; `decoded` are backups seen to be whole."""
+    """An installation below `path`. `docker` is an Engine's address; `decoded` are backups seen to be whole.
+
+    `archive_bytes` is the size at which runs close an archive, if it is not what the program says.
+    """
 
     path: Path
     docker: str | None = None
+    archive_bytes: int = 0
     decoded: set[tuple[str, str]] = field(default_factory=set)
     _running: list[subprocess.Popen[str]] = field(default_factory=list)
     _table: dict[str, Any] = field(default_factory=dict)
@@ -115,7 +119,9 @@ class Site:
         hidden = ("PG", "DOCKER_", "HIVEDEN_", "NO_COLOR")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {**kept, "STATE_DIRECTORY": str(self.state), "TMPDIR": str(self.temporary), "PYTHONPATH": modules}
+        size = {"HIVEDEN_BACKUP_ARCHIVE_BYTES": str(self.archive_bytes)} if self.archive_bytes else {}
+        ours = {"STATE_DIRECTORY": str(self.state), "TMPDIR": str(self.temporary), "PYTHONPATH": modules}
+        return {**kept, **ours, **size}
 
     # ---- the program
 
@@ -301,7 +307,7 @@ def large(path: Path) -> Path:
 
 
 def reach(installation: Site, process: "subprocess.Popen[str]", what: str, job: str = "app") -> None:
-    """Wait until a run writes what the pattern `what` names (`*.hot.tar.zst`, `*.cold.tar.zst`, `database.*`)."""
+    """Wait until a run writes what the pattern `what` names (`*.hot-*.tar.zst`, `*.cold-*.tar.zst`, `database.*`)."""
 
     def reached() -> bool:
         assert process.poll() is None, f"The run ended before {what}: {process.communicate()}"

@@ -39,7 +39,7 @@ LONGEST_SIGNATURE = 16 << 10
 LONGEST_OTHER = 1 << 30
 """The same of files whose sizes no manifest has, as those of `globals_of`: compressed, a tenth of a second to read."""
 
-_ARCHIVE = re.compile(r"\d{8}T\d{6}Z\.(hot(-\d+)?|cold)\.tar\.zst", re.ASCII)
+_ARCHIVE = re.compile(r"\d{8}T\d{6}Z\.(hot|cold)(-\d+)?\.tar\.zst", re.ASCII)
 _GLOBALS = re.compile(r"globals\.[^.]+\.sql\.zst")
 _ARTIFACT_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.%-]*")
 _DUMP = re.compile(r"database\.([^.]+)\.[^.]+\.dump\.zst")
@@ -71,13 +71,13 @@ def is_leftover(name: str) -> bool:
 
 
 def hot_archive(backup: str, number: int) -> str:
-    """The archive of a run's hot pass, the first of which has the number 1."""
-    return f"{backup}.hot.tar.zst" if number == 1 else f"{backup}.hot-{number}.tar.zst"
+    """An archive of a run's hot passes, the first of which has the number 1. Until 0.1.0 a pass had one, without it."""
+    return f"{backup}.hot-{number:04}.tar.zst"
 
 
-def cold_archive(backup: str) -> str:
-    """The archive of a run's cold pass."""
-    return f"{backup}.cold.tar.zst"
+def cold_archive(backup: str, number: int) -> str:
+    """The same of a run's cold pass."""
+    return f"{backup}.cold-{number:04}.tar.zst"
 
 
 def is_archive(name: str) -> bool:

@@ -5,13 +5,11 @@ Listings are those of GNU tar under LC_ALL=C with the options `LISTING`.
 
 import re
 from calendar import timegm
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
-from hiveden_backup.core.backup.index import is_directory, line_weight, path_of
-from hiveden_backup.core.backup.moved import Moved
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.lines import split_lines
 
@@ -182,89 +180,3 @@ def _mode(text: bytes) -> bytes:
     bits = sum(1 << (8 - at) for at, letter in enumerate(shown) if letter not in "-ST")
     bits += sum(bit for at, bit, letter in _SPECIAL if shown[at].lower() == letter)
     return b"%o" % bits
-
-
-@dataclass(slots=True)
-class FinishedIndex:
-    """A draft held against tar's listing, which makes it a finished index.
-
-    `names` are the draft's paths that were handed to tar, in order; `numbers` maps older archive numbers to new ones.
-    Once `records` is exhausted, `struck` has the paths that are in no archive: a name that is no member, a member of
-    another type, and a hard-link member whose record has one link only or whose target is struck, absent or another
-    inode (with `-T`, tar links even single files when a rename shows it the same inode twice).
-
-    `torn` are the names, as messages quote them, of files that changed under tar's hands. `unsure` are those, and paths
-    that tar read as something else than the scan saw: another size or mtime. The file changed in between, or a
-    directory above it changed places with another one for a moment, which leaves no trace in the file.
-    The index says of them what the archive holds, with a ctime of 0, so that the next pass takes them again; so it does
-    of paths with other owners or permissions, and of directories, whose entries are paths of their own. But all else
-    that tar read in a directory that `moved`, or is struck, is struck as well: a link may have been in its place, and
-    what lies behind that is nobody's to have under this name. `disturbed` are the topmost of these directories.
-    """
-
-    draft: Iterable[bytes]
-    names: Iterable[bytes]
-    listing: Iterable[bytes]
-    numbers: Mapping[bytes, bytes]
-    new_number: bytes
-    torn: Collection[bytes] = ()
-    moved: Collection[bytes] = ()
-    entries: int = 0
-    struck: list[bytes] = field(default_factory=list)
-    struck_weight: int = 0
-    unsure: list[bytes] = field(default_factory=list)
-    disturbed: set[bytes] = field(default_factory=set)
-    _moved: Moved = field(default_factory=Moved)
-    _contents: Contents = field(default_factory=Contents)
-
-    def records(self) -> Iterator[bytes]:
-        """The finished index."""
-        self._moved.directories.update(self.moved)
-        shown = members(self.listing)
-        member = next(shown, None)
-        names = iter(self.names)
-        name = next(names, None)
-        moved = any(old != new for old, new in self.numbers.items())
-        for line in self.draft:
-            if name is None or not line.endswith(name) or path_of(line) != name:
-                self.entries += 1
-                if moved:
-                    number, _, rest = line.partition(b"\t")
-                    yield self.numbers[number] + b"\t" + rest
-                else:
-                    yield line
-                continue
-            record = None
-            if member is not None and member.name == escape(name):
-                record = self._held(member, line.partition(b"\t")[2])
-                member = next(shown, None)
-            if record is not None:
-                self.entries += 1
-                yield self.new_number + b"\t" + record
-            else:
-                self.struck.append(name)
-                self.struck_weight += line_weight(line)
-                if is_directory(line):
-                    self._moved.directories.add(name)
-            name = next(names, None)
-        if name is not None:
-            raise ValueError(f"{name!r} was archived and is not in the draft")
-
-    def _held(self, member: Member, record: bytes) -> bytes | None:
-        """The record of a path as the archive has it; None when it does not have it."""
-        kind, mode, uid, gid, nlink, size, mtime, _, inode, path = record.split(b"\t", 9)
-        above = self._moved.above(path)
-        if above is not None:
-            self.disturbed.add(above)
-            if kind != b"d":
-                return None  # nor are links to it
-        expected = Metadata(mode, uid, gid, size, mtime)
-        found = self._contents.held(member, expected, kind=kind, linked=nlink not in {b"0", b"1"}, inode=int(inode))
-        if found is None:
-            return None
-        torn = bool(self.torn) and kind == b"f" and quoted(path) in self.torn
-        if found == expected and not torn and above is None:
-            return record
-        if kind != b"d" and (torn or (found.size, found.mtime) != (size, mtime)):
-            self.unsure.append(path)
-        return b"\t".join((kind, *found[:3], nlink, *found[3:], b"0", inode, path))

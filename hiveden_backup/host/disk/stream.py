@@ -18,6 +18,7 @@ from hiveden_backup.host.disk.repository import stored_file, unread
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
 
 CHUNK = 1 << 20
+_PAUSE_SECONDS = 0.02
 
 DECOMPRESSOR = Command(("zstd", "-q", "-dc"))
 """What undoes a `compressor`, from its standard input to its standard output."""
@@ -33,9 +34,12 @@ class Stored:
     sha256: str
 
 
-def compressor(level: int) -> Command:
-    """What compresses its standard input to its standard output. `-T0` uses every processor."""
-    return Command(("zstd", "-q", "-c", "-T0", f"-{level}"))
+def compressor(level: int, *, alone: bool = True) -> Command:
+    """What compresses its standard input to its standard output: on every processor, or beside others on one.
+
+    Its threads cost more processor time than they save where there is something else to do.
+    """
+    return Command(("zstd", "-q", "-c", "-T0" if alone else "--single-thread", f"-{level}"))
 
 
 def chunks(stream: IO[bytes]) -> Iterator[bytes]:
@@ -62,6 +66,24 @@ def store(stream: IO[bytes], path: Path, progress: Advance, *, durable: bool = T
     return Stored(total, digest.hexdigest())
 
 
+def follow(file: int, pipeline: Pipeline, progress: Advance) -> Stored:
+    """Digest a file, an open descriptor, while the last program of a pipeline writes it; to where it is when that ends.
+
+    So what is written is not copied by us; it is read back out of the page cache.
+    """
+    digest, total, ended = hashlib.sha256(), 0, False
+    while True:
+        chunk = os.pread(file, CHUNK, total)
+        digest.update(chunk)
+        total += len(chunk)
+        if chunk:
+            progress(len(chunk))
+        elif ended:
+            return Stored(total, digest.hexdigest())
+        else:
+            ended = pipeline.ends_within(_PAUSE_SECONDS)
+
+
 def copy(source: Path, target: Path) -> Stored:
     """Copy a file to the new file `target`, durably."""
     with opened(source) as file:
@@ -77,7 +99,7 @@ def compressing(path: Path, level: int) -> Iterator[IO[bytes]]:
             yield pipeline.stdin
         os.fsync(descriptor)
     except ProcessError as error:
-        raise _reason_of(error) from error
+        raise reason_of(error) from error
     finally:
         os.close(descriptor)
 
@@ -136,8 +158,8 @@ def undecoded(error: ProcessError, path: Path) -> BackupError:
     return CorruptError(f"{path} cannot be decoded", error.why, "Verify the other backups of the job")
 
 
-def _reason_of(error: ProcessError) -> Exception:
-    """The system's reason, where the compressor gives one: a full disk is not its failure."""
+def reason_of(error: ProcessError) -> Exception:
+    """The system's reason, where a compressor gives one: a full disk is not its failure."""
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
         if os.strerror(number) in error.stderr:
             return OSError(number, os.strerror(number))

@@ -13,15 +13,25 @@ from hiveden_backup.core.backup.creation import classify as classify_creation
 from hiveden_backup.core.backup.extraction import Extraction
 from hiveden_backup.core.backup.extraction import classify as classify_extraction
 from hiveden_backup.core.backup.tar_listing import LISTING, quoted
+from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.model import Archive
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk.beneath import through
 from hiveden_backup.host.disk.bounds import Bounds
-from hiveden_backup.host.disk.durable import opened
+from hiveden_backup.host.disk.durable import opened, translate
 from hiveden_backup.host.disk.index_files import spooled
-from hiveden_backup.host.disk.stream import CHUNK, DECOMPRESSOR, Stored, compressor, feed, store, undecoded
-from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError
+from hiveden_backup.host.disk.stream import (
+    CHUNK,
+    DECOMPRESSOR,
+    Stored,
+    compressor,
+    feed,
+    follow,
+    reason_of,
+    undecoded,
+)
+from hiveden_backup.host.process import Brake, Command, Completed, Pipeline, ProcessError
 
 _DAMAGES = (
     *("Not found in archive", "Unexpected EOF", "not look like a tar archive", "Skipping to next header"),
@@ -38,41 +48,67 @@ _SHOWN_LINES = 3
 _BLOCK = 16 << 10
 
 
-def create(
-    names: Path,
-    listing: int,
-    target: Path,
-    *,
-    roots: Collection[bytes],
-    points: Collection[bytes],
-    level: int,
-    progress: Advance,
-    bounds: Bounds,
-) -> tuple[Stored, Diagnostics]:
-    """Archive the NUL-terminated names (relative to `/`) in the file `names`, in their order, into `target`.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What tar may open: what is within `bounds`. `points` are where file systems are mounted, for its warnings."""
 
-    tar opens nothing outside `bounds`: what was denied is looked at again, without links.
+    bounds: Bounds
+    points: Collection[bytes]
 
-    tar writes its listing to the descriptor `listing`; see `received`. Returns what was written, which is left to the
-    caller to fsync (the containers may be down), and what tar said of a tree in use; `points` are where file systems
-    are mounted, for its warnings.
-    OSError from writing `target`; BackupError when tar met anything else than such a tree (an unreadable file, a read
-    error, a root that is gone).
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to archive: the NUL-terminated names (relative to `/`) in the file `names`, in their order.
+
+    They go into the new file `target`, and tar's listing into the new file `listing`. `alone` is whether all processors
+    are to compress it, `durable` whether it is fsynced: while containers are down, that is left to the caller.
     """
-    tar = Command(
-        ("tar", "-c", "-f", "-", *_create(), f"--index-file=/proc/self/fd/{listing}", "-T", "-"),
-        accept=_CREATE_STATUSES,
-        descriptors=(listing,),
-        ruleset=bounds.ruleset,
-        most_errors=_MOST_ERRORS,
-    )
-    with opened(names) as wanted, Pipeline(tar, compressor(level), stdin=wanted) as pipeline:
-        written = store(pipeline.stdout, target, progress, durable=False)
-    done = pipeline.results[0]
+
+    names: Path
+    listing: Path
+    target: Path
+    level: int
+    alone: bool
+    durable: bool
+
+
+def create(order: Order, scope: Scope, progress: Advance, brake: Brake) -> tuple[Stored, Diagnostics]:
+    """Archive what is ordered.
+
+    Returns what was written, and what tar said of a tree in use: what was denied is looked at again, without links.
+    OSError from writing; BackupError when tar met anything else than such a tree (an unreadable file, a read error, a
+    root that is gone).
+    """
+    target = os.open(order.target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with _received(order.listing) as listing, opened(order.names) as wanted:
+            tar = Command(
+                ("tar", "-c", "-f", "-", *_create(), f"--index-file=/proc/self/fd/{listing}", "-T", "-"),
+                accept=_CREATE_STATUSES,
+                descriptors=(listing,),
+                ruleset=scope.bounds.ruleset,
+                most_errors=_MOST_ERRORS,
+            )
+            zstd = compressor(order.level, alone=order.alone)
+            with Pipeline(tar, zstd, stdin=wanted, stdout=target, brake=brake) as pipeline:
+                written = follow(target, pipeline, progress)
+        if order.durable:
+            os.fsync(target)
+    except ProcessError as error:
+        raise reason_of(error) from error
+    finally:
+        os.close(target)
+    return written, _diagnosed(order, scope, pipeline.results[0])
+
+
+def _diagnosed(order: Order, scope: Scope, done: Completed) -> Diagnostics:
+    bounds = scope.bounds
     confined = bounds.ruleset is not None
-    said = classify_creation(done.stderr.decode("utf-8", "replace"), done.status, roots, points, confined=confined)
+    said = classify_creation(
+        done.stderr.decode("utf-8", "replace"), done.status, bounds.roots, scope.points, confined=confined
+    )
     denied = said.denied_names
-    paths = [path for path in spooled(names) if quoted(path) in denied] if denied else []
+    paths = [path for path in spooled(order.names) if quoted(path) in denied] if denied else []
     diagnostics = said.settled(bounds.still_denied(paths))
     if diagnostics.fatal:
         raise BackupError(
@@ -80,7 +116,7 @@ def create(
             "; ".join(f"tar: {line}" for line in diagnostics.fatal[:3]),
             "Mend or exclude what tar names, then run again",
         )
-    return written, diagnostics
+    return diagnostics
 
 
 def _create() -> tuple[str, ...]:
@@ -95,8 +131,8 @@ def _create() -> tuple[str, ...]:
 
 
 @contextmanager
-def received(path: Path) -> Iterator[int]:
-    """A descriptor whose content arrives in the new file `path`; OSError at the block's end when it did not.
+def _received(path: Path) -> Iterator[int]:
+    """A descriptor whose content arrives in the new file `path`; StorageError at the block's end when it did not.
 
     GNU tar says nothing and ends well when its listing does not fit on the disk (tried), and then a cold pass would
     take every name in the missing part for one that vanished.
@@ -126,7 +162,7 @@ def received(path: Path) -> Iterator[int]:
         os.close(writer)
         thread.join()
     if trouble:
-        raise trouble[0]
+        raise translate(trouble[0], f"writing the spool {path.parent}", unwritable=StorageError) from trouble[0]
 
 
 def lines_of(path: Path) -> Iterator[bytes]:

@@ -128,8 +128,11 @@ def _collect_garbage(installation: Installation, job: OwnJob) -> tuple[str, ...]
 def collect_garbage(installation: Installation, directory: BackupDirectory, job: str) -> tuple[str, ...]:
     """Remove the archives that nothing in the job's directory names; their names. CorruptError.
 
-    None goes while a backup is not as this host left it: what it needs, or does when it comes back, cannot be told.
+    None goes while a backup is not as this host left it: what it needs, or does when it comes back, cannot be told. Nor
+    while what a broken-off run archived waits for the next one.
     """
+    if installation.broken_off(job).exists():
+        return ()
     said = changes(installation, directory, job)
     if said:
         log.warning(

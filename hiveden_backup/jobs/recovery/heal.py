@@ -31,17 +31,6 @@ from hiveden_backup.jobs.services import debts
 from hiveden_backup.jobs.services.debts import Payment, pay, tell
 
 
-def heal(installation: Installation, job: ExclusiveJob, *, start_timeout: float) -> tuple[BackupError, ...]:
-    """Finish what a killed restore left, pay what is owed, sweep what killed runs left; the debts that stay.
-
-    BackupError when an in-place restore is half done and cannot be finished: a mixture of old and new is not to be
-    backed up.
-    """
-    settled = settle(installation, job, start_timeout=start_timeout)
-    sweep(installation, job)
-    return settled.problems
-
-
 @dataclass(frozen=True, slots=True)
 class Healed:
     """In-place restores that were finished or taken back; and what could not be: debts, or to take one back."""
@@ -62,9 +51,10 @@ def healed(
 
 
 def settle(installation: Installation, job: ExclusiveJob, *, start_timeout: float = 60.0) -> Healed:
-    """Finish the job's in-place restores that were broken off, then pay the ledger.
+    """Finish the job's in-place restores that were broken off, then pay the ledger; the debts that stay are problems.
 
-    BackupError when one is half done and cannot be finished; one that cannot be taken back is a problem.
+    BackupError when one is half done and cannot be finished: a mixture of old and new is not to be backed up. One that
+    cannot be taken back is a problem.
     """
     acts: list[Act] = []
     problems: list[BackupError] = []

@@ -1,6 +1,7 @@
 """Steps 3 to 8 of a run, in that order: hot pass, stop, cold pass, start, dumps, and one rename."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,13 +29,16 @@ from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.ownership import OwnJob, claimed
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.run.broken_off import Remembered
 from hiveden_backup.jobs.run.checkpoint import put_checkpoint, write_names
+from hiveden_backup.jobs.run.concluding import Passed, conclude
 from hiveden_backup.jobs.run.dumps import Dumps
-from hiveden_backup.jobs.run.passes import Look, Passed, State, Take, Trees, compacting, conclude, look, sync, take
+from hiveden_backup.jobs.run.passes import Look, State, Trees, compacting, look, sync
 from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
 from hiveden_backup.jobs.run.proving import Proving
 from hiveden_backup.jobs.run.publish import artifact_file, publish, signing
 from hiveden_backup.jobs.run.space import check_spool, compaction_fits
+from hiveden_backup.jobs.run.taking import Part, Selected, Take, Target, take
 from hiveden_backup.jobs.run.unusual import unusual
 from hiveden_backup.jobs.services.downtime import Downtime
 
@@ -88,6 +92,8 @@ class Execution:
         self._owner = own.owner
         self._signing = signing(installation, own)
         self._id, self._incoming = self._begin(own)
+        self._remembered = Remembered(self._directory, self._spool, self._id)
+        self._hot_archives = 0
 
     # ---- the whole
 
@@ -132,7 +138,7 @@ class Execution:
         looked = self._proved(files)
         selection = self._compaction(looked)
         for number in range(1, passes + 1):
-            passed = self._hot(files.trees, looked, selection, number)
+            passed = self._hot(files.trees, looked, selection)
             if passed.exact or number == passes:
                 break
             looked = look(files.trees, passed.state, self._spool, f"hot-{number + 1}")
@@ -154,16 +160,21 @@ class Execution:
         )
         return proving.proved(files.look)
 
-    def _hot(self, trees: Trees, looked: Look, selection: Selection, number: int) -> Passed:
+    def _hot(self, trees: Trees, looked: Look, selection: Selection) -> Passed:
         began = time.monotonic()
-        target = self._incoming / layout.hot_archive(self._id, number)
-        taken = self._take(trees, looked, selection, target, Step.HOT)
+        before = self._hot_archives
+        taken = self._take(
+            *(trees, looked, selection, self._incoming, Step.HOT),
+            name=lambda number: layout.hot_archive(self._id, before + number + 1),
+            part_done=self._settle_part,
+        )
+        self._hot_archives += len(taken.parts)
         failpoint("hot")
         passed = self._keep(taken)
         log.info(
-            f"Archived {taken.selected.names} of {looked.comparison.entries} paths",
+            f"Archived {taken.selected.extent.names} of {looked.comparison.entries} paths",
             job=self._job.name,
-            bytes=taken.archive.bytes if taken.archive is not None else 0,
+            bytes=taken.bytes,
             seconds=time.monotonic() - began,
         )
         return passed
@@ -178,23 +189,40 @@ class Execution:
             failpoint("compact")
         return selection
 
-    def _take(self, trees: Trees, looked: Look, selection: Selection, target: Path, step: Step) -> Take:
+    def _take(
+        self,
+        trees: Trees,
+        looked: Look,
+        selection: Selection,
+        folder: Path,
+        step: Step,
+        *,
+        name: Callable[[int], str],
+        part_done: Callable[[Selected, Part], None] | None = None,
+    ) -> Take:
         progress = self._installation.progress
         progress.begin(step)
-        level = self._job.compression_level
-        taken = take(trees, looked, selection, target, self._spool, level=level, progress=progress.advance)
+        target = Target(folder, name, self._job.compression_level, part_done)
+        taken = take(trees, looked, selection, target, self._spool, progress=progress.advance)
         for sentence in filter(None, (looked.too_long, *taken.warnings)):
             self._warn(sentence)
         return taken
+
+    def _settle_part(self, selected: Selected, part: Part) -> None:
+        """What is complete is not lost any more, whatever becomes of the pass."""
+        self._directory.adopt_archive(self._job.name, self._incoming, part.archive.path)
+        self._remembered.add(selected, part)
+        failpoint("archive")
 
     def _keep(self, taken: Take) -> Passed:
         """Conclude a hot pass and make it the checkpoint: should the run fail later, its work is not lost."""
         folder = self._directory.job_path(self._job.name) / layout.incoming_checkpoint(self._id)
         folder.mkdir(mode=0o700)
         passed = conclude(taken, folder / layout.INDEX, self._job.compression_level)
-        if taken.archive is not None:
-            self._directory.adopt_archive(self._job.name, self._incoming, taken.archive.path)
+        for part in taken.parts if not taken.durable else ():
+            self._directory.adopt_archive(self._job.name, self._incoming, part.archive.path)
         kept = put_checkpoint(self._directory, self._job.name, self._id, passed.state, folder, key=self._signing.key)
+        self._remembered.forget()
         return replace(passed, state=kept)
 
     # ---- the moment
@@ -257,8 +285,10 @@ class Execution:
             return None
         trees = self._plan.files.trees
         looked = look(trees, state, self._spool, "cold", taken_ns=synced)
-        folder = self._spool if self._job.spool else self._incoming
-        taken = self._take(trees, looked, looked.selection, folder / layout.cold_archive(self._id), Step.COLD)
+        taken = self._take(
+            *(trees, looked, looked.selection, self._spool if self._job.spool else self._incoming, Step.COLD),
+            name=lambda number: layout.cold_archive(self._id, number + 1),
+        )
         failpoint("cold")
         return taken
 
@@ -269,19 +299,19 @@ class Execution:
 
     def _finish_cold(self, taken: Take) -> State:
         passed = conclude(taken, self._incoming / layout.INDEX, self._job.compression_level)
-        if taken.archive is not None and self._job.spool:
-            copied = stream.copy(taken.path, self._incoming / taken.path.name)
-            if copied.sha256 != taken.archive.sha256:
+        for part in taken.parts if self._job.spool else ():
+            copied = stream.copy(part.path, self._incoming / part.path.name)
+            if copied.sha256 != part.archive.sha256:
                 raise StorageError(
-                    f"{taken.path} is not what was written to it", "", "Look at `dmesg` and the disk's health"
+                    f"{part.path} is not what was written to it", "", "Look at `dmesg` and the disk's health"
                 )
-        for line in taken.changed:
+        for part in taken.parts if self._plan.servers else ():  # the dumps may take hours, and fail
+            self._settle_part(taken.selected, part)
+        for line in (line for part in taken.parts for line in part.changed):
             self._warn(f"While the containers were stopped: {line}")
         self._note(passed)
         log.info(
-            f"Archived {taken.selected.names} paths that changed since",
-            job=self._job.name,
-            bytes=taken.archive.bytes if taken.archive is not None else 0,
+            f"Archived {taken.selected.extent.names} paths that changed since", job=self._job.name, bytes=taken.bytes
         )
         return passed.state
 

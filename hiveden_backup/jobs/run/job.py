@@ -13,6 +13,7 @@ from hiveden_backup.core.errors import BackupError, StorageError, common_exit_co
 from hiveden_backup.core.model import PruneResult, RunKind
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.disk.recipe import renew_recipe
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
@@ -23,7 +24,8 @@ from hiveden_backup.jobs.backups.prune import prune
 from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery.expiry import expire
-from hiveden_backup.jobs.recovery.heal import heal, sweep
+from hiveden_backup.jobs.recovery.heal import settle, sweep
+from hiveden_backup.jobs.run.broken_off import settle_pass
 from hiveden_backup.jobs.run.dumps import end_leftovers
 from hiveden_backup.jobs.run.execution import Execution, Published
 from hiveden_backup.jobs.run.validate import drafted
@@ -73,7 +75,10 @@ def _tell(outcome: Outcome, seconds: float) -> None:
 
 def _locked(installation: Installation, job: Job, locked: ExclusiveJob, record: RunRecord, *, full: bool) -> Outcome:
     failpoint("lock")
-    debts = heal(installation, locked, start_timeout=job.start_timeout)
+    debts = settle(installation, locked, start_timeout=job.start_timeout).problems
+    if installation.broken_off(job.name).exists():
+        settle_pass(installation, installation.directory, job, locked)
+    sweep(installation, locked)
     failpoint("heal")
     spool = installation.spool(job.name)
     try:
@@ -81,7 +86,7 @@ def _locked(installation: Installation, job: Job, locked: ExclusiveJob, record: 
             make_directory(spool)
         finished = _execute(installation, locked, job, record.started, spool, full=full)
     finally:
-        _tidy(installation, locked)
+        _tidy(installation, job, locked)
     _renew_recipe(installation)
     problems = [*debts, *finished.problems]
     pruned = _prune(installation, locked, job, problems)
@@ -112,10 +117,23 @@ def _execute(
         return Execution(installation, locked, plan, started).execute()
 
 
-def _tidy(installation: Installation, job: ExclusiveJob) -> None:
-    """Sweep behind a run; what cannot be removed now is left to the next one, which must."""
+def _tidy(installation: Installation, job: Job, locked: ExclusiveJob) -> None:
+    """Sweep behind a run; what cannot be removed now is left to the next one, which must.
+
+    What a pass had archived when it failed is kept; it waits in the spool where the backup directory is away.
+    """
     try:
-        sweep(installation, job)
+        if installation.broken_off(job.name).exists():
+            _settle_pass(installation, installation.directory, job, locked)
+        sweep(installation, locked)
+    except BackupError as error:
+        log.warning(str(error), job=job.name)
+
+
+def _settle_pass(installation: Installation, directory: BackupDirectory, job: Job, locked: ExclusiveJob) -> None:
+    """A full disk keeps nothing: what was archived goes, since it would stand in its own way."""
+    try:
+        settle_pass(installation, directory, job, locked)
     except BackupError as error:
         log.warning(str(error), job=job.name)
 

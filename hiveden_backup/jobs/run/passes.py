@@ -1,7 +1,7 @@
-"""The hot and the cold pass: scan, compare, archive what differs, conclude with the new index.
+"""The first step of a hot or cold pass: scan the job's trees, and compare them with the index that it builds upon.
 
-A pass is three steps, so that the containers are down for two of the cold one only: `look` (scan and compare),
-`take` (archive), `conclude` (hold the draft against tar's listing and write the index).
+A pass is three steps, so that the containers are down for two of the cold one only: `look`, `take` (archive what
+changed), `conclude` (hold the draft against what tar says, and write the index).
 """
 
 import os
@@ -9,40 +9,27 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from hiveden_backup.core.backup import compaction
-from hiveden_backup.core.backup.creation import torn
 from hiveden_backup.core.backup.index import (
     Comparison,
-    Extent,
     Selection,
     Sink,
     compare,
-    is_directory,
-    path_of,
-    renumbering,
-    select,
 )
-from hiveden_backup.core.backup.layout import archive_path
-from hiveden_backup.core.backup.moved import Ways
-from hiveden_backup.core.backup.tar_listing import FinishedIndex
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import NotFoundError, StorageError
 from hiveden_backup.core.globs import Globs, matcher
 from hiveden_backup.core.model import Archive, Manifest
 from hiveden_backup.core.paths import inside, shortened
-from hiveden_backup.core.progress import Advance
 from hiveden_backup.host import process
-from hiveden_backup.host.disk import mounts, stream, tar
-from hiveden_backup.host.disk.bounds import bounds
-from hiveden_backup.host.disk.durable import fsync_file, translated
-from hiveden_backup.host.disk.index_files import records, spooled
+from hiveden_backup.host.disk import mounts
+from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.index_files import records
 from hiveden_backup.host.disk.tree import Scan
-from hiveden_backup.host.disk.witness import witness
 from hiveden_backup.jobs.backups.catalog import show_path
 
 _BATCH = 4096
@@ -147,44 +134,6 @@ class Look:
         return Selection(frozenset(self.comparison.dirty))
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
-    """What was archived: `archive` is None when there was nothing to archive. `path` is where it lies, not yet fsynced.
-
-    `names` are the paths handed to tar, `listing` is its answer, `changed` are its diagnostics of a tree in use;
-    `moved` are directories that moved meanwhile. `warnings` say what could not be seen or read.
-    """
-
-    look: Look
-    selected: Extent
-    archive: Archive | None
-    path: Path
-    names: Path
-    listing: Path
-    changed: tuple[str, ...] = ()
-    moved: frozenset[bytes] = frozenset()
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """A concluded pass.
-
-    `struck` are the paths that the new index leaves out because no archive holds them, `unsure` those that changed
-    between the scan and the end of their reading, `disturbed` directories in which tar may have read another one's.
-    """
-
-    state: State
-    struck: tuple[bytes, ...]
-    unsure: tuple[bytes, ...]
-    disturbed: tuple[bytes, ...]
-
-    @property
-    def exact(self) -> bool:
-        """Whether the index is what the scan saw."""
-        return not (self.struck or self.unsure or self.disturbed)
-
-
 def sync(trees: Trees) -> None:
     """Flush the roots' file systems, so that a page that is dirty now changes its file's times when written again."""
     points = [point for view in trees.views().values() for point in (view.path, *(mount.point for mount in view.below))]
@@ -205,15 +154,15 @@ def look(trees: Trees, base: State, spool: Path, name: str, *, taken_ns: int | N
     draft, candidates, questions, directories = (spool / f"{name}.{what}" for what in lists)
     exclude = Globs(trees.exclude)
     scan = Scan(
-        roots=tuple(_relative(root) for root in trees.roots),
+        roots=tuple(relative(root) for root in trees.roots),
         hidden=trees.hidden(),
         marker=trees.marker,
         excluded=exclude.matches if trees.exclude else None,
         one_file_system=trees.one_file_system,
-        loose_devices=_loose(views),
+        loose_devices=loose(views),
     )
     with (
-        _spooling(spool),
+        spooling(spool),
         draft.open("wb") as draft_file,
         candidates.open("wb") as candidates_file,
         questions.open("wb") as questions_file,
@@ -248,12 +197,12 @@ def _too_long(scan: Scan) -> str:
     return f"{what} left out, with all below, since a path of more than 4050 bytes cannot be restored: {named}{more}"
 
 
-def _loose(views: Mapping[str, mounts.View]) -> dict[int, str]:
+def loose(views: Mapping[str, mounts.View]) -> dict[int, str]:
     """The network and FUSE file systems by their device numbers, with where they are mounted."""
     return {device: mount.point for view in views.values() for device, mount in view.devices.items() if mount.loose}
 
 
-def _renumbered(views: Mapping[str, mounts.View]) -> frozenset[int]:
+def renumbered(views: Mapping[str, mounts.View]) -> frozenset[int]:
     """The file systems that give directories another inode number when they meet them again."""
     found = (item for view in views.values() for item in view.devices.items())
     return frozenset(device for device, mount in found if mount.renumbers)
@@ -282,86 +231,14 @@ def compacting(looked: Look, job: Job, history: Iterable[Manifest], size: int) -
     return replace(looked.selection, compacted=frozenset(b"%d" % number for number in chosen)), rewritten
 
 
-def take(
-    trees: Trees, looked: Look, selection: Selection, target: Path, spool: Path, *, level: int, progress: Advance
-) -> Take:
-    """Archive what the selection takes into the new file `target`. The mounts must be those that the look saw."""
-    names, listing = spool / f"{looked.draft.stem}.names", spool / f"{looked.draft.stem}.listing"
-    ways = Ways()
-    with _spooling(spool), names.open("wb", buffering=stream.CHUNK) as file:
-
-        def write(line: bytes) -> None:
-            path = path_of(line)
-            ways.add(path, directory=is_directory(line))
-            file.write(path + b"\0")
-
-        choice = looked.draft if selection.compacted else looked.candidates
-        selected = select(spooled(choice), selection, looked.comparison.live, write)
-    if not selected.names:
-        compare_mounts(looked.views, trees.views())
-        return Take(looked, selected, None, target, names, listing)
-    roots = [_relative(root) for root in trees.roots]
-    points = {_relative(mount.point) for view in looked.views.values() for mount in view.devices.values()}
-    place = _spooling(spool) if target.parent == spool else translated(f"writing {target.name}")
-    with (
-        _spooling(spool),
-        bounds(roots) as within,
-        witness(ways, spooled(looked.directories), _loose(looked.views), _renumbered(looked.views)) as seen,
-        tar.received(listing) as lines,
-        place,
-    ):
-        written, said = tar.create(
-            *(names, lines, target), roots=roots, points=points, level=level, progress=progress, bounds=within
-        )
-    name = archive_path(target.name)
-    archive = Archive(name, written.bytes, written.sha256, selected.weight, selected.weight, added=True)
-    compare_mounts(looked.views, trees.views())
-    warnings = (*within.missing, *seen.blind, *(warned.sentence for warned in said.warned))
-    return Take(
-        *(looked, selected, archive, target, names, listing),
-        *(said.changed, frozenset(seen.moved), warnings),
-    )
-
-
-def _relative(path: str) -> bytes:
+def relative(path: str) -> bytes:
+    """A path as indexes have it."""
     return os.fsencode(path.lstrip("/"))
 
 
-def _spooling(spool: Path) -> AbstractContextManager[None]:
+def spooling(spool: Path) -> AbstractContextManager[None]:
+    """StorageError when the spool cannot be written."""
     return translated(f"writing the spool {spool}", unwritable=StorageError)
-
-
-def conclude(taken: Take, index: Path, level: int) -> Passed:
-    """Write the finished index to the new file `index`; it and the archive are durable then."""
-    base = taken.look.base
-    numbers = renumbering(taken.selected.live, len(base.archives))
-    kept = [
-        replace(archive, live_bytes=taken.selected.live[b"%d" % number], added=False)
-        for number, archive in enumerate(base.archives)
-        if b"%d" % number in numbers
-    ]
-    finished = FinishedIndex(
-        draft=spooled(taken.look.draft),
-        names=spooled(taken.names),
-        listing=tar.lines_of(taken.listing) if taken.archive is not None else (),
-        numbers=numbers,
-        new_number=b"%d" % len(kept),
-        torn=torn(taken.changed),
-        moved=taken.moved,
-    )
-    with translated(f"writing {index}"), stream.compressing(index, level) as compressed:
-        lines = finished.records()
-        while batch := list(islice(lines, _BATCH)):
-            compressed.write(b"".join([line + b"\0" for line in batch]))
-    archives = [*kept]
-    if taken.archive is not None:
-        with translated(f"writing {taken.path}"):
-            fsync_file(taken.path)
-        weight = taken.archive.content_bytes - finished.struck_weight
-        archives.append(replace(taken.archive, live_bytes=weight, content_bytes=weight))
-    fresh = base.fresh + taken.selected.names
-    state = State(index, tuple(archives), taken.look.taken_ns, finished.entries, views=taken.look.views, fresh=fresh)
-    return Passed(state, tuple(finished.struck), tuple(finished.unsure), tuple(sorted(finished.disturbed)))
 
 
 def compare_mounts(before: Mapping[str, mounts.View], after: Mapping[str, mounts.View]) -> None:

@@ -1,16 +1,18 @@
-"""The names in a backup directory are those that backups of 0.1.0 have, and what is made is recognized."""
+"""The names in a backup directory: what is made is recognized, and so is what backups of 0.1.0 have."""
 
 import pytest
 
 from hiveden_backup.core.backup import layout
 
 ID = "20261123T023000Z"
+OLDER = (f"{ID}.hot.tar.zst", f"{ID}.hot-2.tar.zst", f"{ID}.cold.tar.zst")
 
 
 def test_names() -> None:
-    assert [layout.hot_archive(ID, number) for number in (1, 2)] == [f"{ID}.hot.tar.zst", f"{ID}.hot-2.tar.zst"]
-    assert layout.cold_archive(ID) == f"{ID}.cold.tar.zst"
-    assert layout.archive_path(layout.cold_archive(ID)) == f"archives/{ID}.cold.tar.zst"
+    assert layout.hot_archive(ID, 1) == f"{ID}.hot-0001.tar.zst"
+    assert layout.hot_archive(ID, 12345) == f"{ID}.hot-12345.tar.zst"
+    assert layout.cold_archive(ID, 2) == f"{ID}.cold-0002.tar.zst"
+    assert layout.archive_path(layout.cold_archive(ID, 1)) == f"archives/{ID}.cold-0001.tar.zst"
     assert layout.dump("10.0.0.1:5433", "Shop/ü") == "database.10%2E0%2E0%2E1%3A5433.Shop%2F%C3%BC.dump.zst"
     assert layout.globals_of("db") == "globals.db.sql.zst"
     assert layout.incoming(ID) == f".incoming-{ID}"
@@ -22,7 +24,7 @@ def test_names() -> None:
 
 
 def test_what_is_made_is_recognized() -> None:
-    for name in (layout.hot_archive(ID, 1), layout.hot_archive(ID, 12), layout.cold_archive(ID)):
+    for name in (layout.hot_archive(ID, 1), layout.hot_archive(ID, 12345), layout.cold_archive(ID, 1), *OLDER):
         assert layout.is_archive_path(layout.archive_path(name))
     for name in (layout.incoming(ID), layout.incoming_checkpoint(ID), layout.deleting(ID, "x")):
         assert layout.is_leftover(name)
