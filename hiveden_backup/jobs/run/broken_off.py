@@ -37,8 +37,6 @@ from hiveden_backup.jobs.run.taking import Part, Selected
 
 _DONE = "done-"
 _LOST = "What an earlier run had archived is archived again: its lists in the spool are damaged ({})"
-    "What an earlier run had archived cannot be told, and is archived again: the lists in the spool are damaged ({})"
-)
 
 
 @dataclass(frozen=True, slots=True)

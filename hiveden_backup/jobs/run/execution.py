@@ -1,10 +1,10 @@
 """Steps 3 to 8 of a run, in that order: hot pass, stop, cold pass, start, dumps, and one rename."""
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from hiveden_backup import __version__
@@ -162,12 +162,8 @@ class Execution:
 
     def _hot(self, trees: Trees, looked: Look, selection: Selection) -> Passed:
         began = time.monotonic()
-        before = self._hot_archives
-        taken = self._take(
-            *(trees, looked, selection, self._incoming, Step.HOT),
-            name=lambda number: layout.hot_archive(self._id, before + number + 1),
-            part_done=self._settle_part,
-        )
+        target = Target(self._incoming, self._name_hot, self._job.compression_level, self._settle_part)
+        taken = self._take(trees, looked, selection, target, Step.HOT)
         self._hot_archives += len(taken.parts)
         failpoint("hot")
         passed = self._keep(taken)
@@ -179,6 +175,9 @@ class Execution:
         )
         return passed
 
+    def _name_hot(self, number: int) -> str:
+        return layout.hot_archive(self._id, self._hot_archives + number)
+
     def _compaction(self, looked: Look) -> Selection:
         selection, rewritten = compacting(looked, self._job, self._plan.history, archive_bytes(looked.weight))
         if selection.compacted:
@@ -189,20 +188,9 @@ class Execution:
             failpoint("compact")
         return selection
 
-    def _take(
-        self,
-        trees: Trees,
-        looked: Look,
-        selection: Selection,
-        folder: Path,
-        step: Step,
-        *,
-        name: Callable[[int], str],
-        part_done: Callable[[Selected, Part], None] | None = None,
-    ) -> Take:
+    def _take(self, trees: Trees, looked: Look, selection: Selection, target: Target, step: Step) -> Take:
         progress = self._installation.progress
         progress.begin(step)
-        target = Target(folder, name, self._job.compression_level, part_done)
         taken = take(trees, looked, selection, target, self._spool, progress=progress.advance)
         for sentence in filter(None, (looked.too_long, *taken.warnings)):
             self._warn(sentence)
@@ -285,10 +273,9 @@ class Execution:
             return None
         trees = self._plan.files.trees
         looked = look(trees, state, self._spool, "cold", taken_ns=synced)
-        taken = self._take(
-            *(trees, looked, looked.selection, self._spool if self._job.spool else self._incoming, Step.COLD),
-            name=lambda number: layout.cold_archive(self._id, number + 1),
-        )
+        folder = self._spool if self._job.spool else self._incoming
+        target = Target(folder, partial(layout.cold_archive, self._id), self._job.compression_level)
+        taken = self._take(trees, looked, looked.selection, target, Step.COLD)
         failpoint("cold")
         return taken
 

@@ -45,7 +45,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the archives of a pass go: into `folder`, by the names that `name` gives to their numbers, from 0.
+    """Where the archives of a pass go: into `folder`, by the names that `name` gives to their numbers, from 1.
 
     `part_done` hears of each that is complete, and fsynced then, in any order and beside the making of others; without
     it they are left to the caller to fsync. It is called for passes of several archives only.
@@ -154,7 +154,7 @@ class _Work:
 
     def _made(self, number: int, brake: Brake) -> Part:
         selected, target = self._selected, self._target
-        path = target.folder / target.name(number)
+        path = target.folder / target.name(number + 1)
         weight = selected.weights[number]
         order = tar.Order(
             selected.lists.names(number),
