@@ -192,7 +192,7 @@ def list_members(
     members = Command(("tar", "-t", *LISTING, "-f", "-"))
     try:
         with (
-            received(listing) as writer,
+            _received(listing) as writer,
             Pipeline(DECOMPRESSOR, members, stdin=subprocess.PIPE, stdout=writer, brake=brake) as pipeline,
         ):
             feed(archive, size, sha256, pipeline.stdin, progress)
