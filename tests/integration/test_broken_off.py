@@ -248,7 +248,7 @@ class Reading:
 
 def killed_again_and_again(made: Site, seed: int, kills: int, content: int) -> None:
     """A first run, killed at random moments and begun again: it reads its data once, and a little."""
-    chance = random.Random(seed)
+    chance, said = random.Random(seed), list[str]()
     reading = Reading(made)
     for _ in range(kills):
         process = made.start("run", "app")
@@ -256,10 +256,10 @@ def killed_again_and_again(made: Site, seed: int, kills: int, content: int) -> N
         with contextlib.suppress(AssertionError):
             until(lambda: process.poll() is not None or len(done(made) - before) >= more, "it goes on", 20)  # noqa: B023
         time.sleep(chance.random() * 0.4)
-        made.finish(process, signal.SIGKILL)
+        said.append(made.finish(process, signal.SIGKILL).err)
         until(lambda: not list(processes(made)), "its children end")
-    made.run("run", "app").succeeded()
-    assert reading.end() <= content + (kills * WORKERS + 1) * (made.archive_bytes + MIB)
+    said.append(made.run("run", "app").succeeded().err)
+    assert reading.end() <= content + (kills * WORKERS + 1) * (made.archive_bytes + MIB), "\n".join(said)
     check_newest(made)
 
 

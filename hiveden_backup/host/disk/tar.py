@@ -162,7 +162,7 @@ def _received(path: Path) -> Iterator[int]:
         os.close(writer)
         thread.join()
     if trouble:
-        raise translate(trouble[0], f"writing the spool {path.parent}", unwritable=StorageError) from trouble[0]
+        raise translate(trouble[0], f"writing the list {path}", unwritable=StorageError) from trouble[0]
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
