@@ -61,7 +61,9 @@ def archives(bed: Site) -> set[str]:
 
 def done(bed: Site) -> set[str]:
     """The names of the archives that a run has settled."""
-    return {path.name for path in (bed.state / "spool/app").glob("done-*")}
+    with contextlib.suppress(FileNotFoundError):  # a run that ended has swept it
+        return {name for name in os.listdir(bed.state / "spool/app") if name.startswith("done-")}
+    return set()
 
 
 # ---- at a fail point
