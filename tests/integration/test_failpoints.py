@@ -40,7 +40,7 @@ def bed(dockerd: Engine, postgres: Server, tmp_path_factory: pytest.TempPathFact
         postgres.database("shop", "CREATE TABLE item AS SELECT generate_series(1, 1000) AS id") as database,
         site(tmp_path_factory.mktemp("failpoints"), dockerd.url) as made,
     ):
-        made.archive_bytes = 1024  # a few paths fill one
+        made.archive_bytes = 1600  # three paths fill one
         app, idle = counting(dockerd, made.data / "app"), counting(dockerd, made.data / "idle")
         dockerd.api.stop(idle.name)
         made.configure(

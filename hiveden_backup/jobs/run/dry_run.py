@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hiveden_backup.core.backup.bounded import archive_bytes
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.jobs.backups import prune
@@ -30,7 +29,7 @@ def _steps(installation: Installation, plan: Plan) -> Iterator[str]:
     if plan.files is not None:
         looked = plan.files.look
         comparison = looked.comparison
-        selection, rewritten = compacting(looked, plan.job, plan.history, archive_bytes(looked.weight))
+        selection, rewritten = compacting(looked, plan.job, plan.history)
         most = "up to " if provable(looked) else ""
         yield (
             f"archive {most}{comparison.taken} of {comparison.entries} paths, {size(comparison.taken_weight)}"

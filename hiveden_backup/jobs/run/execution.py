@@ -10,7 +10,6 @@ from pathlib import Path
 from hiveden_backup import __version__
 from hiveden_backup.core import events
 from hiveden_backup.core.backup import layout
-from hiveden_backup.core.backup.bounded import archive_bytes
 from hiveden_backup.core.backup.index import Selection
 from hiveden_backup.core.backup.proving import LEAST
 from hiveden_backup.core.config.parse import job_table
@@ -179,7 +178,7 @@ class Execution:
         return layout.hot_archive(self._id, self._hot_archives + number)
 
     def _compaction(self, looked: Look) -> Selection:
-        selection, rewritten = compacting(looked, self._job, self._plan.history, archive_bytes(looked.weight))
+        selection, rewritten = compacting(looked, self._job, self._plan.history)
         if selection.compacted:
             if not compaction_fits(self._directory, looked.comparison.taken_weight, rewritten):
                 self._warn("Compaction of old archives was skipped: the backup directory has too little space for it")

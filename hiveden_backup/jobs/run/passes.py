@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from hiveden_backup.core.backup import compaction
+from hiveden_backup.core.backup.bounded import archive_bytes
 from hiveden_backup.core.backup.index import (
     Comparison,
     Selection,
@@ -33,6 +34,8 @@ from hiveden_backup.host.disk.tree import Scan
 from hiveden_backup.jobs.backups.catalog import show_path
 
 _BATCH = 4096
+_SIZE_VARIABLE = "HIVEDEN_BACKUP_ARCHIVE_BYTES"
+"""For tests: the size at which archives are closed, so that there are many of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,11 @@ class Look:
         return self.comparison.live.total() + self.comparison.taken_weight
 
     @property
+    def archive_bytes(self) -> int:
+        """The bytes of content at which an archive of the pass is closed."""
+        return int(os.environ.get(_SIZE_VARIABLE, "0")) or archive_bytes(self.weight)
+
+    @property
     def selection(self) -> Selection:
         """What must be archived, before compaction adds to it."""
         return Selection(frozenset(self.comparison.dirty))
@@ -212,10 +220,10 @@ def _writer(file: IO[bytes]) -> Callable[[Sequence[bytes]], object]:
     return lambda lines: file.write(b"".join([line + b"\0" for line in lines]))
 
 
-def compacting(looked: Look, job: Job, history: Iterable[Manifest], size: int) -> tuple[Selection, int]:
+def compacting(looked: Look, job: Job, history: Iterable[Manifest]) -> tuple[Selection, int]:
     """The look's selection with what compaction takes along, and how many bytes that rewrites.
 
-    `history` are the kept backups; the new archives will be closed at `size`.
+    `history` are the kept backups.
     """
     base = looked.base
     recorded = compaction.recorded([base.archives, *(manifest.archives for manifest in history)])
@@ -226,7 +234,7 @@ def compacting(looked: Look, job: Job, history: Iterable[Manifest], size: int) -
         for number, archive in enumerate(base.archives)
         if number not in base.broken
     ]
-    chosen = compaction.choose(candidates, compact_ratio=job.compact_ratio, size=size)
+    chosen = compaction.choose(candidates, compact_ratio=job.compact_ratio, size=looked.archive_bytes)
     rewritten = sum(candidate.live for candidate in candidates if candidate.number in chosen)
     return replace(looked.selection, compacted=frozenset(b"%d" % number for number in chosen)), rewritten
 

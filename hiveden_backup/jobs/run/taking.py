@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from hiveden_backup.core.backup.bounded import Split, archive_bytes
+from hiveden_backup.core.backup.bounded import Split
 from hiveden_backup.core.backup.index import Extent, Selection, is_directory, path_of, select
 from hiveden_backup.core.backup.layout import archive_path
 from hiveden_backup.core.backup.moved import Ways
@@ -22,8 +22,6 @@ from hiveden_backup.host.process import Brake
 from hiveden_backup.jobs.run.passes import Look, Trees, compare_mounts, loose, relative, renumbered, spooling
 from hiveden_backup.jobs.services.at_once import several
 
-_SIZE_VARIABLE = "HIVEDEN_BACKUP_ARCHIVE_BYTES"
-"""For tests: the size at which archives are closed, so that there are many of them."""
 _LEAST_WORKERS, _MOST_WORKERS = 2, 4
 _ALONE_FROM = 32 << 20
 """Bytes of content from which on an archive that is the only one is compressed on all processors."""
@@ -108,7 +106,7 @@ def take(trees: Trees, looked: Look, selection: Selection, target: Target, spool
 
 
 def _select(looked: Look, selection: Selection, lists: NameLists, ways: Ways) -> Selected:
-    split = Split(_archive_bytes(sum(looked.comparison.live.values()) + looked.comparison.taken_weight))
+    split = Split(looked.archive_bytes)
     with lists.written() as writer:
 
         def write(line: bytes) -> None:
@@ -119,10 +117,6 @@ def _select(looked: Look, selection: Selection, lists: NameLists, ways: Ways) ->
         choice = looked.draft if selection.compacted else looked.candidates
         extent = select(spooled(choice), selection, looked.comparison.live, write)
     return Selected(looked, extent, lists, tuple(split.weights[number] for number in range(len(split.weights))))
-
-
-def _archive_bytes(live: int) -> int:
-    return int(os.environ.get(_SIZE_VARIABLE, "0")) or archive_bytes(live)
 
 
 def _points(looked: Look) -> frozenset[bytes]:
