@@ -93,13 +93,28 @@ def copy(source: Path, target: Path) -> Stored:
 @contextmanager
 def compressing(path: Path, level: int) -> Iterator[IO[bytes]]:
     """A stream whose content arrives compressed in the new file `path`, fsynced when the block ends well."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with (
+        written(path) as descriptor,
+        Pipeline(compressor(level), stdin=subprocess.PIPE, stdout=descriptor) as pipeline,
+    ):
+        yield pipeline.stdin
+
+
+@contextmanager
+def written(path: Path, *, durable: bool = True, readable: bool = False) -> Iterator[int]:
+    """A descriptor of the new file `path`, which a compressor writes in the block; fsynced at its end, if `durable`.
+
+    What is not to be `readable` is written from end to end only, as some FUSE file systems want it. A compressor's
+    failure is an OSError where it names the system's reason: a full disk is not its own.
+    """
+    how = os.O_RDWR if readable else os.O_WRONLY
+    descriptor = os.open(path, how | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with Pipeline(compressor(level), stdin=subprocess.PIPE, stdout=descriptor) as pipeline:
-            yield pipeline.stdin
-        os.fsync(descriptor)
+        yield descriptor
+        if durable:
+            os.fsync(descriptor)
     except ProcessError as error:
-        raise reason_of(error) from error
+        raise _reason_of(error) from error
     finally:
         os.close(descriptor)
 
@@ -158,8 +173,7 @@ def undecoded(error: ProcessError, path: Path) -> BackupError:
     return CorruptError(f"{path} cannot be decoded", error.why, "Verify the other backups of the job")
 
 
-def reason_of(error: ProcessError) -> Exception:
-    """The system's reason, where a compressor gives one: a full disk is not its failure."""
+def _reason_of(error: ProcessError) -> Exception:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
         if os.strerror(number) in error.stderr:
             return OSError(number, os.strerror(number))

@@ -28,8 +28,9 @@ from hiveden_backup.host.disk.stream import (
     compressor,
     feed,
     follow,
-    reason_of,
+    store,
     undecoded,
+    written,
 )
 from hiveden_backup.host.process import Brake, Command, Completed, Pipeline, ProcessError
 
@@ -62,6 +63,8 @@ class Order:
 
     They go into the new file `target`, and tar's listing into the new file `listing`. `alone` is whether all processors
     are to compress it, `durable` whether it is fsynced: while containers are down, that is left to the caller.
+    `read_back` is whether zstd writes the file itself, and it is digested out of the page cache: on a network or FUSE
+    file system, that may not work, or send all of it to and fro.
     """
 
     names: Path
@@ -70,6 +73,7 @@ class Order:
     level: int
     alone: bool
     durable: bool
+    read_back: bool
 
 
 def create(order: Order, scope: Scope, progress: Advance, brake: Brake) -> tuple[Stored, Diagnostics]:
@@ -79,26 +83,25 @@ def create(order: Order, scope: Scope, progress: Advance, brake: Brake) -> tuple
     OSError from writing; BackupError when tar met anything else than such a tree (an unreadable file, a read error, a
     root that is gone).
     """
-    target = os.open(order.target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with _received(order.listing) as listing, opened(order.names) as wanted:
-            tar = Command(
-                ("tar", "-c", "-f", "-", *_create(), f"--index-file=/proc/self/fd/{listing}", "-T", "-"),
-                accept=_CREATE_STATUSES,
-                descriptors=(listing,),
-                ruleset=scope.bounds.ruleset,
-                most_errors=_MOST_ERRORS,
-            )
-            zstd = compressor(order.level, alone=order.alone)
-            with Pipeline(tar, zstd, stdin=wanted, stdout=target, brake=brake) as pipeline:
-                written = follow(target, pipeline, progress)
-        if order.durable:
-            os.fsync(target)
-    except ProcessError as error:
-        raise reason_of(error) from error
-    finally:
-        os.close(target)
-    return written, _diagnosed(order, scope, pipeline.results[0])
+    with _received(order.listing) as listing, opened(order.names) as wanted:
+        tar = Command(
+            ("tar", "-c", "-f", "-", *_create(), f"--index-file=/proc/self/fd/{listing}", "-T", "-"),
+            accept=_CREATE_STATUSES,
+            descriptors=(listing,),
+            ruleset=scope.bounds.ruleset,
+            most_errors=_MOST_ERRORS,
+        )
+        zstd = compressor(order.level, alone=order.alone)
+        if order.read_back:
+            with (
+                written(order.target, durable=order.durable, readable=True) as target,
+                Pipeline(tar, zstd, stdin=wanted, stdout=target, brake=brake) as pipeline,
+            ):
+                stored = follow(target, pipeline, progress)
+        else:
+            with Pipeline(tar, zstd, stdin=wanted, brake=brake) as pipeline:
+                stored = store(pipeline.stdout, order.target, progress, durable=order.durable)
+    return stored, _diagnosed(order, scope, pipeline.results[0])
 
 
 def _diagnosed(order: Order, scope: Scope, done: Completed) -> Diagnostics:

@@ -1,6 +1,7 @@
 """Steps 3 to 8 of a run, in that order: hot pass, stop, cold pass, start, dumps, and one rename."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -161,7 +162,7 @@ class Execution:
 
     def _hot(self, trees: Trees, looked: Look, selection: Selection) -> Passed:
         began = time.monotonic()
-        target = Target(self._incoming, self._name_hot, self._job.compression_level, self._settle_part)
+        target = self._target(self._incoming, self._name_hot, self._settle_part)
         taken = self._take(trees, looked, selection, target, Step.HOT)
         self._hot_archives += len(taken.parts)
         failpoint("hot")
@@ -173,6 +174,11 @@ class Execution:
             seconds=time.monotonic() - began,
         )
         return passed
+
+    def _target(
+        self, folder: Path, name: Callable[[int], str], part_done: Callable[[Selected, Part], None] | None = None
+    ) -> Target:
+        return Target(folder, name, self._job.compression_level, self._installation.progress.advance, part_done)
 
     def _name_hot(self, number: int) -> str:
         return layout.hot_archive(self._id, self._hot_archives + number)
@@ -188,9 +194,8 @@ class Execution:
         return selection
 
     def _take(self, trees: Trees, looked: Look, selection: Selection, target: Target, step: Step) -> Take:
-        progress = self._installation.progress
-        progress.begin(step)
-        taken = take(trees, looked, selection, target, self._spool, progress=progress.advance)
+        self._installation.progress.begin(step)
+        taken = take(trees, looked, selection, target, self._spool)
         for sentence in filter(None, (looked.too_long, *taken.warnings)):
             self._warn(sentence)
         return taken
@@ -273,7 +278,7 @@ class Execution:
         trees = self._plan.files.trees
         looked = look(trees, state, self._spool, "cold", taken_ns=synced)
         folder = self._spool if self._job.spool else self._incoming
-        target = Target(folder, partial(layout.cold_archive, self._id), self._job.compression_level)
+        target = self._target(folder, partial(layout.cold_archive, self._id))
         taken = self._take(trees, looked, looked.selection, target, Step.COLD)
         failpoint("cold")
         return taken

@@ -12,7 +12,7 @@ from hiveden_backup.core.backup.moved import Ways
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.model import Archive
 from hiveden_backup.core.progress import Advance
-from hiveden_backup.host.disk import tar
+from hiveden_backup.host.disk import mounts, tar
 from hiveden_backup.host.disk.bounds import bounds
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import spooled
@@ -52,6 +52,7 @@ class Target:
     folder: Path
     name: Callable[[int], str]
     level: int
+    progress: Advance
     part_done: Callable[["Selected", Part], None] | None = None
 
 
@@ -85,7 +86,7 @@ class Take:
         return sum(part.archive.bytes for part in self.parts)
 
 
-def take(trees: Trees, looked: Look, selection: Selection, target: Target, spool: Path, *, progress: Advance) -> Take:
+def take(trees: Trees, looked: Look, selection: Selection, target: Target, spool: Path) -> Take:
     """Archive what the selection takes. The mounts must be those that the look saw."""
     lists = NameLists(spool, looked.draft.stem)
     ways = Ways()
@@ -98,7 +99,7 @@ def take(trees: Trees, looked: Look, selection: Selection, target: Target, spool
         bounds([relative(root) for root in trees.roots]) as within,
         witness(ways, spooled(looked.directories), loose(looked.views), renumbered(looked.views)) as seen,
     ):
-        work = _Work(selected, target, tar.Scope(within, _points(looked)), seen, progress)
+        work = _Work(trees, selected, target, tar.Scope(within, _points(looked)), seen)
         parts = work.done()
     compare_mounts(looked.views, trees.views())
     warnings = (*within.missing, *seen.blind, *work.warnings)
@@ -129,14 +130,15 @@ class _Work:
     Whatever is raised, what `part_done` heard of is complete, and nothing is written any more.
     """
 
-    def __init__(self, selected: Selected, target: Target, scope: tar.Scope, seen: Witness, progress: Advance) -> None:
+    def __init__(self, trees: Trees, selected: Selected, target: Target, scope: tar.Scope, seen: Witness) -> None:
         self.warnings: list[str] = []
         self.durable = target.part_done is not None and selected.archives > 1
+        self._trees = trees
         self._selected = selected
         self._target = target
         self._scope = scope
         self._seen = seen
-        self._progress = progress
+        self._read_back = not mounts.mount_of(str(target.folder), mounts.mounts()).loose
         self._lock = threading.Lock()
 
     def done(self) -> tuple[Part, ...]:
@@ -157,6 +159,7 @@ class _Work:
             target.level,
             alone=selected.archives == 1 and weight >= _ALONE_FROM,
             durable=self.durable,
+            read_back=self._read_back,
         )
         spool = selected.lists.folder
         with spooling(spool) if target.folder == spool else translated(f"writing {path.name}"):
@@ -167,9 +170,10 @@ class _Work:
             part = Part(number, archive, path, said.changed, frozenset(self._seen.moved))
             self.warnings.extend(warned.sentence for warned in said.warned)
             if self.durable and target.part_done is not None:
+                compare_mounts(selected.look.views, self._trees.views())
                 target.part_done(selected, part)
         return part
 
     def _advance(self, count: int) -> None:
         with self._lock:
-            self._progress(count)
+            self._target.progress(count)
