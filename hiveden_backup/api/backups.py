@@ -217,7 +217,7 @@ def _artifact(row: catalog.ArtifactRow) -> models.Artifact:
         mtime=row.created.timestamp(),
         id=row.id,
         job=row.job,
-        verified=models.Verified.model_validate(found) if (found := catalog.verified_table(row.verified)) else None,
+        verified=models.Verified(**found) if (found := catalog.verified_table(row.verified)) else None,
     )
 
 

@@ -73,7 +73,7 @@ class Backup:
         return f"{self.job}/{self.id}"
 
 
-def verified_table(found: Verification | None) -> dict[str, str | None] | None:
+def verified_table(found: Verification | None) -> dict[str, Any] | None:
     """A verification as listings print it."""
     if found is None:
         return None
