@@ -69,3 +69,24 @@ def test_a_file_system_without_extended_attributes_is_one_warning(tmp_path: Path
         restored = made.restored("x")
         assert (restored / str(pool / "folder/a").lstrip("/")).read_text() == "changed"
         assert os.getxattr(restored / str(other / "file").lstrip("/"), "user.kept") == b"yes"
+
+
+def test_backups_on_such_a_file_system_are_whole(tmp_path: Path) -> None:
+    """Archives are digested on their way there, not read back: some file systems do not let a file be read meanwhile."""
+    with site(tmp_path) as made:
+        behind = made.path / "behind"
+        behind.mkdir()
+        made.backups.mkdir()
+        made.archive_bytes = 500_000
+        for number in range(5):
+            (made.data / f"{number}").write_bytes(os.urandom(400_000))
+        made.configure({"app": {"paths": [str(made.data)]}})
+        subprocess.run(["bindfs", str(behind), str(made.backups)], check=True)
+        try:
+            made.init()
+            made.run("run", "app", failpoint="archive@2:kill")
+            made.run("run", "app").succeeded()
+            made.run("verify", "app/latest").succeeded()
+        finally:
+            subprocess.run(["umount", "-l", str(made.backups)], check=True)
+        assert len(list((behind / "app/archives").iterdir())) == 5
