@@ -72,7 +72,7 @@ def test_a_file_system_without_extended_attributes_is_one_warning(tmp_path: Path
 
 
 def test_backups_on_such_a_file_system_are_whole(tmp_path: Path) -> None:
-    """Archives are digested on their way there, not read back: some file systems do not let a file be read meanwhile."""
+    """Archives are digested on their way there, not read back: some do not let a file be read that is written."""
     with site(tmp_path) as made:
         behind = made.path / "behind"
         behind.mkdir()
