@@ -107,8 +107,7 @@ def written(path: Path, *, durable: bool = True, readable: bool = False) -> Iter
     What is not to be `readable` is written from end to end only, as some FUSE file systems want it. A compressor's
     failure is an OSError where it names the system's reason: a full disk is not its own.
     """
-    how = os.O_RDWR if readable else os.O_WRONLY
-    descriptor = os.open(path, how | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, (os.O_RDWR if readable else os.O_WRONLY) | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         yield descriptor
         if durable:

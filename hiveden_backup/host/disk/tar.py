@@ -64,7 +64,7 @@ class Order:
     They go into the new file `target`, and tar's listing into the new file `listing`. `alone` is whether all processors
     are to compress it, `durable` whether it is fsynced: while containers are down, that is left to the caller.
     `read_back` is whether zstd writes the file itself, and it is digested out of the page cache: on a network or FUSE
-    file system, that may not work, or send all of it to and fro.
+    file system, that may not work, or carry all of it twice.
     """
 
     names: Path
