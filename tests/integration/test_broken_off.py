@@ -148,14 +148,71 @@ def test_it_waits_for_the_disk_of_the_backups(bed: Site) -> None:
     check_newest(bed)
 
 
-@pytest.mark.parametrize("what", ["broken-off", "done-0001", "hot.draft", "hot.listing-0000", "archive"])
-def test_what_is_damaged_is_archived_again(bed: Site, what: str) -> None:
+def test_a_broken_off_full_run_takes_the_place_of_nothing(bed: Site) -> None:
+    """What it had archived again is less than what the last backup has."""
+    bed.run("run", "app").succeeded()
+    time.sleep(1.1)
+    assert bed.run("run", "app", "--full", failpoint="archive@3:error").code in {0, 1}  # it has no such fail point then
+    bed.run("run", "app", "--full", failpoint="hot:kill")
+    assert not (bed.job() / ".checkpoint").exists()
+    before = archives(bed)
+    done = bed.run("run", "app").succeeded()
+    assert "Archived 0 of" in done.err
+    assert archives(bed) <= before
+    check_newest(bed)
+
+
+def test_what_it_left_goes_with_a_full_run(bed: Site) -> None:
+    """On a disk that is too small for it there is no other way but to remove it by hand."""
+    bed.run("run", "app", failpoint="archive@3:error")
+    before = archives(bed)
+    assert (bed.job() / ".checkpoint").is_dir()
+    bed.run("run", "app", "--full").succeeded()
+    assert not before & archives(bed)
+    check_newest(bed)
+
+
+def test_a_checkpoint_is_there_until_the_next_one_is(bed: Site) -> None:
+    bed.run("run", "app", failpoint="manifest:error")
+    before = archives(bed)
+    (bed.data / "new").write_text("new")
+    assert bed.run("run", "app", failpoint="removing:kill").code == -9
+    done = bed.run("run", "app").succeeded()
+    assert before <= {Path(each["path"]).name for each in bed.manifest()["archives"]}, done.err
+    check_newest(bed)
+
+
+def test_hundreds_of_archives_need_no_file_open_for_each(tmp_path: Path) -> None:
+    with site(tmp_path) as made:
+        for number in range(150):
+            (made.data / f"{number}").write_bytes(os.urandom(600))
+        made.archive_bytes = 1024
+        made.configure({"app": {"paths": [str(made.data)]}})
+        made.init()
+        limited = ("prlimit", "--nofile=80:80")
+        process = made.start("run", "app", failpoint="archive@120:error", within=limited)
+        assert made.finish(process).code == 1
+        ended = made.finish(made.start("run", "app", within=limited))
+        assert ended.code == 0, ended.err
+        assert made.finish(made.start("verify", "app/latest", within=limited)).code == 0
+        made.archive_bytes = 0
+        check_newest(made)
+
+
+@pytest.mark.parametrize(
+    "what", ["broken-off", "done-0001", "hot.draft", "hot.order", "hot.names-0004", "hot.listing-0000", "archive"]
+)
+@pytest.mark.parametrize("how", ["cut short", "gone"])
+def test_what_is_damaged_is_archived_again(bed: Site, what: str, how: str) -> None:
     """By a disk: somebody else cannot write there."""
     bed.run("run", "app", failpoint="archive@3:kill")
     path = bed.state / "spool/app" / what
     if what == "archive":
         path = bed.job() / "archives" / min(archives(bed))
-    os.truncate(path, path.stat().st_size // 2)
+    if how == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, path.stat().st_size // 2)
     second = bed.run("run", "app")
     assert second.code == 0, second.err
     check_newest(bed)

@@ -34,7 +34,7 @@ class Bed:
         """Let the next run come to a phase: most have nothing to compact."""
         if phase == "compact":
             large, small = self.site.data / "zz-large", self.site.data / "zz-small"
-            large.write_bytes(bytes(3000))
+            large.write_bytes(bytes(2500))
             small.write_text("shares its archive with that")
             time.sleep(2.1)
             self.site.run("run", "app").succeeded()

@@ -72,7 +72,9 @@ def _table(found: Verified) -> dict[str, Any]:
 
 
 def _line(found: Verified) -> str:
-    verdict = "proven" if found.verdict is Verdict.OK else found.verdict
+    verdict = str(found.verdict)
+    if found.verdict is Verdict.OK:
+        verdict = f"unchanged, archives read {iso(found.archives_read)}" if found.archives_read else "proven"
     wrong = "; ".join(error.what for error in found.errors)
     return f"{found.backup}: {verdict}, {found.signature}{f'. {wrong}' if wrong else ''}"
 

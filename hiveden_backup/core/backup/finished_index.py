@@ -30,10 +30,10 @@ class FinishedIndex:
     `answers` are those for the archives of the pass, and `order` tells for the draft's paths that were asked for, in
     order, for which of these archives: runs of (position in `answers`, how many). `numbers` maps older archive numbers
     to new ones; the archives that were finished are numbered on from `first`.
-    Once `records` is exhausted, `struck` has the paths that are in no archive: those of an archive that was not
-    finished, a name that is no member, a member of another type, and a hard-link member whose record has one link only
-    or whose target is struck, absent or another inode (with `-T`, tar links even single files when a rename shows it
-    the same inode twice). `struck_weights` are what they weigh, by answer.
+    The index has nothing of an archive that was not finished. Once `records` is exhausted, `struck` has the other paths
+    that are in no archive: a name that is no member, a member of another type, and a hard-link member whose record has
+    one link only or whose target is struck, absent or another inode (with `-T`, tar links even single files when a
+    rename shows it the same inode twice). `struck_weights` are what they weigh, by answer.
 
     `unsure` are paths that changed under tar's hands, or that it read as something else than the scan saw: another size
     or mtime. The file changed in between, or a directory above it changed places with another one for a moment, which
@@ -74,10 +74,10 @@ class FinishedIndex:
             if record is not None and reading is not None:
                 self.entries += 1
                 yield reading.number + record
-            else:
+            elif reading is not None:  # else nobody has looked for it
                 self.struck.append(name)
                 self.struck_weights[number] += line_weight(line)
-                if reading is not None and is_directory(line):  # else nobody has looked for it
+                if is_directory(line):
                     self._gone.directories.add(name)
             number, name, reading = next(asked, _NOTHING)
         if name is not None:

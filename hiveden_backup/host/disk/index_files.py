@@ -1,5 +1,6 @@
 """Index files: how the records of a backup's index, and the lists that a pass works on, come off the disk."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from hiveden_backup.core.backup.index import split_records
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.host.disk.durable import opened
 from hiveden_backup.host.disk.stream import chunks, decompressed
+
+_BLOCK = 16 << 10
 
 
 @contextmanager
@@ -24,6 +27,21 @@ def records(index: Path | None, entries: int) -> Iterator[Iterator[bytes]]:
             yield split_records(chunks(stream), entries)
     except ValueError as error:
         raise CorruptError(f"{index} is damaged", str(error), "Verify the backups of the job") from error
+
+
+def between(path: Path, end: bytes) -> Iterator[bytes]:
+    """What stands in a file before each `end`, a byte; it is open only while a block is read: a pass has hundreds."""
+    at, rest = 0, b""
+    while True:
+        with opened(path) as file:
+            block = os.pread(file.fileno(), _BLOCK, at)
+        if not block:
+            break
+        at += len(block)
+        *whole, rest = (rest + block).split(end)
+        yield from whole
+    if rest:
+        yield rest
 
 
 def spooled(path: Path) -> Iterator[bytes]:

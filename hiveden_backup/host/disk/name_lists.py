@@ -1,12 +1,13 @@
 """The working lists of a pass: which names go into which of its archives, and what tar answered for each."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.host.disk.durable import fsync_directory, fsync_file, opened
-from hiveden_backup.host.disk.index_files import spooled
+from hiveden_backup.host.disk.index_files import between
 
 _MOST_WAITING = 4 << 20
 
@@ -42,6 +43,11 @@ class NameLists:
                 archive, count = line.split()
                 yield int(archive), int(count)
 
+    def are_there(self, archives: int) -> bool:
+        """Whether all but the listings can be read."""
+        lists = [self.draft, self._order, *map(self.names, range(archives))]
+        return all(os.access(path, os.R_OK) for path in lists)
+
     @contextmanager
     def written(self) -> Iterator["Writer"]:
         """Write the lists, new ones, in the block."""
@@ -53,7 +59,7 @@ class NameLists:
 
     def read(self, archive: int) -> Iterator[bytes]:
         """The paths for an archive."""
-        return spooled(self.names(archive))
+        return between(self.names(archive), b"\0")
 
     def make_durable(self, archives: int) -> None:
         """Fsync all but the listings, and the directory."""

@@ -20,7 +20,7 @@ from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk.beneath import through
 from hiveden_backup.host.disk.bounds import Bounds
 from hiveden_backup.host.disk.durable import opened, translate
-from hiveden_backup.host.disk.index_files import spooled
+from hiveden_backup.host.disk.index_files import between, spooled
 from hiveden_backup.host.disk.stream import (
     CHUNK,
     DECOMPRESSOR,
@@ -46,7 +46,6 @@ _CAP_FOWNER = 1 << 3
 _CREATE_STATUSES = frozenset({0, 1, 2})
 _TROUBLE = 2  # tar did what it could
 _SHOWN_LINES = 3
-_BLOCK = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +168,8 @@ def _received(path: Path) -> Iterator[int]:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of tar's listing. It is opened for some of them at a time: hundreds of listings are read at once."""
-    at, rest = 0, b""
-    while True:
-        with opened(path) as file:
-            file.seek(at)
-            block = file.read(_BLOCK)
-        if not block:
-            break
-        at += len(block)
-        *lines, rest = (rest + block).split(b"\n")
-        yield from (line + b"\n" for line in lines)
-    if rest:
-        yield rest
+    """The lines of tar's listing; hundreds of listings can be read at once."""
+    return (line + b"\n" for line in between(path, b"\n"))
 
 
 def list_members(

@@ -6,6 +6,7 @@ and then root reads there. What is opened here lies where its path says, or is n
 
 import errno
 import os
+import stat
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,8 @@ _HELD = 128
 """Descriptors at a time: a path can be two thousand directories deep. What was let go of is walked to again."""
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FILE = _READING | os.O_NOFOLLOW
 
 
 class Way:
@@ -81,13 +83,20 @@ class Way:
         return os.open(name or b".", _FILE, dir_fd=self.directory(above))
 
     def content(self, path: bytes) -> int:
-        """As `file`, to read it all: where that is allowed, its time of access stays."""
-        above, _, name = path.rpartition(b"/")
-        directory = self.directory(above)
+        """As `file`, of a regular file, to read it all: where that is allowed, its time of access stays.
+
+        OSError for anything else, which is not even opened: to open a device may do something.
+        """
+        place = self.place(path)
         try:
-            return os.open(name, _FILE | os.O_NOATIME, dir_fd=directory)
-        except PermissionError:  # that is for the owner and root alone
-            return os.open(name, _FILE, dir_fd=directory)
+            if not stat.S_ISREG(os.fstat(place).st_mode):
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            try:
+                return os.open(f"/proc/self/fd/{place}", _READING | os.O_NOATIME)
+            except PermissionError:  # that is for the owner and root alone
+                return os.open(f"/proc/self/fd/{place}", _READING)
+        finally:
+            os.close(place)
 
     def _step(self, name: bytes, descriptor: int, readable: bool) -> None:  # noqa: FBT001 - a field of the step
         self._steps.append((name, descriptor, readable))

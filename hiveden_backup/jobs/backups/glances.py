@@ -61,7 +61,8 @@ class Glances:
     _worth: bool = False
 
     def __post_init__(self) -> None:
-        self._worth = len(self.backups) >= _WORTH and not mount_of(str(self.directory.path), mounts()).loose
+        home = os.path.realpath(self.directory.path / self.job)
+        self._worth = len(self.backups) >= _WORTH and not mount_of(home, mounts()).loose
         if self._worth:
             self._remembered = glances_of(self.installation.state, self.job, self.directory.id)
 

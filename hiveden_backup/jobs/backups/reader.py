@@ -17,6 +17,7 @@ from hiveden_backup.core.model import Archive
 from hiveden_backup.core.progress import Step
 from hiveden_backup.host.disk import tar
 from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.mounts import mount_of, mounts
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.process import Brake
@@ -163,8 +164,8 @@ class Reader:
 
     def _known(self, job: str) -> Mapping[str, Seen]:
         """What need not be read: nothing of what some backup's last verify found damaged."""
-        if not self.changed:
-            return {}
+        if not self.changed or mount_of(os.path.realpath(self.directory.job_path(job)), mounts()).loose:
+            return {}  # times of network and FUSE file systems prove nothing
         if job not in self._seen:
             failed = self.installation.records.failed_archives(job)
             seen = self.installation.records.seen(job).archives

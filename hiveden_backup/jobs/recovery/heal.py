@@ -17,7 +17,7 @@ from hiveden_backup.core.errors import (
     common_exit_code,
 )
 from hiveden_backup.core.restore_record import Act
-from hiveden_backup.host.disk.durable import translated
+from hiveden_backup.host.disk.durable import fsync_directory, translated
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.docker.engine import connect
 from hiveden_backup.host.log import log
@@ -123,24 +123,29 @@ def recover(
     return recovered
 
 
-def sweep(installation: Installation, job: ExclusiveJob) -> None:
+def sweep(installation: Installation, job: ExclusiveJob, *, anew: bool = False) -> None:
     """Remove what only a run in progress needs: its spool, and in the backup directory what no backup names.
 
-    Archives that a failed run left without a checkpoint go too: on a full disk they would stand in their own way.
+    Archives that a failed run left without a checkpoint go too: on a full disk they would stand in their own way. Who
+    begins `anew` lets the checkpoint go as well.
     ForeignError, and the backup directory is left alone, when the job's part of it is another host's.
     """
     spool = installation.spool(job.name)
     with translated(f"clearing the spool {spool}", unwritable=StorageError), suppress(FileNotFoundError):
+        installation.broken_off(job.name).unlink(missing_ok=True)  # first: it says that the rest is there
+        fsync_directory(spool)
         shutil.rmtree(spool)
     with translated(f"sweeping the leftovers of {job.name}"):
         if not (Path(installation.config.directory) / MARKER).exists():
             return
         directory = BackupDirectory(Path(installation.config.directory), "")
         if directory.job_path(job.name).is_dir():
-            _sweep_directory(installation, claimed(installation, directory, job))
+            _sweep_directory(installation, claimed(installation, directory, job), anew=anew)
 
 
-def _sweep_directory(installation: Installation, job: OwnJob) -> None:
+def _sweep_directory(installation: Installation, job: OwnJob, *, anew: bool) -> None:
+    if anew:
+        job.directory.drop_checkpoint(job.name)
     for name in job.directory.sweep(job.name):
         log.info(f"Swept {name}", job=job.name)
     with suppress(CorruptError, DirectoryError):  # then none goes; the prune at the end says so

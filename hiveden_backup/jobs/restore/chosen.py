@@ -60,6 +60,14 @@ class Chosen(NamedTuple):
             )
         return found
 
+    def linked(self) -> CorruptError:
+        """The error for a file that has other names than the index says: it may be one from elsewhere."""
+        return CorruptError(
+            f"{show_path(self.path)} was restored as a hard link to a file that is not in the backup",
+            "The archive is not the one that the index was made for",
+            "Verify the backup, and restore another one",
+        )
+
     def compare(self, found: os.stat_result, way: Descent, losses: Losses) -> None:
         """Add to `losses` what is not as the index says. A file that runs as its owner must not run as another one."""
         owners = (found.st_uid, found.st_gid) == (self.uid, self.gid)

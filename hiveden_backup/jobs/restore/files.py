@@ -25,7 +25,7 @@ from hiveden_backup.jobs.backups.verify import check_sums
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.holding import refuse_reached
 from hiveden_backup.jobs.restore.trust import warn_of
-from hiveden_backup.jobs.restore.unpack import closed, select, unpack
+from hiveden_backup.jobs.restore.unpack import closed, select, unpack, whole_or_nothing
 from hiveden_backup.jobs.services.docker import docker_may_be_there
 
 
@@ -90,9 +90,10 @@ def _restore(
             _refuse_reached(installation, place)
             with _made(place) as room:
                 failpoint("stage")
-                with closed(room, str(target)):
+                with closed(room, str(target)) as sealed:
                     _refuse_filled(target, beneath.listed(room))
-                    size, losses = unpack(home, manifest, plan, room, installation.progress.advance)
+                    with whole_or_nothing(room, str(target), sealed=sealed):
+                        size, losses = unpack(home, manifest, plan, room, installation.progress.advance)
                 _insist_on_name(place, room)
     return RestoredFiles(target, plan.entries, size, losses)
 

@@ -72,6 +72,7 @@ class Skeleton:
 
     def finish(self, target: int, losses: Losses) -> None:
         """Give those that stay their times, and look at what else the place keeps of them. CorruptError as `insist`."""
+        narrow: list[Chosen] = []  # what is below them is out of reach once they are so
         with Descent(target) as way:
             for each in chosen(self._place):
                 if each.kind != b"d":
@@ -85,6 +86,14 @@ class Skeleton:
                 except OSError as error:
                     if error.errno not in _NOT_KEPT:
                         raise
+                if os.geteuid() != 0 and each.mode & stat.S_IRWXU != stat.S_IRWXU:
+                    narrow.append(each)
+                else:
+                    each.compare(each.insist(way.find(each.path)), way, losses)
+        with Descent(target) as way:
+            for each in reversed(narrow):
+                above, name = way.parent(each.path)
+                os.chmod(name, each.mode, dir_fd=above)
                 each.compare(each.insist(way.find(each.path)), way, losses)
 
 

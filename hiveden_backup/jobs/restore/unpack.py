@@ -5,15 +5,16 @@ import os
 import shutil
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hiveden_backup.core.backup.extraction import Loss, Losses
 from hiveden_backup.core.backup.index import Record, parse
 from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import Filter, checked
-from hiveden_backup.core.errors import CorruptError, StorageError
+from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import beneath, bounds, swaps, tar
@@ -64,7 +65,10 @@ def unpack(home: Path, manifest: Manifest, plan: "Selected", place: int, progres
                 progress=advance,
                 brake=brake,
             )
-            return plan.check(number, place, told.not_made, told.lost), told.lost
+            size = plan.check(number, place, told.not_made, told.lost)
+            if os.geteuid() != 0:
+                plan.open_up(number, place)
+            return size, told.lost
 
         done = several(plan.archives, take, together)
     losses = Losses()
@@ -83,25 +87,43 @@ def _at_once(place: int) -> int:
 
 
 @contextmanager
-def closed(directory: int, path: str) -> Iterator[None]:
+def closed(directory: int, path: str) -> Iterator[bool]:
     """A directory, whose descriptor this is, that nobody else can enter for the block; `path` is its name for messages.
 
     Owners get their directories back before all is restored: one of them could put a link in the way of what follows.
-    When what was put there turns out to be damaged, it is empty again: somebody could take the rest for all of it.
+    The block is told whether the file system lets a directory be closed.
     """
     was = os.fstat(directory)
     _belong(directory, os.geteuid(), os.getegid(), 0o700)
     now = os.fstat(directory)
-    if now.st_mode & _OTHERS_WRITE or now.st_uid != os.geteuid():
+    sealed = not now.st_mode & _OTHERS_WRITE and now.st_uid == os.geteuid()
+    if not sealed:
         log.warning(f"{path} cannot be closed while it is filled: who may write there could interfere")
     try:
-        yield
-    except CorruptError as error:
-        beneath.empty(directory)
+        yield sealed
+    finally:
         _belong(directory, was.st_uid, was.st_gid, stat.S_IMODE(was.st_mode))
-        gone = f"Nothing of it was left in {path}"
-        raise CorruptError(error.what, f"{error.why}. {gone}" if error.why else gone, error.hint) from error
-    _belong(directory, was.st_uid, was.st_gid, stat.S_IMODE(was.st_mode))
+
+
+@contextmanager
+def whole_or_nothing(directory: int, path: str, *, sealed: bool) -> Iterator[None]:
+    """When the block, which fills an empty directory, is broken off, that is empty again: half could pass for all.
+
+    Where it is not `sealed`, others may have put something there, so that it is left as it is. Either is said.
+    """
+    try:
+        yield
+    except BaseException as error:
+        told = f"What is in {path} is not all of it"
+        if sealed:
+            with suppress(OSError):
+                beneath.empty(directory)
+                told = f"Nothing of it was left in {path}"
+        if isinstance(error, BackupError):
+            error.why = f"{error.why}. {told}" if error.why else told
+        else:
+            log.warning(told)
+        raise
 
 
 def _belong(directory: int, uid: int, gid: int, mode: int) -> None:
@@ -193,6 +215,17 @@ class Selected:
                 else:
                     os.unlink(name, dir_fd=directory)
 
+    def open_up(self, number: int, target: int) -> None:
+        """Let the directories of an archive be filled by who is not root: other archives have more of what is in them.
+
+        Their modes come back when `skeleton` is finished.
+        """
+        with Descent(target) as way:
+            for each in chosen(self._parts[number].plan):
+                if each.kind == b"d" and each.mode & stat.S_IRWXU != stat.S_IRWXU:
+                    above, name = way.parent(each.path)
+                    os.chmod(name, each.mode | stat.S_IRWXU, dir_fd=above)
+
     def check(self, number: int, target: int, not_made: Collection[Loss], losses: Losses) -> int:
         """Bytes restored from an archive. CorruptError when what is on disk is not what the index says.
 
@@ -201,6 +234,7 @@ class Selected:
         """
         total = 0
         names: dict[Chosen, bytes] = {}
+        links = Counter[Chosen]()  # names of an inode that the place counts, and that are not ours
         with Descent(target) as way:
             for each in chosen(self._parts[number].plan):
                 found = way.find(each.path)
@@ -212,11 +246,18 @@ class Selected:
                     losses.add(each.missing, show_path(each.path))
                     continue
                 status = each.insist(found)
-                if each.inode and each.kind == b"f":
-                    names.setdefault(same, each.path)
+                if each.kind == b"f":
+                    if each.inode:
+                        links[same] += status.st_nlink * (same not in names) - 1
+                        names.setdefault(same, each.path)
+                    elif status.st_nlink > 1:
+                        raise each.linked()
                 if not stat.S_ISDIR(status.st_mode) and each.path not in self.helpers:
                     each.compare(status, way, losses)
                 total += each.size
+        for same, path in names.items():
+            if links[same] > 0:
+                raise same._replace(path=path).linked()
         return total
 
 

@@ -77,7 +77,7 @@ class Remembered:
 
     def add(self, selected: Selected, part: Part) -> None:
         """One more archive is complete, fsynced, and where backups name it."""
-        with translated(f"writing the spool {self._spool}"):
+        with translated(f"writing the spool {self._spool}", unwritable=StorageError):
             if not self._begun:
                 self._begin(selected)
             done = _Done(part.number, part.archive, part.changed, tuple(map(os.fsdecode, sorted(part.moved))))
@@ -126,13 +126,16 @@ def settle_pass(installation: Installation, directory: BackupDirectory, job: Job
 
 def _join(installation: Installation, job: Job, own: OwnJob, facts: _Facts) -> None:
     directory, spool = own.directory, installation.spool(own.name)
+    lists = NameLists(spool, facts.name)
     parts = [Part(each.number, each.archive, Path(), each.changed, _paths(each.moved)) for each in _done(spool)]
     lost = missing_archives(directory, own.name, [(part.archive.path, part.archive.bytes) for part in parts])
     parts = [part for part in parts if part.archive.path not in lost]
     if not parts:
         return
+    if not lists.are_there(facts.count) or not all(lists.listing(part.number).exists() for part in parts):
+        log.warning(_LOST.format("some are gone"), job=own.name)
+        return
     live = {b"%d" % number: weight for number, weight in enumerate(facts.live)}
-    lists = NameLists(spool, facts.name)
     made = Made(lists.draft, facts.archives, live, lists, facts.count, parts)
     with translated(f"writing the checkpoint of {own.name}"):
         directory.sweep(own.name)

@@ -254,12 +254,12 @@ def check_servers(draft: Draft) -> None:
             draft.servers.append(reach(draft, source, name))
 
 
-def look_at_trees(draft: Draft, installation: Installation, *, full: bool) -> None:
+def look_at_trees(draft: Draft, installation: Installation) -> None:
     """Scan and compare with the newest index: the first half of the hot pass, which also tells the space needed."""
     if draft.trees is None:
         return
     with draft.findings.check(Check.FILES):
-        if draft.directory is not None and not full:
+        if draft.directory is not None and not draft.full:
             draft.base, warnings = find_base(installation, draft.directory, draft.job.name)
             for warning in warnings:
                 draft.findings.warn(Check.FILES, warning)

@@ -162,7 +162,8 @@ class Execution:
 
     def _hot(self, trees: Trees, looked: Look, selection: Selection) -> Passed:
         began = time.monotonic()
-        target = self._target(self._incoming, self._name_hot, self._settle_part)
+        anew = self._plan.full and looked.base.index is None  # a part of that is less than what is there
+        target = self._target(self._incoming, self._name_hot, None if anew else self._settle_part)
         taken = self._take(trees, looked, selection, target, Step.HOT)
         self._hot_archives += len(taken.parts)
         failpoint("hot")
@@ -387,10 +388,9 @@ class Execution:
                 self._warn(f"So it is with {len(paths) - _SHOWN_PATHS} more paths")
 
     def _warn(self, message: str) -> None:
-        if message in self._warnings:  # each pass says it
-            return
-        self._warnings.append(message)
-        log.warning(message, job=self._job.name)
+        if message not in self._warnings:  # each pass says it
+            self._warnings.append(message)
+            log.warning(message, job=self._job.name)
 
 
 def _roots(files: PlannedFiles) -> tuple[Root, ...]:

@@ -13,7 +13,6 @@ from hiveden_backup.core.errors import BackupError, StorageError, common_exit_co
 from hiveden_backup.core.model import PruneResult, RunKind
 from hiveden_backup.host.disk.durable import make_directory, translated
 from hiveden_backup.host.disk.recipe import renew_recipe
-from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import ExclusiveJob, job_lock
@@ -76,9 +75,8 @@ def _tell(outcome: Outcome, seconds: float) -> None:
 def _locked(installation: Installation, job: Job, locked: ExclusiveJob, record: RunRecord, *, full: bool) -> Outcome:
     failpoint("lock")
     debts = settle(installation, locked, start_timeout=job.start_timeout).problems
-    if installation.broken_off(job.name).exists():
-        settle_pass(installation, installation.directory, job, locked)
-    sweep(installation, locked)
+    _settle_pass(installation, job, locked)
+    sweep(installation, locked, anew=full)
     failpoint("heal")
     spool = installation.spool(job.name)
     try:
@@ -120,18 +118,23 @@ def _execute(
 def _tidy(installation: Installation, job: Job, locked: ExclusiveJob) -> None:
     """Sweep behind a run; what cannot be removed now is left to the next one, which must.
 
-    What a pass had archived when it failed is kept; it waits in the spool where the backup directory is away.
+    What a pass had archived when it failed is kept; where the backup directory is away, it waits in the spool.
     """
     try:
-        if installation.broken_off(job.name).exists():
-            _settle_pass(installation, installation.directory, job, locked)
+        _settle_pass(installation, job, locked)
         sweep(installation, locked)
     except BackupError as error:
         log.warning(str(error), job=job.name)
 
 
-def _settle_pass(installation: Installation, directory: BackupDirectory, job: Job, locked: ExclusiveJob) -> None:
-    """A full disk keeps nothing: what was archived goes, since it would stand in its own way."""
+def _settle_pass(installation: Installation, job: Job, locked: ExclusiveJob) -> None:
+    """Keep what a pass that was broken off had archived, or say why that cannot be: then it is archived again.
+
+    BackupError when the backup directory is away.
+    """
+    if not installation.broken_off(job.name).exists():
+        return
+    directory = installation.directory
     try:
         settle_pass(installation, directory, job, locked)
     except BackupError as error:

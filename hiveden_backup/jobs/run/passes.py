@@ -20,6 +20,7 @@ from hiveden_backup.core.backup.index import (
     Sink,
     compare,
 )
+from hiveden_backup.core.backup.layout import CHECKPOINT
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import NotFoundError, StorageError
@@ -99,6 +100,11 @@ class State:
     broken: frozenset[int] = frozenset()
     views: Mapping[str, mounts.View] = field(default_factory=dict)
     fresh: int = 0
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it is what a run that failed has left."""
+        return self.index is not None and self.index.parent.name == CHECKPOINT
 
 
 @dataclass(frozen=True, slots=True)

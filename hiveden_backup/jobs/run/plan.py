@@ -121,6 +121,7 @@ class Plan:
     """What a run will do. There is one only of a job that passed its validation.
 
     `history` is what all kept backups say of themselves, newest first, `accepted` what of them a person said is meant.
+    `full` is whether everything is archived again.
     """
 
     job: Job
@@ -132,6 +133,7 @@ class Plan:
     warnings: tuple[str, ...]
     history: tuple[Manifest, ...]
     accepted: Accepted
+    full: bool
 
 
 @dataclass(slots=True)
@@ -144,6 +146,7 @@ class Draft:
     job: Job
     findings: Findings
     spool: Path
+    full: bool = False
     directory: BackupDirectory | None = None
     history: tuple[Manifest, ...] = ()
     accepted: Accepted = field(default_factory=Accepted)
@@ -176,4 +179,5 @@ class Draft:
             self.findings.warnings,
             self.history,
             self.accepted,
+            self.full,
         )

@@ -62,7 +62,8 @@ class Proving:
                 )
                 break
             broken = looked.base.broken | damaged
-            looked = look(self.trees, replace(looked.base, broken=broken), self.spool, looked.draft.stem)
+            base = replace(looked.base, broken=broken, views=looked.views)
+            looked = look(self.trees, base, self.spool, looked.draft.stem)
         return looked
 
     def _read(self, looked: Look, worth: Mapping[int, int]) -> tuple[bytearray, frozenset[int]]:

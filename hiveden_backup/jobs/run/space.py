@@ -23,6 +23,7 @@ from hiveden_backup.jobs.run.plan import Draft
 from hiveden_backup.jobs.run.proving import provable
 
 _SPARE = 16 << 20
+_BEGIN_ANEW = ". What a run that was broken off left goes with `run --full`, which archives everything again"
 _BLOCK = 512
 _LEAST_FILES = 0.1
 _LEAST_DUMPS = 0.5
@@ -48,7 +49,7 @@ def check_room(draft: Draft, directory: BackupDirectory) -> None:
         raise DirectoryError(
             f"The backup directory has {size(free)} free, and the run needs about {size(need.likely)}",
             "",
-            "Free some space, prune, or exclude something",
+            "Free some space, prune, or exclude something" + _BEGIN_ANEW * draft.base.is_checkpoint,
         )
     if free == UNTOLD:
         what = f"How much is free cannot be seen: its file system does not say. About {size(need.likely)} needed"

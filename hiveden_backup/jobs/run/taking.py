@@ -10,6 +10,7 @@ from hiveden_backup.core.backup.index import Extent, Selection, is_directory, pa
 from hiveden_backup.core.backup.layout import archive_path
 from hiveden_backup.core.backup.moved import Ways
 from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Archive
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import mounts, tar
@@ -45,8 +46,8 @@ class Part:
 class Target:
     """Where the archives of a pass go: into `folder`, by the names that `name` gives to their numbers, from 1.
 
-    `part_done` hears of each that is complete, and fsynced then, in any order and beside the making of others; without
-    it they are left to the caller to fsync. It is called for passes of several archives only.
+    `part_done` hears of each that is complete, and fsynced then, in any order and beside the making of others, where a
+    pass has several; the only one of a pass, and all of them without `part_done`, are left to the caller to fsync.
     """
 
     folder: Path
@@ -138,7 +139,7 @@ class _Work:
         self._target = target
         self._scope = scope
         self._seen = seen
-        self._read_back = not mounts.mount_of(str(target.folder), mounts.mounts()).loose
+        self._read_back = not mounts.mount_of(os.path.realpath(target.folder), mounts.mounts()).loose
         self._lock = threading.Lock()
 
     def done(self) -> tuple[Part, ...]:
@@ -163,7 +164,11 @@ class _Work:
         )
         spool = selected.lists.folder
         with spooling(spool) if target.folder == spool else translated(f"writing {path.name}"):
-            written, said = tar.create(order, self._scope, self._advance, brake)
+            try:
+                written, said = tar.create(order, self._scope, self._advance, brake)
+            except BackupError:
+                compare_mounts(selected.look.views, self._trees.views())  # a disk that is gone is the better reason
+                raise
         archive = Archive(archive_path(path.name), written.bytes, written.sha256, weight, weight, added=True)
         with self._lock:
             self._seen.hear()

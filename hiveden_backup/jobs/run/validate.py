@@ -19,7 +19,7 @@ def drafted(
 
     With `thorough`, hints are looked for longer than a run would. Nothing is changed but the spool, an empty directory.
     """
-    draft = Draft(job, Findings(job.name), spool)
+    draft = Draft(job, Findings(job.name), spool, full)
     with ExitStack() as stack:
         checks.check_tools(draft)
         checks.check_directory(draft, installation)
@@ -28,7 +28,7 @@ def drafted(
         checks.check_trees(draft, installation)
         checks.check_mounts(draft, installation)
         checks.check_servers(draft)
-        checks.look_at_trees(draft, installation, full=full)
+        checks.look_at_trees(draft, installation)
         check_excludes(draft, thorough=thorough)
         checks.check_mounted_by_others(draft)
         checks.check_host_servers(draft)

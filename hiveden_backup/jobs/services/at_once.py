@@ -23,7 +23,8 @@ class Errand:
     do: "Callable[[Errand], None]"
     needs: "Sequence[Errand]" = ()
     _far_enough: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _begun: bool = False
     _defect: BaseException | None = None
 
     def begin(self) -> None:
@@ -32,19 +33,21 @@ class Errand:
         try:
             with deferred():
                 thread.start()
+                self._begun = True  # before a signal can raise: somebody has to wait for it
         except RuntimeError:  # there may be no more threads; it has to be done all the same
             self._go()
-        else:
-            self._thread = thread
 
     def others_may_go(self) -> None:
         """Let those begin that need it; its end does so, too."""
         self._far_enough.set()
 
     def wait(self) -> None:
-        """Wait for its end, if it ever began."""
-        if self._thread is not None:
-            self._thread.join()
+        """Wait for its end, if it ever began.
+
+        Not by the thread's `join`: when a signal breaks that off, Python takes the thread for one that has ended.
+        """
+        if self._begun:
+            self._ended.wait()
 
     def join(self) -> None:
         """As `wait`, and raise what was no failure, but a defect."""
@@ -61,6 +64,7 @@ class Errand:
             self._defect = defect
         finally:
             self._far_enough.set()
+            self._ended.set()
 
 
 def do_all(errands: Iterable[Errand]) -> None:
