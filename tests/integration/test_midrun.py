@@ -289,7 +289,7 @@ def test_postgres_is_stopped(bed: Site, engine: Engine) -> None:
 
 
 def test_max_downtime(bed: Site, engine: Engine) -> None:
-    app = counting(engine, bed.data / "app", command=("sh", "-c", last_words(2 * LARGE)))
+    app = counting(engine, bed.data / "app", command=("sh", "-c", last_words(8 * LARGE)))
     kept = prepared(bed, app)
     bed.change(max_downtime="500ms")
     bed.run("run", "app").failed(1, "down for longer than max_downtime", "0.5 seconds")

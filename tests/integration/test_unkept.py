@@ -6,6 +6,7 @@ bindfs stands for NFS with root_squash, SMB and FUSE; Landlock for file systems 
 import contextlib
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.disks import own_disk
-from tests.support.job import ROOT, Done, Site, site
+from tests.support.job import ROOT, Done, Site, site, stands_still, until
 
 LANDLOCK = """
 import ctypes, os, sys
@@ -201,6 +202,47 @@ def test_space_is_no_such_thing(made: Site) -> None:
     with poor(made.path / "poor", "-r") as place:
         done, _ = restored(made, place)
         assert done.code == 74
+
+
+def test_a_full_disk_leaves_nothing_and_gives_the_directory_back(made: Site) -> None:
+    """Half of a tree could pass for all of it, and the next try wants an empty directory."""
+    (made.data / "large").write_bytes(os.urandom(3 << 20))
+    made.run("run", "app").succeeded()
+    place = made.path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(place)], check=True)
+    try:
+        target = place / "target"
+        target.mkdir(mode=0o750)
+        os.chown(target, 1234, 4321)
+        done = made.run("restore", "app/latest", "--to", str(target)).failed(74, "Restore to a disk with room")
+        assert f"Nothing of it was left in {target}" in done.err
+        found = target.stat()
+        assert (os.listdir(target), found.st_uid, found.st_gid, found.st_mode & 0o7777) == ([], 1234, 4321, 0o750)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_what_others_put_into_a_place_that_cannot_be_closed_stays_theirs(made: Site) -> None:
+    """A share where everybody may write: what a damaged backup left there is said, and nothing is removed."""
+    (made.data / "large").write_bytes(os.urandom(3 << 20))
+    made.run("run", "app").succeeded()
+    for archive in (made.job() / "archives").iterdir():
+        with archive.open("r+b") as file:
+            file.seek(-20, os.SEEK_END)
+            file.write(b"damaged")
+    with poor(made.path / "poor", "--perms=a+rwX", "--chmod-ignore", "--chown-ignore") as place:
+        target = place / "target"
+        target.mkdir()
+        process = made.start("restore", "app/latest", "--to", str(target), failpoint="stage:hold")
+        stands_still(process)
+        process.send_signal(signal.SIGCONT)
+        until(lambda: list(target.rglob("*")) or process.poll() is not None, "something is there")
+        (target / "mine").write_text("mine")
+        done = made.finish(process)
+        assert done.code == 65, done.err
+        assert f"What is in {target} is not all of it" in done.err
+        assert (target / "mine").read_text() == "mine"
 
 
 def test_flags_of_chattr_are_not_kept(made: Site) -> None:

@@ -74,7 +74,8 @@ def _table(found: Verified) -> dict[str, Any]:
 def _line(found: Verified) -> str:
     verdict = str(found.verdict)
     if found.verdict is Verdict.OK:
-        verdict = f"unchanged, archives read {iso(found.archives_read)}" if found.archives_read else "proven"
+        read = iso(found.archives_read) if found.archives_read else ""
+        verdict = "proven" if found.whole else f"unchanged since its archives were read, {read}"
     wrong = "; ".join(error.what for error in found.errors)
     return f"{found.backup}: {verdict}, {found.signature}{f'. {wrong}' if wrong else ''}"
 
@@ -82,4 +83,5 @@ def _line(found: Verified) -> str:
 def _total(reader: Reader, codes: Sequence[int]) -> str:
     read = f"{output.count(reader.archives, 'archive')} ({output.size(reader.bytes)}) read"
     before = f", {reader.passed_over} read by an earlier verify" if reader.passed_over else ""
-    return f"{codes.count(0)} of {output.count(len(codes), 'backup')} proven; {read}{before}."
+    good = "whole" if reader.passed_over else "proven"
+    return f"{codes.count(0)} of {output.count(len(codes), 'backup')} {good}; {read}{before}."

@@ -201,21 +201,15 @@ class BackupDirectory:
             beneath.sync(home)
 
     def put_checkpoint(self, job: str, incoming: Path) -> None:
-        """Make `incoming` (a directory of fsynced files) the job's checkpoint, in place of an older one.
-
-        That is removed when the new one is there: it may be all that a run of days has left.
-        """
-        gone = layout.deleting(layout.CHECKPOINT, uuid.uuid4().hex[:8])
+        """Make `incoming` (a directory of fsynced files) the job's checkpoint. An older one goes when it is there."""
         with self._held(job) as home:
             with beneath.opened(incoming.name, home) as made:
                 beneath.sync(made)
-            with suppress(FileNotFoundError):
-                os.rename(layout.CHECKPOINT, gone, src_dir_fd=home, dst_dir_fd=home)
-            os.rename(incoming.name, layout.CHECKPOINT, src_dir_fd=home, dst_dir_fd=home)
-            beneath.sync(home)
-            if gone in beneath.listed(home):
-                failpoint("removing")
-                beneath.remove_tree(home, gone)
+            if layout.CHECKPOINT not in beneath.listed(home):
+                os.rename(incoming.name, layout.CHECKPOINT, src_dir_fd=home, dst_dir_fd=home)
+                beneath.sync(home)
+                return
+        self._remove(job, layout.CHECKPOINT, successor=incoming.name)
 
     def drop_checkpoint(self, job: str) -> None:
         """Remove the job's checkpoint, if it has one."""
@@ -230,10 +224,12 @@ class BackupDirectory:
             raise no_such_backup(f"{job}/{backup}")
         self._remove(job, backup)
 
-    def _remove(self, job: str, name: str) -> None:
+    def _remove(self, job: str, name: str, successor: str = "") -> None:
         gone = layout.deleting(name, uuid.uuid4().hex[:8])
         with self._held(job) as home:
             os.rename(name, gone, src_dir_fd=home, dst_dir_fd=home)
+            if successor:
+                os.rename(successor, name, src_dir_fd=home, dst_dir_fd=home)
             beneath.sync(home)
             failpoint("removing")
             beneath.remove_tree(home, gone)

@@ -56,12 +56,14 @@ class Verified:
     """What a verification found: whose the backup is, and all that is wrong with it, or kept it from being looked at.
 
     `archives_read` is when that one of its archives was read which was so longest ago; None when that is not proven.
+    `whole` is whether that was now, and its index held against all of them.
     """
 
     backup: Backup
     signature: Signature
     errors: tuple[BackupError, ...] = ()
     archives_read: datetime | None = None
+    whole: bool = True
 
     @property
     def verdict(self) -> Verdict:
@@ -132,7 +134,7 @@ class Verifier:
         whole = looked.archives_read is None
         if whole and adopted(self.installation, self._directory, backup.job, backup.id, looked.sums):
             return Verified(backup, self._signature(backup, looked.sums)[1], (), read)
-        return Verified(backup, looked.signature, (), read)
+        return Verified(backup, looked.signature, (), read, whole)
 
     def signature(self, backup: Backup) -> Signature:
         """Whose a backup is, as far as its last verification told."""

@@ -20,7 +20,8 @@ from hiveden_backup.jobs.restore.chosen import Chosen, chosen
 
 _ABOVE = b"-"
 """A directory that the index does not have, and something in it."""
-_NOT_KEPT = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+NOT_KEPT = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+"""What a place says that does not keep owners, modes or times."""
 
 
 class Skeleton:
@@ -84,7 +85,7 @@ class Skeleton:
                 try:
                     os.utime(name, ns=(found.st_atime_ns, each.mtime_ns), dir_fd=above, follow_symlinks=False)
                 except OSError as error:
-                    if error.errno not in _NOT_KEPT:
+                    if error.errno not in NOT_KEPT:
                         raise
                 if os.geteuid() != 0 and each.mode & stat.S_IRWXU != stat.S_IRWXU:
                     narrow.append(each)

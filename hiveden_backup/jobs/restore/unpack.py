@@ -1,6 +1,5 @@
 """Files out of a backup's archives into an empty directory: what of which archive, and whether all of it came."""
 
-import errno
 import os
 import shutil
 import stat
@@ -26,13 +25,12 @@ from hiveden_backup.host.log import log
 from hiveden_backup.host.process import Brake
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.restore.chosen import PASSING, Chosen, chosen
-from hiveden_backup.jobs.restore.skeleton import Skeleton
+from hiveden_backup.jobs.restore.skeleton import NOT_KEPT, Skeleton
 from hiveden_backup.jobs.services.at_once import several
 
 _AT_ONCE = 4
 _HELD_BYTES = 32 << 10
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_NOT_KEPT = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -136,7 +134,7 @@ def _belong(directory: int, uid: int, gid: int, mode: int) -> None:
             os.chown(path, uid, gid)
             os.chmod(path, mode)  # a change of the owner takes bits off
     except OSError as error:
-        if error.errno not in _NOT_KEPT:
+        if error.errno not in NOT_KEPT:
             raise
 
 
