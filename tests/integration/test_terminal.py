@@ -94,7 +94,7 @@ def test_without_a_terminal_there_is_neither_colour_nor_progress(program: Progra
 def test_on_a_terminal_a_long_phase_shows_bytes_and_rate_and_takes_its_line_away(program: Program) -> None:
     slow_phase(program)
     shown = program.on_terminal("run", "one")
-    assert re.search(r"hot pass  [\d.]+ MiB  [\d.]+ [KM]iB/s", shown)
+    assert re.search(r"hot pass  [\d.]+ [KM]iB  [\d.]+ [KM]iB/s", shown)
     last = shown.split("hot pass")[-1]
     assert "\r\x1b[2K" in last  # the line is cleared before anything follows
     assert re.search(r"Finished backup .*MiB", last)

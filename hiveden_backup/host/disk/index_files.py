@@ -30,7 +30,10 @@ def records(index: Path | None, entries: int) -> Iterator[Iterator[bytes]]:
 
 
 def between(path: Path, end: bytes) -> Iterator[bytes]:
-    """What stands in a file before each `end`, a byte; it is open only while a block is read: a pass has hundreds."""
+    """The pieces of a file, each with the byte `end` that ends it; the last may be cut short, and lack it.
+
+    The file is open only while a block of it is read: a pass has hundreds.
+    """
     at, rest = 0, b""
     while True:
         with opened(path) as file:
@@ -39,7 +42,7 @@ def between(path: Path, end: bytes) -> Iterator[bytes]:
             break
         at += len(block)
         *whole, rest = (rest + block).split(end)
-        yield from whole
+        yield from (piece + end for piece in whole)
     if rest:
         yield rest
 

@@ -58,8 +58,11 @@ class NameLists:
             order.writelines(b"%d %d\n" % run for run in writer.runs)
 
     def read(self, archive: int) -> Iterator[bytes]:
-        """The paths for an archive."""
-        return between(self.names(archive), b"\0")
+        """The paths for an archive. ValueError when the list is cut short."""
+        for path in between(self.names(archive), b"\0"):
+            if not path.endswith(b"\0"):
+                raise ValueError("a list of names is cut short")
+            yield path[:-1]
 
     def make_durable(self, archives: int) -> None:
         """Fsync all but the listings, and the directory."""

@@ -169,7 +169,7 @@ def _received(path: Path) -> Iterator[int]:
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """The lines of tar's listing; hundreds of listings can be read at once."""
-    return (line + b"\n" for line in between(path, b"\n"))
+    return between(path, b"\n")
 
 
 def list_members(
