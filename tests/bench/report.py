@@ -46,7 +46,10 @@ def readme(results: Results) -> str:
     alone = [what for what, by in results.figures.items() if len(by) == 1]
     stock = [who for who in peers if who not in results.versions]
     known = [who for who in peers if who in results.versions]
-    said = f"{_about(results)} Medians of rounds in turn; × is what {OURS} took of the other's time by the clock."  # noqa: RUF001
+    said = (
+        f"{_about(results)} Medians of rounds in turn; × is what {OURS} took of the other's time by the clock, "  # noqa: RUF001
+        "with the lowest and the highest round."
+    )
     lines = [*textwrap.wrap(said, 118, break_on_hyphens=False), ""]
     lines += [f"Not measured: {name}." for name in results.missing]
     lines += [
@@ -120,7 +123,8 @@ def _cell(results: Results, what: str, who: str) -> str:
     text = _number(wall) + (f" ({_number(cpu)})" if cpu else "")
     if who == OURS:
         return f"**{text}**"
-    return f"{text}, {median(results.ratios(what, who, 'wall')):.2f} ×"  # noqa: RUF001 - as people write it
+    ratios = results.ratios(what, who, "wall")
+    return f"{text}, {median(ratios):.2f} × ({min(ratios):.2f} to {max(ratios):.2f})"  # noqa: RUF001 - as people write it
 
 
 def _spread(ratios: Sequence[float]) -> str:

@@ -40,7 +40,7 @@ def test_ratios_are_of_one_round_each() -> None:
     found = results()
     assert found.ratios("first run (3 files)", "restic", "wall") == [0.25, 0.5, 0.75]
     assert "0.50 (0.25 to 0.75)" in report.table(found)
-    stock = "2.00 (2.00), 1.00 × `tar \\| zstd -T0; sync`"  # noqa: RUF001
+    stock = "2.00 (2.00), 1.00 × (0.50 to 1.50) `tar \\| zstd -T0; sync`"  # noqa: RUF001
     assert f"| first run (3 files) | **2.00 (4.00)** | {stock} |" in report.readme(found)
     assert "| list, 3 backups | **2.00 (2.00)** |" in report.readme(found)
 
