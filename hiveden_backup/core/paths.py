@@ -1,7 +1,7 @@
 """Paths as texts: how they lie to each other, and how long ones are shown."""
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _END = 150
 
@@ -27,6 +27,13 @@ def outermost(paths: Iterable[str]) -> tuple[str, ...]:
         if not any(inside(path, root) for root in kept):
             kept.append(path)
     return tuple(kept)
+
+
+def above(path: bytes) -> Iterator[bytes]:
+    """The directories above a path that is relative to `/`, from below."""
+    while (slash := path.rfind(b"/")) > 0:
+        path = path[:slash]
+        yield path
 
 
 def shortened(text: str) -> str:

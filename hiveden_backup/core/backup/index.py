@@ -325,6 +325,11 @@ def renumbering(live: Counter[bytes], archives: int) -> dict[bytes, bytes]:
     return {old: b"%d" % new for new, old in enumerate(kept)}
 
 
+def join_records(lines: Iterable[bytes]) -> bytes:
+    """What `split_records` splits: each of them ended by NUL."""
+    return b"".join([line + b"\0" for line in lines])
+
+
 def split_records(chunks: Iterable[bytes], entries: int | None = None) -> Iterator[bytes]:
     """The records of a stream of NUL-terminated ones, `entries` of them where that is known.
 

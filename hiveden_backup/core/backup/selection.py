@@ -1,9 +1,11 @@
 """Which records of an index a restore takes: the whole, filtered; and what an index must be to be restored at all."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 
 from hiveden_backup.core.backup.index import Record, parse
 from hiveden_backup.core.dataclass import dataclass, field
+from hiveden_backup.core.paths import above
 
 
 def checked(lines: Iterable[bytes], archives: int) -> Iterator[Record]:
@@ -82,8 +84,4 @@ class Filter:
 
 def _parents(path: bytes, known: set[bytes]) -> Iterator[bytes]:
     """The directories above a path, up to one that is `known` with all above it."""
-    while (slash := path.rfind(b"/")) > 0:
-        path = path[:slash]
-        if path in known:
-            return
-        yield path
+    return takewhile(lambda directory: directory not in known, above(path))

@@ -1,16 +1,19 @@
 """Index files: how the records of a backup's index, and the lists that a pass works on, come off the disk."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
-from hiveden_backup.core.backup.index import split_records
+from hiveden_backup.core.backup.index import join_records, split_records
 from hiveden_backup.core.errors import CorruptError
 from hiveden_backup.host.disk.durable import opened
 from hiveden_backup.host.disk.stream import chunks, decompressed
 
 _BLOCK = 16 << 10
+_BATCH = 4096
 
 
 @contextmanager
@@ -51,3 +54,16 @@ def spooled(path: Path) -> Iterator[bytes]:
     """The records of a working list that a run spooled uncompressed, as `records` yields them."""
     with opened(path) as file:
         yield from split_records(chunks(file))
+
+
+def write_records(file: IO[bytes], lines: Iterable[bytes]) -> None:
+    """Write records as `records` or `spooled` reads them, many at a time."""
+    left = iter(lines)
+    while batch := list(islice(left, _BATCH)):
+        file.write(join_records(batch))
+
+
+def append_records(path: Path, lines: Iterable[bytes]) -> None:
+    """Write records behind those of a working list, which is not held open: there may be hundreds of lists."""
+    with path.open("ab") as file:
+        file.write(join_records(lines))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.host.disk.durable import fsync_directory, fsync_file, opened
-from hiveden_backup.host.disk.index_files import between
+from hiveden_backup.host.disk.index_files import append_records, between
 
 _MOST_WAITING = 4 << 20
 
@@ -96,7 +96,6 @@ class Writer:
     def flush(self) -> None:
         """Write what waits."""
         for archive, paths in self._waiting.items():
-            with self.lists.names(archive).open("ab") as file:
-                file.write(b"".join([path + b"\0" for path in paths]))
+            append_records(self.lists.names(archive), paths)
         self._waiting.clear()
         self._bytes = 0

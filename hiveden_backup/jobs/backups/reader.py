@@ -24,9 +24,8 @@ from hiveden_backup.host.process import Brake
 from hiveden_backup.host.state.locks import LockedJob
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.services.at_once import several
+from hiveden_backup.jobs.services.at_once import several, workers
 
-_MOST_WORKERS = 4
 _REMEMBERED_SECONDS = 5.0  # what a kill may lose of them, beside the archives in hand
 _SHOWN = 5
 
@@ -85,7 +84,7 @@ class Reader:
         wanted = {(each.path, *_content(each)): each for each in archives}.values()
         todo = [each for each in wanted if _content(each) not in self._readings[job.name, each.path]]
         try:
-            several(todo, partial(self._read, job.name), min(_MOST_WORKERS, len(os.sched_getaffinity(0))))
+            several(todo, partial(self._read, job.name), workers())
         finally:
             self._remember(job.name)
 

@@ -29,7 +29,6 @@ from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import Archive, Artifact, ArtifactType, Manifest, Source, SourceKind, Verdict
 from hiveden_backup.core.postgres.values import Endpoint, choose_restore_tool, major_of
-from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import stream, tar
 from hiveden_backup.host.disk.durable import pieces, read_regular
 from hiveden_backup.host.disk.index_files import records
@@ -294,25 +293,19 @@ def check_sums(directory: BackupDirectory, backup: Backup, manifest: Manifest, s
         raise CorruptError(f"{sums} is another one than a moment ago", "", _HINT)
     sizes = {file.file: file.bytes for artifact in manifest.artifacts for file in artifact.files}
     for name, digest in listed.items():
-        _check_digest(path / name, sizes.get(name), digest, lambda _: None)
+        _check_digest(path / name, sizes.get(name), digest)
     unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in {*listed, SUMS, SIGNATURE})
     if unlisted or not listed:
         raise CorruptError(f"{sums} does not cover {unlisted[0] if unlisted else 'anything'}", "", _HINT)
     return content
 
 
-def check_archive_digest(home: Path, archive: Archive, progress: Advance) -> None:
-    """CorruptError when an archive below the job's directory is missing or not what the manifest says."""
-    _check_digest(home / archive.path, archive.bytes, archive.sha256, progress)
-
-
-def _check_digest(path: Path, size: int | None, expected: str, progress: Advance) -> None:
+def _check_digest(path: Path, size: int | None, expected: str) -> None:
     digest = hashlib.sha256()
     with stored_file(path, size, most=None if size is not None else LONGEST_OTHER) as file:
         try:
             for piece in pieces(file):
                 digest.update(piece)
-                progress(len(piece))
         except OSError as error:
             raise unread(path, error) from error
     if digest.hexdigest() != expected:

@@ -9,12 +9,12 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from hiveden_backup.core.backup.extraction import Losses
+from hiveden_backup.core.paths import above
 from hiveden_backup.host.disk.descent import Descent
 from hiveden_backup.jobs.restore.chosen import Chosen, chosen
 
@@ -36,13 +36,13 @@ class Skeleton:
 
     def add(self, path: bytes) -> None:
         """What is above a path that is restored is needed. Paths come in the index's order."""
-        above = path[: max(path.rfind(b"/"), 0)]
-        if above == self._last:
+        directory = path[: max(path.rfind(b"/"), 0)]
+        if directory == self._last:
             return
-        self._last = above
+        self._last = directory
         # in bytewise order all that comes between a/ and a/b begins with a: what does not is done with
         self._known = [each for each in self._known if path.startswith(each)]
-        for missing in reversed([each for each in _above(path) if each not in self._known]):
+        for missing in reversed([each for each in above(path) if each not in self._known]):
             self.write(Chosen(_ABOVE, 0, 0, 0, 0, 0, 0, missing))
 
     def write(self, each: Chosen) -> None:
@@ -96,9 +96,3 @@ class Skeleton:
                 above, name = way.parent(each.path)
                 os.chmod(name, each.mode, dir_fd=above)
                 each.compare(each.insist(way.find(each.path)), way, losses)
-
-
-def _above(path: bytes) -> Iterator[bytes]:
-    while (slash := path.rfind(b"/")) > 0:
-        path = path[:slash]
-        yield path

@@ -26,9 +26,8 @@ from hiveden_backup.host.process import Brake
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.restore.chosen import PASSING, Chosen, chosen
 from hiveden_backup.jobs.restore.skeleton import NOT_KEPT, Skeleton
-from hiveden_backup.jobs.services.at_once import several
+from hiveden_backup.jobs.services.at_once import several, workers
 
-_AT_ONCE = 4
 _HELD_BYTES = 32 << 10
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -81,7 +80,7 @@ def _at_once(place: int) -> int:
     """How many archives to extract at a time. One where directories' modes and owners are in each other's way."""
     if os.geteuid() != 0 or os.fstat(place).st_uid != 0:
         return 1
-    return min(len(os.sched_getaffinity(0)), _AT_ONCE)
+    return workers()
 
 
 @contextmanager

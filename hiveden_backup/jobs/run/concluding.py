@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from hiveden_backup.core.backup.creation import torn
@@ -13,12 +12,10 @@ from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.model import Archive
 from hiveden_backup.host.disk import stream, tar
 from hiveden_backup.host.disk.durable import fsync_file, translated
-from hiveden_backup.host.disk.index_files import spooled
+from hiveden_backup.host.disk.index_files import spooled, write_records
 from hiveden_backup.host.disk.name_lists import NameLists
 from hiveden_backup.jobs.run.passes import State
 from hiveden_backup.jobs.run.taking import Part, Take
-
-_BATCH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +92,7 @@ def write_index(made: Made, index: Path, level: int) -> tuple[tuple[Archive, ...
         first=len(kept),
     )
     with translated(f"writing {index}"), stream.compressing(index, level) as compressed:
-        lines = finished.records()
-        while batch := list(islice(lines, _BATCH)):
-            compressed.write(b"".join([line + b"\0" for line in batch]))
+        write_records(compressed, finished.records())
     for number, part in sorted(parts.items()):
         weight = part.archive.content_bytes - finished.struck_weights[number]
         kept.append(replace(part.archive, live_bytes=weight, content_bytes=weight))

@@ -19,6 +19,7 @@ from hiveden_backup.core.backup.index import (
     Selection,
     Sink,
     compare,
+    join_records,
 )
 from hiveden_backup.core.backup.layout import CHECKPOINT
 from hiveden_backup.core.config.values import Job
@@ -223,7 +224,7 @@ def renumbered(views: Mapping[str, mounts.View]) -> frozenset[int]:
 
 
 def _writer(file: IO[bytes]) -> Callable[[Sequence[bytes]], object]:
-    return lambda lines: file.write(b"".join([line + b"\0" for line in lines]))
+    return lambda lines: file.write(join_records(lines))
 
 
 def compacting(looked: Look, job: Job, history: Iterable[Manifest]) -> tuple[Selection, int]:

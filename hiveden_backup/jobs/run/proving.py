@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from hiveden_backup.core.backup.proving import LEAST, Answers, Groups, paying, question_of
@@ -18,7 +17,7 @@ from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.progress import Progress, Step
 from hiveden_backup.host.disk import proof
 from hiveden_backup.host.disk.durable import translated
-from hiveden_backup.host.disk.index_files import spooled
+from hiveden_backup.host.disk.index_files import append_records, spooled, write_records
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.jobs.run.passes import Look, Trees, look
@@ -132,8 +131,7 @@ def _append(lists: Mapping[int, Path], pending: Mapping[int, list[bytes]]) -> No
     """Write what waits to the list of its archive."""
     for number, lines in pending.items():
         if lines:
-            with lists[number].open("ab") as file:
-                file.write(b"".join([line + b"\0" for line in lines]))
+            append_records(lists[number], lines)
             lines.clear()
 
 
@@ -141,6 +139,5 @@ def _rewrite(path: Path, lines: Iterator[bytes]) -> None:
     """Put lines in the place of a list that they are made of."""
     other = path.with_name(f"{path.name}.new")
     with other.open("wb") as file:
-        while batch := list(islice(lines, _BATCH)):
-            file.write(b"".join([line + b"\0" for line in batch]))
+        write_records(file, lines)
     os.replace(other, path)

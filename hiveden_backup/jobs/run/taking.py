@@ -21,9 +21,9 @@ from hiveden_backup.host.disk.name_lists import NameLists
 from hiveden_backup.host.disk.witness import Witness, witness
 from hiveden_backup.host.process import Brake
 from hiveden_backup.jobs.run.passes import Look, Trees, compare_mounts, loose, relative, renumbered, spooling
-from hiveden_backup.jobs.services.at_once import several
+from hiveden_backup.jobs.services.at_once import several, workers
 
-_LEAST_WORKERS, _MOST_WORKERS = 2, 4
+_LEAST_WORKERS = 2
 _ALONE_FROM = 32 << 20
 """Bytes of content from which on an archive that is the only one is compressed on all processors."""
 
@@ -146,8 +146,7 @@ class _Work:
         """Make them all."""
         if self._selected.archives == 1:
             return (self._made(0, Brake()),)
-        workers = min(max(len(os.sched_getaffinity(0)), _LEAST_WORKERS), _MOST_WORKERS)
-        return tuple(several(range(self._selected.archives), self._made, workers))
+        return tuple(several(range(self._selected.archives), self._made, max(workers(), _LEAST_WORKERS)))
 
     def _made(self, number: int, brake: Brake) -> Part:
         selected, target = self._selected, self._target

@@ -1,5 +1,6 @@
 """Several things done at once, each in a thread of its own, some of them after others."""
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -8,6 +9,8 @@ from typing import TypeVar
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.host.process import Brake
 from hiveden_backup.host.signals import deferred
+
+_MOST_WORKERS = 4
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,6 +76,11 @@ def do_all(errands: Iterable[Errand]) -> None:
         for errand in errands:
             stack.callback(errand.join)
             errand.begin()
+
+
+def workers() -> int:
+    """How many things to do at a time that each keep a processor, and a disk, busy."""
+    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
 def several(items: Sequence[T], act: Callable[[T, Brake], R], most: int) -> list[R]:
