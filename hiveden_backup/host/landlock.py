@@ -14,7 +14,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hiveden_backup.host.later import Later
-from hiveden_backup.host.signals import deferred
+from hiveden_backup.host.signals import begin, deferred
 
 if TYPE_CHECKING:
     import ctypes
@@ -89,7 +89,8 @@ def _restrict(ruleset: int) -> None:
 class Confined(Generic[T]):
     """A thread that a ruleset confines. It does one act, and then stands still until its `end`.
 
-    What the act starts is confined as well, and may be tied to the thread's life. It holds back what raises here.
+    What the act starts is confined as well, and may be tied to the thread's life. Begin it within `deferred`, and note
+    it there: nobody else ends it.
     """
 
     def __init__(self, ruleset: int, act: Callable[[], T]) -> None:
@@ -99,8 +100,8 @@ class Confined(Generic[T]):
         self._results: list[T] = []
         self._trouble: list[BaseException] = []
         self._thread = threading.Thread(target=self._live, args=(ruleset, act), name="confined", daemon=True)
-        with deferred():  # which the thread takes over
-            self._thread.start()
+        with deferred():
+            begin(self._thread)
             self._done.wait()
         if self._trouble:
             self.end()

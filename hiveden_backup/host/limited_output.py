@@ -5,9 +5,10 @@ disk with that, nor hold the program up by it.
 """
 
 import os
-import signal
 import subprocess
 import threading
+
+from hiveden_backup.host.signals import begin
 
 MOST = 4 << 20
 """Bytes of errors that a program may say; whoever says more is ended."""
@@ -30,7 +31,7 @@ class LimitedOutput:
         """Listen: it was started, and has the writer."""
         os.close(self.writer)
         self._thread = threading.Thread(target=self._take, args=(process,), name="limited output", daemon=True)
-        self._thread.start()
+        begin(self._thread)
 
     def drop(self) -> None:
         """It could not be started."""
@@ -44,7 +45,6 @@ class LimitedOutput:
         return bytes(self._kept)
 
     def _take(self, process: "subprocess.Popen[bytes]") -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
         try:
             while data := os.read(self._reader, _CHUNK):
                 if len(self._kept) + len(data) > self._most:

@@ -21,6 +21,7 @@ from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.paths import shortened
 from hiveden_backup.host.landlock import Confined
 from hiveden_backup.host.limited_output import MOST, LimitedOutput
+from hiveden_backup.host.signals import deferred
 
 _TAIL_LINES = 5
 _GRACE_SECONDS = 5.0
@@ -158,20 +159,21 @@ class Pipeline:
             )
 
         argv, environment = _argv(command), _environment(command)
-        errors = LimitedOutput(command.most_errors)
-        try:
-            if command.ruleset is None:
-                self._processes.append(start())
-            else:
-                self._confined.append(Confined(command.ruleset, start))
-                self._processes.append(self._confined[-1].result)
-        except BaseException:
-            errors.drop()
-            raise
-        if self._brake is not None:
-            self._brake.hold(self._processes[-1])
-        errors.begin(self._processes[-1])
-        self._errors.append(errors)
+        with deferred():  # what runs is known to us, or is not begun: nobody else would end it
+            errors = LimitedOutput(command.most_errors)
+            try:
+                if command.ruleset is None:
+                    self._processes.append(start())
+                else:
+                    self._confined.append(Confined(command.ruleset, start))
+                    self._processes.append(self._confined[-1].result)
+            except BaseException:
+                errors.drop()
+                raise
+            if self._brake is not None:
+                self._brake.hold(self._processes[-1])
+            errors.begin(self._processes[-1])
+            self._errors.append(errors)
         _widen(self._processes[-1].stdin, self._processes[-1].stdout)
         if len(self._processes) > 1 and (pipe := self._processes[-2].stdout) is not None:
             pipe.close()  # so that a member sees SIGPIPE when its reader is gone
@@ -260,28 +262,35 @@ class Pipeline:
 
 def run(command: Command, *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
     """Run one short program to its end. ProcessError when its status is not accepted or `timeout` passes."""
-    said, errors = LimitedOutput(_MOST_OUTPUT), LimitedOutput(command.most_errors)
+    argv, environment = _argv(command), _environment(command)
+    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen(
-            _argv(command),
-            stdin=subprocess.PIPE,
-            stdout=said.writer,
-            stderr=errors.writer,
-            env=_environment(command),
-            cwd=_working_directory(command),
-            pass_fds=command.descriptors,
-        )
-    except BaseException:
-        said.drop()
-        errors.drop()
-        raise
-    said.begin(process)
-    errors.begin(process)
-    try:
+        with deferred():  # as in a pipeline
+            said, errors = LimitedOutput(_MOST_OUTPUT), LimitedOutput(command.most_errors)
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.PIPE,
+                    stdout=said.writer,
+                    stderr=errors.writer,
+                    env=environment,
+                    cwd=_working_directory(command),
+                    pass_fds=command.descriptors,
+                )
+            except BaseException:
+                said.drop()
+                errors.drop()
+                raise
+            said.begin(process)
+            errors.begin(process)
         process.communicate(stdin, timeout)
     except BaseException as error:
-        process.kill()
-        process.wait()
+        if process is not None:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
         if isinstance(error, subprocess.TimeoutExpired):
             raise BackupError(f"{command.program} did not answer within {timeout:g} seconds") from error
         raise

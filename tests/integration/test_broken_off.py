@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.dockerd import Engine
 from tests.support.invariants import check_invariants, processes
-from tests.support.job import Site, counting, held, site, until
+from tests.support.job import Site, counting, held, site, stands_still, until
 from tests.support.postgres import Server
 
 MIB = 1 << 20
@@ -88,7 +88,8 @@ def test_what_was_complete_is_in_the_next_backup(bed: Site, way: str) -> None:
 
 def test_one_that_is_told_to_end_keeps_it_as_well(bed: Site) -> None:
     process = bed.start("run", "app", failpoint="archive@3:hold")
-    until(lambda: len(done(bed)) >= 3, "three archives are settled")
+    stands_still(process)
+    assert len(done(bed)) >= 3
     process.send_signal(signal.SIGTERM)
     ended = bed.finish(process, signal.SIGCONT)
     assert ended.code == 143, ended.err

@@ -4,15 +4,20 @@ import contextlib
 import fcntl
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any, ClassVar
 
 import pytest
 
+from hiveden_backup.core.errors import Interrupted
+from hiveden_backup.host.disk.bounds import bounds
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, run
+from hiveden_backup.host.signals import raise_on_signals
 from hiveden_backup.jobs.services.at_once import Errand, do_all
 
 PIPELINE = """
@@ -95,3 +100,39 @@ def test_what_is_deaf_is_ended_at_once() -> None:
 
     do_all([Errand(work)])
     assert took[0] < 4
+
+
+class Telling(subprocess.Popen[bytes]):
+    """A program whose start and a signal to us come together."""
+
+    started: ClassVar[list[subprocess.Popen[bytes]]] = []
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.started.append(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)  # a main thread that waits for ours has heard it by then
+
+
+def through(command: Command, nothing: IO[bytes]) -> None:
+    with Pipeline(command, stdin=nothing) as pipeline:
+        pipeline.stdout.read()
+
+
+@pytest.mark.parametrize("way", ["alone", "in a pipeline", "within bounds"])
+def test_what_starts_as_we_are_told_to_end_is_ended(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Nobody else would: its output, which somebody waits for, would never end."""
+    with bounds([b"."]) as within, open(os.devnull, "rb") as nothing:
+        ruleset = within.ruleset if way == "within bounds" else None
+        assert ruleset is not None or way != "within bounds"
+        before = signal.getsignal(signal.SIGTERM)
+        raise_on_signals()
+        monkeypatch.setattr("subprocess.Popen", Telling)
+        Telling.started.clear()
+        command = Command(("sleep", "60"), ruleset=ruleset)
+        try:
+            with pytest.raises(Interrupted):
+                run(command) if way == "alone" else through(command, nothing)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert [each.poll() for each in Telling.started] in ([-signal.SIGTERM], [-signal.SIGKILL])

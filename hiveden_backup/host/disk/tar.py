@@ -1,7 +1,6 @@
 """GNU tar: writing an archive, reading one back. Plain archives, so that stock tools restore them."""
 
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Collection, Iterator
@@ -33,6 +32,7 @@ from hiveden_backup.host.disk.stream import (
     written,
 )
 from hiveden_backup.host.process import Brake, Command, Completed, Pipeline, ProcessError
+from hiveden_backup.host.signals import begin, deferred
 
 _DAMAGES = (
     *("Not found in archive", "Unexpected EOF", "not look like a tar archive", "Skipping to next header"),
@@ -143,7 +143,6 @@ def _received(path: Path) -> Iterator[int]:
     trouble: list[OSError] = []
 
     def receive() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
         with open(reader, "rb", buffering=0) as source:
             try:
                 with open(path, "xb", buffering=0) as file:
@@ -157,8 +156,9 @@ def _received(path: Path) -> Iterator[int]:
                     pass
 
     thread = threading.Thread(target=receive, name="listing receiver", daemon=True)
-    thread.start()
     try:
+        with deferred():
+            begin(thread)
         yield writer
     finally:
         os.close(writer)

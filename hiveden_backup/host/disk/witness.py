@@ -6,7 +6,6 @@ any record. inotify tells of their renames; it is called by ctypes, since Python
 
 import errno
 import os
-import signal
 import stat
 import struct
 import threading
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from hiveden_backup.core.backup.moved import Identity, Ways, parse_directory
 from hiveden_backup.host.disk.walk import GONE, Way
 from hiveden_backup.host.later import Later
+from hiveden_backup.host.signals import begin
 
 if TYPE_CHECKING:
     import ctypes
@@ -140,7 +140,7 @@ class Witness:
     def close(self) -> None:
         """Give the watches back, beside what goes on: it takes the kernel 10 ms, and the containers may be down."""
         if self._descriptor >= 0:
-            threading.Thread(target=_close, args=(self._descriptor,), name="end of a witness").start()
+            begin(threading.Thread(target=os.close, args=(self._descriptor,), name="end of a witness"))
 
     def _miss(self, why: str) -> None:
         self._say(f"Not all directories could be watched ({why}): {_MIXED}")
@@ -148,8 +148,3 @@ class Witness:
     def _say(self, sentence: str) -> None:
         if sentence not in self.blind:
             self.blind.append(sentence)
-
-
-def _close(descriptor: int) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
-    os.close(descriptor)

@@ -19,6 +19,7 @@ from hiveden_backup.host.postgres.connect import LARGE_OBJECTS_HINT, end_backend
 from hiveden_backup.host.postgres.snapshot import Snapshot
 from hiveden_backup.host.postgres.tools import command
 from hiveden_backup.host.process import Command, Pipeline, ProcessError
+from hiveden_backup.host.signals import begin, deferred
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.02
@@ -120,15 +121,17 @@ class Dump:
         self.warnings: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
-        self._compressor.__enter__()
         try:
+            self._compressor.__enter__()
             self._start_source()
+            target = _taken(self._compressor.stdin)
+            feeder = threading.Thread(target=self._feed, args=(target,), name="dump feeder", daemon=True)
+            with deferred():
+                begin(feeder)
+                self._feeder = feeder
         except BaseException as error:
-            self._compressor.__exit__(type(error), error, None)
+            self._abandon(error)
             raise
-        target = _taken(self._compressor.stdin)
-        self._feeder = threading.Thread(target=self._feed, args=(target,), name="dump feeder", daemon=True)
-        self._feeder.start()
         return self
 
     @property
@@ -184,8 +187,7 @@ class Dump:
             self._stderr = lambda: pipeline.results[0].stderr
 
     def _feed(self, target: int) -> None:
-        """The thread's work. It alone owns the ends of the pipes that it uses; signals are the main thread's."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        """The thread's work. It alone owns the ends of the pipes that it uses."""
         try:
             self._move(target)
         except BrokenPipeError:  # the compressor ended, and says why
@@ -234,7 +236,8 @@ class Dump:
         if self._inside and self.running:
             self._try(error, lambda: end_backends(self._endpoint, self._application))
         self._try(error, lambda: self._running.__exit__(BaseException, error, None))
-        self._feeder.join(_PATIENCE_SECONDS)
+        if self._feeder.ident is not None:
+            self._feeder.join(_PATIENCE_SECONDS)
 
     @staticmethod
     def _try(error: BaseException, step: Callable[[], object]) -> None:

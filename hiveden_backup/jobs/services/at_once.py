@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.host.process import Brake
-from hiveden_backup.host.signals import deferred
+from hiveden_backup.host.signals import begin, deferred
 
 _MOST_WORKERS = 4
+_LOOK_SECONDS = 1.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,16 +27,18 @@ class Errand:
     do: "Callable[[Errand], None]"
     needs: "Sequence[Errand]" = ()
     _far_enough: threading.Event = field(default_factory=threading.Event)
-    _ended: threading.Event = field(default_factory=threading.Event)
+    _ended: bool = False
+    _bell: threading.Lock = field(default_factory=threading.Lock)
     _begun: bool = False
     _defect: BaseException | None = None
 
     def begin(self) -> None:
-        """Begin it. A thread takes over what signals its maker holds back: they are for the main thread alone."""
+        """Begin it."""
         thread = threading.Thread(target=self._go, name="errand", daemon=True)
         try:
             with deferred():
-                thread.start()
+                self._bell.acquire()
+                begin(thread)
                 self._begun = True  # before a signal can raise: somebody has to wait for it
         except RuntimeError:  # there may be no more threads; it has to be done all the same
             self._go()
@@ -47,10 +50,12 @@ class Errand:
     def wait(self) -> None:
         """Wait for its end, if it ever began.
 
-        Not by the thread's `join`: when a signal breaks that off, Python takes the thread for one that has ended.
+        Not by the thread's `join`: when a signal breaks that off, Python takes the thread for one that has ended. Nor
+        by an Event, whose own lock is held for ever when a signal raises at the wrong step.
         """
-        if self._begun:
-            self._ended.wait()
+        while self._begun and not self._ended:
+            if self._bell.acquire(timeout=_LOOK_SECONDS):
+                self._bell.release()
 
     def join(self) -> None:
         """As `wait`, and raise what was no failure, but a defect."""
@@ -67,7 +72,9 @@ class Errand:
             self._defect = defect
         finally:
             self._far_enough.set()
-            self._ended.set()
+            self._ended = True
+            if self._bell.locked():
+                self._bell.release()
 
 
 def do_all(errands: Iterable[Errand]) -> None:
