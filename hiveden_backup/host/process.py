@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -106,7 +107,7 @@ class Brake:
 
     def pull(self) -> None:
         """End all programs, and those that come. Whoever waits for one finds it ended, and looks at `pulled`."""
-        with self._lock:
+        with deferred(), self._lock:
             self.pulled = True
             for process in self._running:
                 process.kill()
@@ -196,9 +197,7 @@ class Pipeline:
 
     def ends_within(self, seconds: float) -> bool:
         """Whether the last member ends in so many seconds; `__exit__` tells how."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._processes[-1].wait(seconds)
-        return self._processes[-1].returncode is not None
+        return _ended(self._processes[-1], seconds)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is BrokenPipeError:  # feeding it failed: what the members say is the real reason
@@ -216,7 +215,7 @@ class Pipeline:
                         with contextlib.suppress(BrokenPipeError):
                             pipe.close()
             for process in self._processes:
-                process.wait()
+                _ended(process)
         except BaseException:
             self._end()
             raise
@@ -235,20 +234,15 @@ class Pipeline:
             raise ProcessError(failed[0])
 
     def _end(self) -> None:
-        running = [process for process in self._processes if process.poll() is None]
+        running = [process for process in self._processes if not _ended(process, 0)]
         deaf = signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # as our thread is, so are they
         for process in running:
-            if deaf:
-                process.kill()
-            else:
-                process.terminate()
+            _signal(process, signal.SIGKILL if deaf else signal.SIGTERM)
         self._release()  # which kills what is tied to it: such a one was started with signals held back
         for process in running:
-            try:
-                process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            if not _ended(process, _GRACE_SECONDS):
+                _signal(process, signal.SIGKILL)
+                _ended(process)
         for process in self._processes:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
@@ -265,12 +259,12 @@ def run(command: Command, *, stdin: bytes = b"", timeout: float | None = None) -
     argv, environment = _argv(command), _environment(command)
     process: subprocess.Popen[bytes] | None = None
     try:
-        with deferred():  # as in a pipeline
+        with _memory(stdin) as given, deferred():  # as in a pipeline
             said, errors = LimitedOutput(_MOST_OUTPUT), LimitedOutput(command.most_errors)
             try:
                 process = subprocess.Popen(
                     argv,
-                    stdin=subprocess.PIPE,
+                    stdin=given,
                     stdout=said.writer,
                     stderr=errors.writer,
                     env=environment,
@@ -283,17 +277,13 @@ def run(command: Command, *, stdin: bytes = b"", timeout: float | None = None) -
                 raise
             said.begin(process)
             errors.begin(process)
-        process.communicate(stdin, timeout)
-    except BaseException as error:
-        if process is not None:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.close()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise BackupError(f"{command.program} did not answer within {timeout:g} seconds") from error
-        raise
+        in_time = _ended(process, timeout)
+    finally:
+        if process is not None and process.returncode is None:
+            _signal(process, signal.SIGKILL)
+            _ended(process)
+    if not in_time:
+        raise BackupError(f"{command.program} did not answer within {timeout:g} seconds")
     too_much = said.too_much or errors.too_much
     completed = Completed(command.program, process.returncode, said.content(), errors.content(), too_much)
     if completed.status not in command.accept:
@@ -315,6 +305,41 @@ def find_program(name: str) -> str:
         package = _PACKAGES.get(name, name)
         raise UnreachableError(f"The program {name} is not installed", "", f"Install it: apt-get install {package}")
     return path
+
+
+def _ended(process: "subprocess.Popen[bytes]", seconds: float | None = None) -> bool:
+    """Whether a program ends in so many seconds, or at all; its status is known then.
+
+    Popen's own ways to wait for a while, and to look, hold a lock for ever when a signal raises at the wrong step.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):  # another thread saw its end
+            descriptor = os.pidfd_open(process.pid)
+            try:
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                if not poll.poll(None if seconds is None else seconds * 1000):
+                    return False
+            finally:
+                os.close(descriptor)
+        with deferred():
+            process.wait()
+    return True
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    """Send it a signal, unless it has ended: Popen looks at that first, in its own way."""
+    with deferred():
+        process.send_signal(number)
+
+
+@contextlib.contextmanager
+def _memory(content: bytes) -> Iterator[IO[bytes]]:
+    """A file with this content, for a program to read: a pipe would have to be fed while it runs."""
+    with open(os.memfd_create("input", os.MFD_CLOEXEC), "w+b") as file:
+        file.write(content)
+        file.seek(0)
+        yield file
 
 
 def _widen(*pipes: IO[bytes] | None) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -14,10 +15,10 @@ from typing import IO, Any, ClassVar
 
 import pytest
 
-from hiveden_backup.core.errors import Interrupted
+from hiveden_backup.core.errors import BackupError, Interrupted
 from hiveden_backup.host.disk.bounds import bounds
 from hiveden_backup.host.process import Command, Pipeline, ProcessError, run
-from hiveden_backup.host.signals import raise_on_signals
+from hiveden_backup.host.signals import raise_on_signals, time_limit
 from hiveden_backup.jobs.services.at_once import Errand, do_all
 
 PIPELINE = """
@@ -136,3 +137,19 @@ def test_what_starts_as_we_are_told_to_end_is_ended(monkeypatch: pytest.MonkeyPa
         finally:
             signal.signal(signal.SIGTERM, before)
         assert [each.poll() for each in Telling.started] in ([-signal.SIGTERM], [-signal.SIGKILL])
+
+
+def wait_for(command: Command) -> None:
+    with Pipeline(command) as pipeline:
+        while not pipeline.ends_within(0.002):
+            pass
+
+
+def test_wherever_a_signal_raises_what_runs_is_ended() -> None:
+    """Not only where we wait for it: between any two steps of what we call as well."""
+    chance = random.Random(13)
+    for _ in range(200):
+        began, over = time.monotonic(), BackupError("over")
+        with pytest.raises(BackupError, match="over"), time_limit(chance.uniform(0.001, 0.015), over):
+            wait_for(Command(("sleep", "60")))
+        assert time.monotonic() - began < 4, "a program that is deaf to SIGTERM is given five seconds"
