@@ -162,7 +162,8 @@ def _received(path: Path) -> Iterator[int]:
         yield writer
     finally:
         os.close(writer)
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
     if trouble:
         raise translate(trouble[0], f"writing the list {path}", unwritable=StorageError) from trouble[0]
 
