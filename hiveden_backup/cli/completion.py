@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from typer.completion import get_completion_inspect_parameters
 
+from hiveden_backup.host import guides as guide_files
 from hiveden_backup.host.config_files import load
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.jobs.setup.managed import show
@@ -39,6 +40,11 @@ def backups(ctx: typer.Context) -> list[str]:
 def keys(ctx: typer.Context) -> list[str]:
     """The keys of the configuration, dotted."""
     return list(_keys(show(_config(ctx))))
+
+
+def guides() -> list[str]:
+    """The topics of the guides."""
+    return list(guide_files.topics())
 
 
 def files() -> list[str]:

@@ -29,6 +29,7 @@ COMMANDS = (
     "init",
     "schedule",
     "config",
+    "guide",
 )
 """Each has a file of its name in `commands`, which registers it."""
 

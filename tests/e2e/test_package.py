@@ -196,6 +196,7 @@ def test_puts_everything_in_its_place(system: System, package: Path) -> None:
         test -s /usr/share/zsh/vendor-completions/_hiveden-backup
         test -s /usr/share/fish/vendor_completions.d/hiveden-backup.fish
         test -s /usr/share/man/man8/hiveden-backup-config-set.8.gz
+        hiveden-backup guide leaving | grep -q pg_restore
         journalctl --list-catalog | grep -q hiveden-backup
         cp /usr/share/doc/hiveden-backup/examples/config.toml /tmp/config.toml
         hiveden-backup --config /tmp/config.toml config get directory

@@ -44,6 +44,7 @@ def test_release_is_complete_and_the_same_each_time(tmp_path: Path) -> None:
 
 
 def sources(checkout: Path) -> list[Path]:
-    """What the program consists of, with its units."""
+    """What the program consists of, with its guides and units."""
     units = [checkout / "hiveden_backup/systemd" / path.name for path in (checkout / "systemd").iterdir()]
-    return [*(checkout / "hiveden_backup").rglob("*.py"), *units]
+    package = checkout / "hiveden_backup"
+    return [*package.rglob("*.py"), *(package / "guides").iterdir(), *units]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hiveden_backup.core.names import encode
 from tests.support.postgres import Server
-from tests.support.readme import ID_IN_README, ODD_NAME, World, example, section
+from tests.support.readme import ID_IN_README, LEAVING, ODD_NAME, World, example, section
 
 
 def differences(one: Path, other: Path, *excluded: str) -> str:
@@ -132,13 +132,18 @@ def test_new_machine(world: World, tmp_path: Path) -> None:
     assert "are this machine's now" in world.shell(world.placed(take_over, tmp_path))
 
 
-# ---- without this program ------------------------------------------------------------------------------------------
+# ---- without this program: guides/leaving.md -----------------------------------------------------------------------
+
+
+def leaving(heading: str) -> list[str]:
+    return section(heading, page=LEAVING)
 
 
 def stock(world: World, text: str, scratch: Path, *, job: str = "immich", **more: str) -> str:
-    """Run a block with nothing of ours in reach."""
+    """Run a block by a POSIX shell, with nothing of ours in reach."""
     script = world.placed(text, scratch, job)
-    return world.shell(script, PATH="/usr/sbin:/usr/bin:/sbin:/bin", STATE_DIRECTORY="", TMPDIR=str(scratch), **more)
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    return world.shell(script, by="sh", PATH=path, STATE_DIRECTORY="", TMPDIR=str(scratch), **more)
 
 
 def test_stock_files(world: World, tmp_path: Path) -> None:
@@ -146,20 +151,32 @@ def test_stock_files(world: World, tmp_path: Path) -> None:
     (world.srv / "immich/library/upload/anna/IMG_1.jpg").write_bytes(b"changed")
     newest = world.shell("hiveden-backup run immich").strip()
     again = World(world.top, world.engine, {**world.ids, "immich": newest})
-    files, paths, *_ = section("Without this program")
+    files, paths = leaving("All files")
     said = stock(again, files, tmp_path)
     assert "files.index.zst: OK" in said
     assert differences(world.srv / "immich", Path(f"{tmp_path}/restored{world.srv}/immich"), *REGENERATED) == ""
     assert f"{world.srv}/immich/library/profile/anna.png".removeprefix("/") in stock(again, paths, tmp_path)
 
 
+def test_stock_one_file(world: World, tmp_path: Path) -> None:
+    (one,) = leaving("One file")
+    stock(world, one.replace("'srv/immich/", '"$IMMICH"\'/'), tmp_path, IMMICH=str(world.srv / "immich").lstrip("/"))
+    file = world.srv / "immich/library/upload/anna/IMG_12.jpg"
+    assert Path(f"{tmp_path}/one{file}").read_bytes() == file.read_bytes()
+
+
+def test_stock_signature(world: World, tmp_path: Path) -> None:
+    (check,) = leaving("Who signed it")
+    assert world.shell("hiveden-backup config show --key").strip() in stock(world, check, tmp_path)
+
+
 def test_stock_database_in_a_container(world: World, tmp_path: Path) -> None:
-    stock(world, section("Without this program")[2].replace("immich_restored", "immich_stock"), tmp_path)
+    stock(world, leaving("A database")[0].replace("immich_restored", "immich_stock"), tmp_path)
     assert world.psql("immich_postgres", "immich_stock", "SELECT count(*) FROM asset") == "100"
 
 
 def test_stock_database_on_this_machine(world: World, tmp_path: Path, postgres: Server) -> None:
-    text = section("Without this program")[3].replace("%2Fvar%2Frun%2Fpostgresql", encode(str(postgres.sockets)))
+    text = leaving("A database")[1].replace("%2Fvar%2Frun%2Fpostgresql", encode(str(postgres.sockets)))
     try:
         stock(world, text, tmp_path, job="shop", PGHOST=str(postgres.sockets), PGPORT=str(postgres.port))
         assert postgres.sql("SELECT id FROM sale", dbname="shop_restored") == [(1,)]
@@ -235,9 +252,9 @@ def test_what_is_left_of_a_damaged_backup(world: World, tmp_path: Path) -> None:
     assert Path(f"{tmp_path}/one{data}/new").read_text() == "new"
 
     newest = max((tmp_path / "b/immich").glob("2*"))
-    script = section("Without this program")[0].replace("/var/tmp/", f"{tmp_path}/")
+    script = leaving("All files")[0].replace("/var/tmp/", f"{tmp_path}/")
     script = script.replace("/srv/backups/immich/" + ID_IN_README, str(newest))
-    subprocess.run(["bash", "-c", script], env=world.environment(TMPDIR=str(tmp_path)), capture_output=True, check=True)
+    subprocess.run(["sh", "-c", script], env=world.environment(TMPDIR=str(tmp_path)), capture_output=True, check=True)
     whole, _, _ = filecmp.cmpfiles(data, f"{tmp_path}/restored{data}", os.listdir(data), shallow=False)
     assert "old00" in whole
     assert "new" in whole

@@ -18,14 +18,16 @@ import hiveden_backup
 from tests.support.dockerd import Engine
 from tests.support.postgres import Server
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).resolve().parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+LEAVING = (CHECKOUT / "hiveden_backup/guides/leaving.md").read_text(encoding="utf-8")
 ID_IN_README = "20261123T023000Z"
 ODD_NAME = "-odd *[name]\n\udcff\\"
 
 
-def section(heading: str, language: str = "sh") -> list[str]:
-    """The blocks of one language under one heading of the README, in order."""
-    text = re.split(rf"^#+ {re.escape(heading)}$", README, maxsplit=1, flags=re.MULTILINE)[1]
+def section(heading: str, language: str = "sh", page: str = README) -> list[str]:
+    """The blocks of one language under one heading of a page, in order."""
+    text = re.split(rf"^#+ {re.escape(heading)}$", page, maxsplit=1, flags=re.MULTILINE)[1]
     text = re.split(r"^#+ ", text, maxsplit=1, flags=re.MULTILINE)[0] if language == "toml" else until_heading(text)
     found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert found
@@ -70,10 +72,10 @@ class World:
             **more,
         }
 
-    def shell(self, script: str, **more: str) -> str:
-        """What bash prints when these lines are pasted into it. All must succeed."""
+    def shell(self, script: str, by: str = "bash", **more: str) -> str:
+        """What a shell prints when these lines are pasted into it. All must succeed."""
         done = subprocess.run(
-            ["bash", "-eu", "-c", script],
+            [by, "-eu", "-c", script],
             cwd=self.top,
             env=self.environment(**more),
             stdin=subprocess.DEVNULL,

@@ -5,25 +5,22 @@ import re
 import shlex
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from hiveden_backup import __version__
-from hiveden_backup.cli.app import app
 from hiveden_backup.core import errors, spans
 from hiveden_backup.core.config.parse import complete_table, parse
 from hiveden_backup.core.config.starter import starter_configuration
 from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
+from tests.support.command_lines import command_lines, exists, listed, usage
 from tests.support.year import DAYS, MB, files, kept_each_day, year
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
-PROGRAM = "hiveden-backup"
 
 
 # ---- reading the page ----------------------------------------------------------------------------------------------
@@ -50,22 +47,6 @@ def rows(head: str) -> list[list[str]]:
         found.append([cell.strip() for cell in line.strip("|").split("|")])
     assert found
     return found
-
-
-def command_lines() -> Iterator[list[str]]:
-    """The arguments of every `hiveden-backup ...` in the page: in shell blocks, and in running text."""
-    texts = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
-    texts += re.findall(rf"`({PROGRAM} [^`]+)`", README)
-    for text in texts:
-        if text.startswith("journalctl "):  # which is told our name as one of its own arguments
-            continue
-        lexer = shlex.shlex(text, posix=True, punctuation_chars="|;&<>")
-        lexer.whitespace_split = True
-        words = list(lexer)
-        while PROGRAM in words:
-            words = words[words.index(PROGRAM) + 1 :]
-            end = next((number for number, word in enumerate(words) if word[0] in "|;&<>"), len(words))
-            yield words[:end]
 
 
 def as_configuration(text: str) -> Config:
@@ -127,24 +108,7 @@ def comparable(value: object) -> object:
 # ---- the command line ----------------------------------------------------------------------------------------------
 
 
-@cache
-def usage(*names: str) -> str:
-    """What a command's --help prints."""
-    result = CliRunner().invoke(app, [*names, "--help"], prog_name=PROGRAM)
-    assert result.exit_code == 0
-    return result.output
-
-
-def listed(text: str, head: str) -> Mapping[str, bool]:
-    """The names in one part of a help text; True for options that take a value."""
-    part = re.search(rf"^{head}:\n((?: .*\n|\n)+)", f"{text}\n", re.MULTILINE)
-    if part is None:
-        return {}
-    found = re.findall(r"^  (?:-\w, )?([\w-]+)(?: (\S+))?", part[1], re.MULTILINE)
-    return {name: value.startswith("<") or value.isupper() for name, value in found}
-
-
-LINES = sorted({tuple(words) for words in command_lines()})
+LINES = sorted({tuple(words) for words in command_lines(README)})
 
 
 @pytest.mark.parametrize("words", LINES, ids=" ".join)
@@ -166,31 +130,6 @@ def test_command_line_exists(words: Sequence[str]) -> None:
 )
 def test_wrong_command_line_is_noticed(line: str) -> None:
     assert not exists(line.split())
-
-
-def exists(words: Sequence[str]) -> bool:
-    """Whether there are such a command and such options, with as many arguments and values as they need."""
-    names: list[str] = []
-    rest = list(words)
-    while commands := listed(usage(*names), "Commands"):
-        known = listed(usage(*names), "Options")
-        while rest and known.get(rest[0]) is False:  # global options, none of which takes a value in the page
-            rest.pop(0)
-        if not rest or rest[0] not in commands:
-            return False
-        names.append(rest.pop(0))
-    known = listed(usage(*names), "Options")
-    given = 0
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-"):
-            given += 1
-        elif word not in known or (known[word] and not rest):
-            return False
-        elif known[word]:
-            rest.pop(0)
-    needed = re.findall(r"\{[A-Z]+\}| [A-Z]+(?= |$)", usage(*names).partition("\n")[0])
-    return given >= len(needed)
 
 
 def test_command_lines_are_found() -> None:
