@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from hiveden_backup.core import sizes
+from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.shown import printable
 
 _TEN = 10
@@ -87,6 +88,22 @@ def say_toml(text: str) -> None:
 def say_raw(text: str) -> None:
     """A text as it is, for scripts; where nobody but root says what it is."""
     typer.echo(text, nl=False)
+
+
+def write(piece: bytes) -> None:
+    """Bytes on stdout as they are: somebody's file. StorageError when they do not fit.
+
+    The command ends when nobody wants them any more.
+    """
+    view = memoryview(piece)
+    try:
+        while view:
+            view = view[os.write(sys.stdout.fileno(), view) :]
+    except BrokenPipeError as error:
+        raise typer.Exit(1) from error  # as all that print do
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StorageError("Writing to the standard output failed", why, "What came there is not all of it") from error
 
 
 def print_json(value: Any) -> None:

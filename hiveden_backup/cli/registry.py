@@ -15,6 +15,8 @@ COMMANDS = (
     "list",
     "show",
     "diff",
+    "find",
+    "cat",
     "verify",
     "delete",
     "restore",

@@ -127,6 +127,8 @@ SHELLS = (bash, zsh, fish)
         ("hiveden-backup --config other.toml run o", {"other"}),
         ("hiveden-backup show ph", {"photos/latest", "photos/20261123T023000Z"}),
         ("hiveden-backup diff photos/latest photos/2", {"photos/20261123T023000Z"}),
+        ("hiveden-backup cat ph", {"photos/latest", "photos/20261123T023000Z"}),
+        ("hiveden-backup find x --job ph", {"photos"}),
         ("hiveden-backup list --type a", {"application"}),
         ("hiveden-backup list --job ph", {"photos"}),
         ("hiveden-backup config set jobs.photos.stop_", {"jobs.photos.stop_timeout"}),

@@ -1,6 +1,5 @@
 """`restore`: files and databases back, beside what is there or in its place."""
 
-import os
 from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
@@ -9,7 +8,7 @@ import typer
 from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.in_place import finish, moment, preview, stopped, tell_healed
-from hiveden_backup.cli.parameters import BACKUP, JSON
+from hiveden_backup.cli.parameters import BACKUP, JSON, absolute
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import UsageError
@@ -92,7 +91,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     elif new_name is not None:
         _restore_database(found, str(database), server, new_name, consent, accept=accept, as_json=as_json)
     else:
-        part = Part(database, server, files, tuple(map(_absolute, paths or ())), consent)
+        part = Part(database, server, files, tuple(map(absolute, paths or ())), consent)
         _restore_in_place(found, part, accept=accept, yes=yes, as_json=as_json)
 
 
@@ -107,12 +106,6 @@ _GO_WITH = {
     "--unsigned": ("--database", "--in-place"),
     "--allow-beyond": ("--database", "--in-place"),
 }
-
-
-def _absolute(path: str) -> str:
-    if not path.startswith("/"):
-        raise UsageError(f"{path} is not an absolute path", "", "Give it as `show --files` lists it")
-    return os.path.normpath(path)
 
 
 def _check_ways(ways: List[str], options: List[str]) -> None:  # noqa: UP006

@@ -5,8 +5,9 @@ import hashlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +16,8 @@ from hiveden_backup.core.errors import BackupError, CorruptError
 from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk.durable import opened, pieces
 from hiveden_backup.host.disk.repository import stored_file, unread
-from hiveden_backup.host.process import Command, Pipeline, ProcessError, output
+from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError, output
+from hiveden_backup.host.signals import begin, deferred
 
 CHUNK = 1 << 20
 _PAUSE_SECONDS = 0.02
@@ -135,16 +137,20 @@ def feed(path: Path, size: int, sha256: str, sink: IO[bytes], progress: Advance)
     called with each piece's size before it is handed on. What the program says must find a way meanwhile: nobody reads
     it here. CorruptError when it is not the file that was written.
     """
+    with stored_file(path, size) as file:
+        _feed(file, path, sha256, sink, progress)
+
+
+def _feed(file: IO[bytes], path: Path, sha256: str, sink: IO[bytes], progress: Advance) -> None:
     digest = hashlib.sha256()
     wanted = True
-    with stored_file(path, size) as file:
-        try:
-            for piece in pieces(file):
-                digest.update(piece)
-                progress(len(piece))
-                wanted = wanted and _put(piece, sink)
-        except OSError as error:
-            raise unread(path, error) from error
+    try:
+        for piece in pieces(file):
+            digest.update(piece)
+            progress(len(piece))
+            wanted = wanted and _put(piece, sink)
+    except OSError as error:
+        raise unread(path, error) from error
     sink.close()
     if digest.hexdigest() != sha256:
         raise CorruptError(
@@ -152,6 +158,45 @@ def feed(path: Path, size: int, sha256: str, sink: IO[bytes], progress: Advance)
             "Its SHA-256 is not what was written",
             "Verify the other backups of the job; the next run takes again what this one lost",
         )
+
+
+@contextmanager
+def digested(file: IO[bytes], path: Path, sha256: str) -> Iterator[IO[bytes]]:
+    """The content of an opened `.zst` file of a backup, which is digested while it is read, once and to its end.
+
+    The block may want less than all of it. At its end, CorruptError when the file, which `path` names in messages, is
+    not what was written, or cannot be decoded; that goes before a ValueError by which the block says the same.
+    """
+    brake, trouble, strange = Brake(), list[BaseException](), list[ValueError]()
+
+    def feeding() -> None:
+        try:
+            _feed(file, path, sha256, pipeline.stdin, lambda _: brake.insist())
+        except BaseException as error:  # noqa: BLE001 - it is raised by who reads
+            trouble.append(error)
+            with suppress(OSError):
+                pipeline.stdin.close()  # so that the reader comes to an end
+
+    try:
+        with Pipeline(PARTIAL_DECOMPRESSOR, stdin=subprocess.PIPE, brake=brake) as pipeline:
+            thread = threading.Thread(target=feeding, name="feeder", daemon=True)
+            try:
+                with deferred():
+                    begin(thread)
+                yield pipeline.stdout
+            except ValueError as error:
+                strange.append(error)
+            except BaseException:
+                brake.pull()
+                raise
+            finally:
+                pipeline.stdout.close()
+                thread.join()
+    except ProcessError as error:
+        if not trouble:
+            raise undecoded(error, path) from error
+    for each in (*trouble, *strange):
+        raise each
 
 
 def _put(piece: bytes, sink: IO[bytes]) -> bool:

@@ -98,12 +98,10 @@ def rows(
 
     NotFoundError for a `job` that has no backups here.
     """
-    jobs, records = directory.jobs(), installation.records
-    if job is not None and job not in jobs:
-        raise NotFoundError(f"There are no backups of a job {job}", f"There are some of: {', '.join(jobs) or 'none'}")
+    records = installation.records
     found: list[ArtifactRow] = []
     damaged: list[CorruptError] = []
-    for name in jobs if job is None else (job,):
+    for name in jobs_of(directory, job):
         verified, whose = records.verifications(name), signatures(installation, directory, name)
         glances = Glances(installation, directory, name, directory.backups(name))
         for backup in glances.backups:
@@ -127,6 +125,14 @@ def rows(
         glances.keep()
     found.sort(key=lambda row: row.id, reverse=True)
     return tuple(found), tuple(damaged)
+
+
+def jobs_of(directory: BackupDirectory, job: str | None) -> tuple[str, ...]:
+    """The jobs that have a directory here, or just this one of them. NotFoundError when it is none."""
+    jobs = directory.jobs()
+    if job is not None and job not in jobs:
+        raise NotFoundError(f"There are no backups of a job {job}", f"There are some of: {', '.join(jobs) or 'none'}")
+    return jobs if job is None else (job,)
 
 
 def _row(  # noqa: PLR0917 - what it is made of, part by part

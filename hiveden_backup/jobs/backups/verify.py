@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -274,11 +274,18 @@ class _Cursor:
         return False
 
 
-def check_sums(directory: BackupDirectory, backup: Backup, manifest: Manifest, signed: bytes | None = None) -> bytes:
+def check_sums(
+    directory: BackupDirectory,
+    backup: Backup,
+    manifest: Manifest,
+    signed: bytes | None = None,
+    *,
+    only: Collection[str] | None = None,
+) -> bytes:
     """The content of SHA256SUMS.
 
-    CorruptError when a file of the backup is missing, or not what that and the manifest say; or when it is not what was
-    `signed`, where that is known: somebody has put another one in its place meanwhile.
+    CorruptError when a file of the backup (with `only`, one of these) is missing, or not what that and the manifest
+    say; or when it is not what was `signed`, where that is known: somebody has put another one in its place meanwhile.
     """
     path = directory.backup_path(backup.job, backup.id)
     sums = path / SUMS
@@ -293,7 +300,10 @@ def check_sums(directory: BackupDirectory, backup: Backup, manifest: Manifest, s
         raise CorruptError(f"{sums} is another one than a moment ago", "", _HINT)
     sizes = {file.file: file.bytes for artifact in manifest.artifacts for file in artifact.files}
     for name, digest in listed.items():
-        _check_digest(path / name, sizes.get(name), digest)
+        if only is None or name in only:
+            _check_digest(path / name, sizes.get(name), digest)
+    if only is not None and not listed.keys() >= set(only):
+        raise CorruptError(f"{sums} does not cover {min(set(only) - listed.keys())}", "", _HINT)
     unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in {*listed, SUMS, SIGNATURE})
     if unlisted or not listed:
         raise CorruptError(f"{sums} does not cover {unlisted[0] if unlisted else 'anything'}", "", _HINT)
