@@ -15,6 +15,9 @@ pytest_plugins = [  # one that another imports stands before it
     "tests.support.fresh",
     "tests.support.postgres",
     "tests.support.http",
+    "tests.support.offsite_s3",
+    "tests.support.offsite_servers",
+    "tests.support.offsite_places",
     "tests.support.readme",
 ]
 
