@@ -1,11 +1,12 @@
 """One installed program as every act on it sees it: configuration, state, clock, and who watches."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.dataclass import dataclass
@@ -14,6 +15,7 @@ from hiveden_backup.core.model import Trigger
 from hiveden_backup.core.progress import Progress, Silence
 from hiveden_backup.host import config_files
 from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.process import Brake
 from hiveden_backup.host.state.ledger import Ledger
 from hiveden_backup.host.state.records import Records
 
@@ -21,12 +23,38 @@ DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
 BROKEN_OFF = "broken-off"
 
 
+class Written(Protocol):
+    """What was written of an archive or a dump."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+
+    @property
+    def sha256(self) -> str:
+        """Its digest."""
+
+
+class Elsewhere(Protocol):
+    """Where backups are read from, when that is not the configured backup directory."""
+
+    @property
+    def directory(self) -> BackupDirectory:
+        """A backup directory with what is small of the backups."""
+
+    def left_out(self, job: str, backup: str) -> Collection[str]:
+        """The files of a backup that are not in there."""
+
+    def at_hand(self, job: str, path: str, written: Written, brake: Brake | None) -> AbstractContextManager[Path]:
+        """As the installation's own."""
+
+
 @dataclass(frozen=True)  # no slots: what is read once is remembered
 class Installation:
     """What belongs together on a machine, handed in by the doors. `now` reads the clock.
 
     `invocation` is systemd's id of the unit's run that this is, "" outside of units. The configuration is read when it
-    is first asked for, and never again: one act sees one configuration.
+    is first asked for, and never again: one act sees one configuration. With `elsewhere`, backups are read from there.
     """
 
     config_file: Path
@@ -35,6 +63,7 @@ class Installation:
     progress: Progress = Silence()
     trigger: Trigger = Trigger.MANUAL
     invocation: str = ""
+    elsewhere: Elsewhere | None = None
 
     def anew(self) -> Self:
         """The same installation with nothing read yet, for the next act."""
@@ -58,8 +87,29 @@ class Installation:
 
     @property
     def directory(self) -> BackupDirectory:
-        """The backup directory of the configuration, seen to be there. DirectoryError when its marker is not."""
+        """The backup directory, the configuration's by default, seen to be there. DirectoryError without its marker."""
+        return self.elsewhere.directory if self.elsewhere is not None else self.own_directory
+
+    @property
+    def own_directory(self) -> BackupDirectory:
+        """As `directory`, of the configuration, wherever backups are read from."""
         return BackupDirectory.open(Path(self.config.directory))
+
+    def left_out(self, job: str, backup: str) -> Collection[str]:
+        """The files of a backup that are not in the backup directory, and come by `at_hand`."""
+        return self.elsewhere.left_out(job, backup) if self.elsewhere is not None else ()
+
+    @contextmanager
+    def at_hand(self, job: str, path: str, written: Written, brake: Brake | None = None) -> Iterator[Path]:
+        """Where an archive, or a dump, lies while the block lasts; `path` is relative to the job's directory.
+
+        What is fetched for it is digested, and gone afterwards. Whoever reads it looks at its digest all the same.
+        """
+        if self.elsewhere is None:
+            yield self.directory.job_path(job) / path
+            return
+        with self.elsewhere.at_hand(job, path, written, brake) as place:
+            yield place
 
     @property
     def records(self) -> Records:

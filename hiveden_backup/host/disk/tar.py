@@ -193,7 +193,7 @@ def list_members(
 
 
 def extract(
-    home: Path,
+    path: Path,
     archive: Archive,
     names: Path,
     target: int,
@@ -202,7 +202,7 @@ def extract(
     progress: Advance,
     brake: Brake,
 ) -> Extraction:
-    """Restore the NUL-terminated names in the file `names` from an archive below `home`, which is read once.
+    """Restore the NUL-terminated names in the file `names` from an archive, which lies at `path` and is read once.
 
     They are in the archive's order. `target` is a descriptor of a directory, in which tar works: with -C, and
     --same-order, it would go through all the names for each member that comes after the last of them. (It could end
@@ -220,7 +220,6 @@ def extract(
         ruleset=ruleset,
         most_errors=_MOST_ERRORS,
     )
-    path = home / archive.path
     try:
         with Pipeline(DECOMPRESSOR, command, stdin=subprocess.PIPE, brake=brake) as pipeline:
             feed(path, archive.bytes, archive.sha256, pipeline.stdin, progress)

@@ -122,7 +122,7 @@ class Reader:
                 self.passed_over += 1
             return Reading(seen.at)
         try:
-            listing = self._listed(path, archive, brake)
+            listing = self._listed(job, archive, brake)
         except CorruptError as error:
             with self._lock:
                 self._damaged.add(archive.path)
@@ -140,7 +140,7 @@ class Reader:
         failpoint("verify")
         return Reading(now, listing)
 
-    def _listed(self, path: Path, archive: Archive, brake: Brake) -> Path:
+    def _listed(self, job: str, archive: Archive, brake: Brake) -> Path:
         with self._lock:
             self.archives += 1
             listing = self.spool / f"{self.archives}.listing"
@@ -152,7 +152,10 @@ class Reader:
                 self.installation.progress.advance(count)
 
         try:
-            with translated(f"writing the list {listing}", unwritable=StorageError):
+            with (
+                self.installation.at_hand(job, archive.path, archive, brake) as path,
+                translated(f"writing the list {listing}", unwritable=StorageError),
+            ):
                 tar.list_members(path, archive.bytes, archive.sha256, listing, progress=advance, brake=brake)
         except BaseException:
             listing.unlink(missing_ok=True)
@@ -176,7 +179,7 @@ class Reader:
             self._write(job)
 
     def _write(self, job: str) -> None:
-        if self._new or self._damaged:
+        if (self._new or self._damaged) and self.installation.elsewhere is None:
             self.installation.records.renew_seen(job, self._new, self._damaged)
         self._new, self._damaged, self._remembered = {}, set(), time.monotonic()
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
@@ -96,7 +96,7 @@ class Verifier:
         self._stack.close()
 
     def verify(self, backups: Sequence[Backup]) -> Iterator[Verified]:
-        """What is found in each of them, one after another; remembered, unless it says nothing about the backup.
+        """What is found in each of them, one after another; remembered, unless it says nothing about the backup here.
 
         So it is when a dump cannot be decoded here, or ssh-keygen is not installed. An old backup that is whole is
         signed then.
@@ -131,7 +131,8 @@ class Verifier:
             return Verified(backup, self.signature(backup), tuple(looked.errors))
         read = looked.archives_read or self.installation.now()
         whole = looked.archives_read is None
-        if whole and adopted(self.installation, self._directory, backup.job, backup.id, looked.sums):
+        here = self.installation.elsewhere is None
+        if whole and here and adopted(self.installation, self._directory, backup.job, backup.id, looked.sums):
             return Verified(backup, self._signature(backup, looked.sums)[1], (), read)
         return Verified(backup, looked.signature, (), read, whole)
 
@@ -147,6 +148,8 @@ class Verifier:
         except BackupError as error:
             looked.errors.append(error)
         looked.errors.sort(key=lambda error: not isinstance(error, CorruptError))
+        if self.installation.elsewhere is not None:
+            return looked  # of what is here, that says nothing
         if not looked.errors:
             records.put_verification(job.name, backup.id, looked.record(now, Verdict.OK))
         elif isinstance(looked.errors[0], CorruptError):
@@ -162,7 +165,8 @@ class Verifier:
         """Note the archives that are not what they were. All are read, whatever else is wrong."""
         manifest = self._directory.manifest(backup.job, backup.id)
         try:
-            looked.sums = check_sums(self._directory, backup, manifest)
+            left_out = self.installation.left_out(backup.job, backup.id)
+            looked.sums = check_sums(self._directory, backup, manifest, left_out=left_out)
             looked.proof, looked.signature = self._signature(backup, looked.sums)
             if looked.signature.state is Signed.FORGED:
                 looked.errors.append(forged(str(backup), looked.signature))
@@ -185,8 +189,8 @@ class Verifier:
             if artifact.type is ArtifactType.APPLICATION:
                 self._files(backup, manifest, artifact, failed)
             else:
-                dump = path / artifact.files[0].file
-                decode_dump(self.installation.docker, dump, self._as_configured(backup.job, artifact))
+                with dump_at_hand(self.installation, backup, artifact) as dump:
+                    decode_dump(self.installation.docker, dump, self._as_configured(backup.job, artifact))
         for entry in path.iterdir():
             if is_globals(entry.name):
                 with stream.decompressed(entry) as content:
@@ -281,11 +285,13 @@ def check_sums(
     signed: bytes | None = None,
     *,
     only: Collection[str] | None = None,
+    left_out: Collection[str] = (),
 ) -> bytes:
     """The content of SHA256SUMS.
 
     CorruptError when a file of the backup (with `only`, one of these) is missing, or not what that and the manifest
     say; or when it is not what was `signed`, where that is known: somebody has put another one in its place meanwhile.
+    What is `left_out` is looked at when it comes to hand.
     """
     path = directory.backup_path(backup.job, backup.id)
     sums = path / SUMS
@@ -300,7 +306,7 @@ def check_sums(
         raise CorruptError(f"{sums} is another one than a moment ago", "", _HINT)
     sizes = {file.file: file.bytes for artifact in manifest.artifacts for file in artifact.files}
     for name, digest in listed.items():
-        if only is None or name in only:
+        if name not in left_out and (only is None or name in only):
             _check_digest(path / name, sizes.get(name), digest)
     if only is not None and not listed.keys() >= set(only):
         raise CorruptError(f"{sums} does not cover {min(set(only) - listed.keys())}", "", _HINT)
@@ -320,6 +326,14 @@ def _check_digest(path: Path, size: int | None, expected: str) -> None:
             raise unread(path, error) from error
     if digest.hexdigest() != expected:
         raise CorruptError(f"{path} is damaged", "Its SHA-256 is not what was written", _HINT)
+
+
+@contextmanager
+def dump_at_hand(installation: Installation, backup: Backup, artifact: Artifact) -> Iterator[Path]:
+    """Where the dump of a database lies while the block lasts."""
+    dump = artifact.files[0]
+    with installation.at_hand(backup.job, f"{backup.id}/{dump.file}", dump) as path:
+        yield path
 
 
 def decode_dump(docker: str | None, path: Path, artifact: Artifact) -> None:

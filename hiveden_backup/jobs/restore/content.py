@@ -43,7 +43,7 @@ def copy_content(installation: Installation, backup: Backup, path: bytes, write:
             )
             record, names = _found(directory, manifest, path)
             archive = manifest.archives[record.archive]
-            place = directory.job_path(backup.job) / archive.path
+            place = stack.enter_context(installation.at_hand(backup.job, archive.path, archive))
             file = stack.enter_context(stored_file(place, archive.bytes))
         target = copy_member(file, place, archive.sha256, path, size=record.size, write=write)
         if target is None:

@@ -19,7 +19,7 @@ from hiveden_backup.host.postgres.restore import restore_new
 from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
-from hiveden_backup.jobs.backups.verify import check_sums
+from hiveden_backup.jobs.backups.verify import check_sums, dump_at_hand
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.differing import beside
 from hiveden_backup.jobs.restore.trust import Believed, Consent, believed
@@ -75,12 +75,13 @@ def _restore_as(
     backup = Backup(manifest.job, manifest.id)
     if artifact.database is None:
         raise NotFoundError(f"{backup} does not say what the database {database} was made with")
-    check_sums(directory, backup, manifest, found.sums)
-    path = directory.backup_path(backup.job, backup.id) / artifact.files[0].file
+    left_out = installation.left_out(backup.job, backup.id)
+    check_sums(directory, backup, manifest, found.sums, left_out=left_out)
     with ExitStack() as stack:
         _, endpoint = find_server(installation, scope, manifest, artifact, stack)
         dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major
         tool = restore_tool(endpoint, dumped, major)
+        path = stack.enter_context(dump_at_hand(installation, backup, artifact))
         restored = restore_new(endpoint, path, artifact.database, new_name, tool)
     for warning in (*restored.warnings, *restored.differences * accept):
         log.warning(str(warning), job=backup.job)

@@ -74,8 +74,8 @@ def _restore(
             f"See what it has: hiveden-backup show {backup}",
         )
     place = _resolved(target)
-    warn_of(installation, directory, backup, check_sums(directory, backup, manifest))
-    home = directory.job_path(job.name)
+    left_out = installation.left_out(job.name, backup.id)
+    warn_of(installation, directory, backup, check_sums(directory, backup, manifest, left_out=left_out))
     with temporary_spool() as spool:
         wanted = Globs(only, covering=True)
         plan = select(directory, manifest, wanted.matches if only else None, spool)
@@ -93,7 +93,7 @@ def _restore(
                 with closed(room, str(target)) as sealed:
                     _refuse_filled(target, beneath.listed(room))
                     with whole_or_nothing(room, str(target), sealed=sealed):
-                        size, losses = unpack(home, manifest, plan, room, installation.progress.advance)
+                        size, losses = unpack(installation, manifest, plan, room)
                 _insist_on_name(place, room)
     return RestoredFiles(target, plan.entries, size, losses)
 

@@ -26,7 +26,7 @@ from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.recording import Recording, done
-from hiveden_backup.jobs.backups.verify import check_sums
+from hiveden_backup.jobs.backups.verify import check_sums, dump_at_hand
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery import holders as holders_of
 from hiveden_backup.jobs.recovery.heal import Healed, healed
@@ -35,7 +35,7 @@ from hiveden_backup.jobs.recovery.servers_down import NO_SERVERS, ServersDown
 from hiveden_backup.jobs.restore import holding, in_use, staging
 from hiveden_backup.jobs.restore.differing import Differing, not_replaced
 from hiveden_backup.jobs.restore.places import Files
-from hiveden_backup.jobs.restore.plan import Database, Part, Replacement, create_volumes, dump_path, replacement
+from hiveden_backup.jobs.restore.plan import Database, Part, Replacement, create_volumes, replacement
 from hiveden_backup.jobs.services.downtime import Downtime
 
 
@@ -114,7 +114,8 @@ class _Restore:
     def execute(self, table: dict[str, Any]) -> ActResult:
         """The whole. Whatever is raised, what was staged is gone, or the record tells `recover` what to do."""
         plan = self._plan
-        check_sums(plan.directory, plan.backup, plan.manifest, plan.sums)
+        left_out = self._installation.left_out(plan.backup.job, plan.backup.id)
+        check_sums(plan.directory, plan.backup, plan.manifest, plan.sums, left_out=left_out)
         for name in plan.absent:
             self._warn(f"There is no container {name} on this machine: it is passed over")
         for warning in create_volumes(plan):
@@ -181,7 +182,7 @@ class _Restore:
 
         Where only some of `stopping` (ids) can, that waits until they are down. BackupError where others can.
         """
-        plan, progress = self._plan, self._installation.progress
+        plan = self._plan
         with translated("staging the restored files", unwritable=StorageError):
             made = tuple(dict.fromkeys(path for place in files.places for path in place.missing))
             act = replace(self._act, exclude=files.exclude, made=made)
@@ -194,7 +195,7 @@ class _Restore:
             self._put_prepared(holding.holding(act, holders))
             self._put(holders_of.make(self._act))
             failpoint("stage")
-            lost = staging.stage(plan.directory, plan.manifest, self._act, holders, progress.advance)
+            lost = staging.stage(self._installation, plan.directory, plan.manifest, self._act, holders)
             if lost.counts:
                 self._problems.append(_without(plan, lost))
             failpoint("stage")
@@ -203,9 +204,8 @@ class _Restore:
         name, before = database.artifact.target, self._act.databases
         meant = intended(database.endpoint, name, self._act.started)
         self._put(replace(self._act, databases=(*before, _swap_of(meant, database))))
-        staged, restored = stage(
-            database.endpoint, dump_path(self._plan, database), database.facts, name, self._act.started, database.tool
-        )
+        with dump_at_hand(self._installation, self._plan.backup, database.artifact) as dump:
+            staged, restored = stage(database.endpoint, dump, database.facts, name, self._act.started, database.tool)
         self._put(replace(self._act, databases=(*before, _swap_of(staged, database))))
         for warning in restored.warnings:
             self._warn(warning)

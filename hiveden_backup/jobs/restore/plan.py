@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from hiveden_backup.core.backup.scope import Beyond, Kind, Scope, refuse
@@ -352,11 +351,6 @@ def _is_absent(plan: Replacement, artifact: Artifact) -> bool:
     """Whether a database cannot be restored because the container of its server is not on this machine."""
     names = [source.name for source in artifact.sources if source.kind is SourceKind.CONTAINER]
     return bool(names) and (plan.docker is None or bool(existing(plan.docker, names)[1]))
-
-
-def dump_path(plan: Replacement, database: Database) -> Path:
-    """Where a database's dump is."""
-    return plan.directory.backup_path(plan.backup.job, plan.backup.id) / database.artifact.files[0].file
 
 
 def create_volumes(plan: Replacement) -> Sequence[str]:

@@ -12,7 +12,6 @@ from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.paths import inside
-from hiveden_backup.core.progress import Advance
 from hiveden_backup.core.restore_record import HOLDER_PREFIX, Act, Dress, Replaced, Swap
 from hiveden_backup.host import process
 from hiveden_backup.host.disk import beneath, swaps
@@ -23,6 +22,7 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.spool import temporary_spool
 from hiveden_backup.host.disk.tree import Scan, census
 from hiveden_backup.jobs.backups.catalog import show_path
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery import holders as holders_of
 from hiveden_backup.jobs.restore.chosen import COARSE_NS
 from hiveden_backup.jobs.restore.places import Below, Place, excluded_below
@@ -38,7 +38,7 @@ class Holder:
 
 
 def stage(
-    directory: BackupDirectory, manifest: Manifest, act: Act, found: Sequence[Holder], progress: Advance
+    installation: Installation, directory: BackupDirectory, manifest: Manifest, act: Act, found: Sequence[Holder]
 ) -> Losses:
     """Restore into each holder what belongs to its places, compare that with the index, and make it durable.
 
@@ -47,7 +47,6 @@ def stage(
     the owners and modes that they had, if the backup knows them.
     """
     lost = Losses()
-    home = directory.job_path(manifest.job)
     index = directory.backup_path(manifest.job, manifest.id) / INDEX
     for holder in found:
         tops = [os.fsencode(place.source.lstrip("/")) for place in holder.places]
@@ -60,7 +59,7 @@ def stage(
             plan = select(directory, manifest, wanted, spool)
             room = ground.directory(holder.path)
             with beneath.opened("new", room) as new:
-                _, losses = unpack(home, manifest, plan, new, progress)
+                _, losses = unpack(installation, manifest, plan, new)
                 _refuse_losses(holder, losses)
                 _dress_made(manifest, holder, act.made, ground)
                 lost.merge(losses)

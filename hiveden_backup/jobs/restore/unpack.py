@@ -15,7 +15,6 @@ from hiveden_backup.core.backup.layout import INDEX
 from hiveden_backup.core.backup.selection import Filter, checked
 from hiveden_backup.core.errors import BackupError, CorruptError, StorageError
 from hiveden_backup.core.model import Manifest
-from hiveden_backup.core.progress import Advance
 from hiveden_backup.host.disk import beneath, bounds, swaps, tar
 from hiveden_backup.host.disk.descent import Descent
 from hiveden_backup.host.disk.durable import translated
@@ -24,6 +23,7 @@ from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.log import log
 from hiveden_backup.host.process import Brake
 from hiveden_backup.jobs.backups.catalog import show_path
+from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.chosen import PASSING, Chosen, chosen
 from hiveden_backup.jobs.restore.skeleton import NOT_KEPT, Skeleton
 from hiveden_backup.jobs.services.at_once import several, workers
@@ -34,7 +34,7 @@ _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def unpack(home: Path, manifest: Manifest, plan: "Selected", place: int, progress: Advance) -> tuple[int, Losses]:
+def unpack(installation: Installation, manifest: Manifest, plan: "Selected", place: int) -> tuple[int, Losses]:
     """Restore what `plan` has below an empty directory, a descriptor; the bytes of its regular files, and what is lost.
 
     Nobody else may be able to enter it meanwhile. Each archive is read once, and its digest taken of what is read.
@@ -51,17 +51,13 @@ def unpack(home: Path, manifest: Manifest, plan: "Selected", place: int, progres
             def advance(count: int) -> None:
                 brake.insist()
                 with lock:
-                    progress(count)
+                    installation.progress.advance(count)
 
-            told = tar.extract(
-                home,
-                manifest.archives[number],
-                plan.names(number),
-                place,
-                ruleset=ruleset,
-                progress=advance,
-                brake=brake,
-            )
+            archive = manifest.archives[number]
+            with installation.at_hand(manifest.job, archive.path, archive, brake) as path:
+                told = tar.extract(
+                    path, archive, plan.names(number), place, ruleset=ruleset, progress=advance, brake=brake
+                )
             size = plan.check(number, place, told.not_made, told.lost)
             if os.geteuid() != 0:
                 plan.open_up(number, place)
