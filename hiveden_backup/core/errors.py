@@ -79,6 +79,12 @@ class DirectoryError(BackupError):
     exit_code = 73
 
 
+class FullError(BackupError):
+    """An offsite has no room for more."""
+
+    exit_code = 73
+
+
 class StorageError(BackupError):
     """Input or output failed on a disk that should have worked."""
 

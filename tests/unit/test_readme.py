@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hiveden_backup import __version__
 from hiveden_backup.core import errors, spans
 from hiveden_backup.core.config.parse import complete_table, parse
 from hiveden_backup.core.config.starter import starter_configuration
-from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
+from hiveden_backup.core.config.values import Api, Config, Job, Offsite, PostgresSource, Retention
 from tests.support.command_lines import command_lines, exists, listed, usage
 from tests.support.year import DAYS, MB, files, kept_each_day, year
 
@@ -72,19 +73,21 @@ def test_full_example_has_every_key() -> None:
         Job: jobs,
         PostgresSource: [source for job in jobs for source in job["postgres"]],
         Api: [table["api"]],
+        Offsite: table["offsite"].values(),
     }
     for shape, examples in tables.items():
-        wanted = {field.name for field in dataclasses.fields(shape) if field.init} - (
-            {"name"} if shape is Job else set()
-        )
+        names = {field.name for field in dataclasses.fields(shape) if field.init}
+        wanted = {{"offsites": "offsite"}.get(name, name) for name in names - {"name"}}
         assert wanted == {key for example in examples for key in example}, shape
 
 
 def test_defaults_are_the_programs() -> None:
-    effective = complete_table(as_configuration("[jobs.a]\npaths = ['/a']\n[[jobs.a.postgres]]\ncontainer = 'c'"))
+    sample = "[jobs.a]\npaths = ['/a']\n[[jobs.a.postgres]]\ncontainer = 'c'"
+    effective = complete_table(as_configuration(f"{sample}\n[offsite.n]\nremote = '/there'\nencrypt = false"))
     job = effective["jobs"]["a"]  # type: ignore[index] # tables of tables
     own = {"": job, "[retention]": effective["retention"], "[[jobs.NAME.postgres]]": job["postgres"][0]}
     own["[api]"] = effective["api"]
+    own["[offsite.NAME]"] = effective["offsite"]["n"]  # type: ignore[index]
     told: dict[str, set[str]] = {name: set() for name in own}
     for keys, default, _ in rows("key"):
         place = next((name for name in own if name and f"`{name}`" in keys), "")
@@ -92,17 +95,19 @@ def test_defaults_are_the_programs() -> None:
         told[place].update(names)
         for name in names:
             value = None if default == "none" else tomllib.loads(f"value = {default.strip('`')}")["value"]
-            if name != "paths":  # which the configuration above needed
+            if name not in ("paths", "remote", "encrypt"):  # which the configuration above needed
                 assert comparable(own[place][name]) == comparable(value), name
-    required = {"container", "dsn"}
+    required = {"container", "dsn", "retention"}
     assert not told[""] - job.keys()
     for name, table in own.items():
-        assert table.keys() - told[name] - required == ({"retention", "postgres"} if table is job else set()), name
+        assert table.keys() - told[name] - required == ({"postgres"} if table is job else set()), name
 
 
 def comparable(value: object) -> object:
     """A value of the configuration; of a span, its seconds, however it is written."""
-    return spans.parse(value) if isinstance(value, str) else value
+    with suppress(ValueError):
+        return spans.parse(value) if isinstance(value, str) else value
+    return value
 
 
 # ---- the command line ----------------------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ import pytest
 
 from hiveden_backup.core import model
 from hiveden_backup.core.backup import layout
+from hiveden_backup.core.offsite.journal import Line
 from hiveden_backup.core.restore_record import Act
 from hiveden_backup.host.state.ledger import Debt
+from hiveden_backup.host.state.offsites import Facts, Place
 from hiveden_backup.host.state.records import RunRecord, Verification
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -26,7 +28,7 @@ SUFFIXES = (".py", ".md", ".txt", ".toml", ".catalog")
 IN_FILES = (
     *(model.Manifest, model.Archive, model.Root, model.StoppedContainer, model.Artifact, model.ArtifactFile),
     *(model.Source, model.DatabaseFacts, model.Grant, model.Setting, model.Extension, model.Table),
-    *(model.Owner, RunRecord, Verification, Debt, Act),
+    *(model.Owner, RunRecord, Verification, Debt, Act, Line, Facts, Place),
 )
 NOT_WRITTEN = {"database", "damage"}  # a database's facts stand among the artifact's own; damage is found in reading
 NAMES = (

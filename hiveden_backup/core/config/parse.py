@@ -6,32 +6,36 @@ Whether paths, containers and databases exist, and whether a schedule ever elaps
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 
-from hiveden_backup.core import spans
+from hiveden_backup.core import sizes, spans
 from hiveden_backup.core.config import rules
 from hiveden_backup.core.config.gone import GONE
 from hiveden_backup.core.config.keys import Key, quoted
+from hiveden_backup.core.config.offsites import check_names, check_places, offsite_name, offsites
 from hiveden_backup.core.config.reader import Problems, TomlTable
-from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
+from hiveden_backup.core.config.values import Api, Config, Job, Offsite, PostgresSource, Retention
 from hiveden_backup.core.names import did_you_mean, is_job_name, server_names
 from hiveden_backup.core.paths import inside
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 
-_Record = Config | Retention | Job | PostgresSource | Api
+_Record = Config | Retention | Job | PostgresSource | Api | Offsite
 
 _JOB = Job(name="")
 _API = Api()
 _SOURCE = PostgresSource()
 _HOMES = (
     (Config, "the top of the file"),
-    (Retention, "[retention] or [jobs.NAME.retention]"),
+    (Retention, "[retention], [jobs.NAME.retention] or [offsite.NAME.retention]"),
     (Job, "[jobs.NAME], above its other tables"),
     (PostgresSource, "[[jobs.NAME.postgres]]"),
     (Api, "[api]"),
+    (Offsite, "[offsite.NAME]"),
 )
 _SPANS = frozenset(
     {"jitter", "stop_timeout", "start_timeout", "max_downtime", "timeout", "max_age", "lock_wait", "undo_keep"}
-    | {"dump_lock_timeout", "keep_within", "idle"}
+    | {"dump_lock_timeout", "keep_within", "idle", "reconcile"}
 )
+_KEYS = {"offsites": "offsite"}
+_SIZES = frozenset({"slice", "verify_budget"})
 
 
 def parse(table: Mapping[str, object], origin: Callable[[Key], str]) -> Config:
@@ -51,12 +55,14 @@ def parse(table: Mapping[str, object], origin: Callable[[Key], str]) -> Config:
     api_table = top.table("api")
     api = _api(api_table) if api_table is not None else _API
     jobs_table = top.table("jobs")
-    jobs = _jobs(jobs_table, directory, retention) if jobs_table is not None else {}
+    offsite_table = top.table("offsite")
+    places = _offsites(offsite_table, directory) if offsite_table is not None else {}
+    jobs = _jobs(jobs_table, directory, retention, places) if jobs_table is not None else {}
     top.finish(_advice)
     problems.raise_any()
     if directory is None:
         raise AssertionError("a missing directory is a problem")
-    return Config(directory=directory, jobs=jobs, docker=docker, retention=retention, api=api)
+    return Config(directory=directory, jobs=jobs, docker=docker, retention=retention, api=api, offsites=places)
 
 
 def job_table(job: Job) -> dict[str, object]:
@@ -79,9 +85,10 @@ def retention_table(retention: Retention) -> dict[str, object]:
 def complete_table(config: Config) -> dict[str, object]:
     """The effective configuration with every key there is; None where a key is not set and has no fixed default."""
     return {
-        **_plain_values(config, leave_out={"jobs", "retention", "api"}),
+        **_plain_values(config, leave_out={"jobs", "retention", "api", "offsites"}),
         "retention": _plain_values(config.retention),
         "api": _plain_values(config.api),
+        "offsite": {name: _offsite_values(each) for name, each in config.offsites.items()},
         "jobs": {name: _job_values(job) for name, job in config.jobs.items()},
     }
 
@@ -94,13 +101,14 @@ def effective_table(config: Config) -> dict[str, object]:
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
-def _jobs(table: TomlTable, directory: str | None, retention: Retention) -> dict[str, Job]:
+def _jobs(table: TomlTable, directory: str | None, retention: Retention, places: Collection[str]) -> dict[str, Job]:
     jobs = {}
     for name, inner in table.each_table():
         if not is_job_name(name):
             hint = 'Use up to 48 of a-z, 0-9, "-" and "_", a letter or digit first'
             table.problem(name, "not a name for a job", hint)
         jobs[name] = _job(name, inner, directory, retention)
+        check_names(inner, jobs[name].offsite, places)
     return jobs
 
 
@@ -130,6 +138,7 @@ def _job(name: str, table: TomlTable, directory: str | None, retention: Retentio
         compression_level=table.integer("compression_level", _JOB.compression_level, least=1, most=19),
         dump_lock_timeout=table.span("dump_lock_timeout", _JOB.dump_lock_timeout),
         unusual=table.flag("unusual", default=_JOB.unusual),
+        offsite=table.optional_names("offsite", offsite_name),
     )
     for key, why in GONE.items():
         table.gone(key, why)
@@ -214,6 +223,16 @@ def _api(table: TomlTable) -> Api:
     return api
 
 
+def _offsites(table: TomlTable, directory: str | None) -> dict[str, Offsite]:
+    found = {}
+    for name, inner, offsite in offsites(table):
+        own = inner.table("retention")
+        found[name] = replace(offsite, retention=_retention(own)) if own is not None else offsite
+        inner.finish(_advice)
+        check_places(inner, found, offsite, directory)
+    return found
+
+
 def _check_paths(table: TomlTable, paths: Sequence[str], directory: str | None) -> None:
     distinct = tuple(dict.fromkeys(paths))
     for path in distinct:
@@ -263,7 +282,7 @@ def _advice(unknown: str, known: Collection[str]) -> str:
 
 
 def _keys(shape: type[_Record]) -> set[str]:
-    return {field.name for field in fields(shape) if field.init} - {"name"}
+    return {_KEYS.get(field.name, field.name) for field in fields(shape) if field.init} - {"name"}
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------
@@ -276,6 +295,14 @@ def _job_values(job: Job) -> dict[str, object]:
         **_plain_values(job, leave_out={"name", "schedule", "postgres", "retention"}),
         "retention": _plain_values(job.retention),
         "postgres": [_plain_values(source) for source in job.postgres],
+    }
+
+
+def _offsite_values(offsite: Offsite) -> dict[str, object]:
+    return {
+        **_plain_values(offsite, leave_out={"name", "retention"}),
+        "bandwidth": offsite.bandwidth or None,
+        "retention": _plain_values(offsite.retention),
     }
 
 
@@ -297,6 +324,8 @@ def _plain(name: str, value: object) -> object:
     match value:
         case float() if name in _SPANS:
             return spans.text(value)
+        case int() if name in _SIZES:
+            return sizes.exact(value)
         case tuple():
             return list(value)
         case _:

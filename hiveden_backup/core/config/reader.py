@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, time
 from typing import TypeVar
 
-from hiveden_backup.core import spans
+from hiveden_backup.core import sizes, spans
 from hiveden_backup.core.config.keys import Key, join, quoted
 from hiveden_backup.core.config.rules import Rule, plain
 from hiveden_backup.core.errors import ConfigError, Problem
@@ -109,6 +109,11 @@ class TomlTable:
             self.problem(name, f"{quoted(value)} is listed twice", "Remove one")
         return values
 
+    def optional_names(self, name: str, rule: Rule) -> tuple[str, ...] | None:
+        """As `names`, for a list that says something when it is empty; None when it is not there."""
+        values = self.names(name, rule)
+        return values if name in self._values else None
+
     def flag(self, name: str, *, default: bool) -> bool:
         """A boolean."""
         match self._take(name):
@@ -167,6 +172,28 @@ class TomlTable:
             return self._bad_span(name, default, "must be between 0 and 100 years")
         seconds = spans.rounded(seconds)
         return seconds if seconds or zero else self._bad_span(name, default, "must be longer than 0")
+
+    def size(self, name: str, default: int, least: int, most: int) -> int:
+        """A size in bytes, within bounds. A number is bytes."""
+        match self._take(name):
+            case None:
+                return default
+            case str() as value:
+                try:
+                    count = sizes.parse(value)
+                except ValueError as error:
+                    shown = quoted(value) if plain(value) is None else "the value"
+                    self.problem(name, f"{shown} is not a size: {error}", _SIZE_HINT)
+                    return default
+            case int() as value if not isinstance(value, bool):
+                count = value
+            case value:
+                self._mistyped(name, "a size", value, _SIZE_HINT)
+                return default
+        if least <= count <= most:
+            return count
+        self.problem(name, "is out of range", f'Use "{sizes.exact(least)}" to "{sizes.exact(most)}"')
+        return default
 
     def table(self, name: str) -> "TomlTable | None":
         """A table within this one."""
@@ -233,6 +260,7 @@ _KINDS = (
     (Sequence, "an array"),
     (date | time, "a date or time"),
 )
+_SIZE_HINT = 'Write it as "128MiB", "1GiB"'
 _SPAN_HINT = 'Write it as systemd does: "90s", "10min", "1h 30min", "7d"'
 
 

@@ -25,6 +25,13 @@ keep_monthly = 12
 # [[jobs.immich.postgres]]
 # container = "immich_postgres"            # dumped while it runs
 # databases = ["immich"]                   # all of them when left out
+
+# Encrypted copies elsewhere, for the day on which this machine is gone. A key: age-keygen; keep it off this machine.
+#
+# [offsite.elsewhere]
+# remote = "b2:bucket/backups"             # what `rclone config` has made, or a directory
+# rclone_config = "/etc/hiveden-backup/rclone.conf"
+# recipients = ["age1..."]                 # the public part of the key; a second one, on paper, is better
 """
 
 

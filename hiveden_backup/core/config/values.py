@@ -58,7 +58,10 @@ class PostgresSource:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A named unit of the configuration. Field names are the configuration's keys."""
+    """A named unit of the configuration. Field names are the configuration's keys.
+
+    `offsite` names the places that its backups go to; None stands for all there are.
+    """
 
     name: str
     schedule: tuple[str, ...] = ()
@@ -83,6 +86,7 @@ class Job:
     compression_level: int = 3
     dump_lock_timeout: float = 60.0
     unusual: bool = True
+    offsite: tuple[str, ...] | None = None
 
     @property
     def has_files(self) -> bool:
@@ -100,11 +104,44 @@ class Api:
 
 
 @dataclass(frozen=True, slots=True)
+class Offsite:
+    """A remote place that holds encrypted copies, and how they get there. Sizes are bytes, `reconcile` seconds.
+
+    `remote` is rclone's `REMOTE:PATH`, or an absolute path. Without a retention of its own all that is there stays.
+    """
+
+    name: str
+    remote: str = ""
+    rclone_config: str | None = None
+    recipients: tuple[str, ...] = ()
+    encrypt: bool = True
+    slice: int = 128 << 20
+    bandwidth: str = ""
+    keep_local: str = "all"
+    reconcile: float = 604800.0
+    verify_budget: int = 5 << 30
+    retention: Retention = Retention()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a directory of this machine: a disk that comes and goes, say."""
+        return self.remote.startswith("/")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """The whole effective configuration. `docker` None means DOCKER_HOST, else the default socket."""
+    """The whole effective configuration. `docker` None means DOCKER_HOST, else the default socket.
+
+    `offsites` are the tables `[offsite.NAME]`, in the order in which they stand there.
+    """
 
     directory: str
     jobs: Mapping[str, Job]
     docker: str | None = None
     retention: Retention = Retention()
     api: Api = Api()
+    offsites: Mapping[str, Offsite] = field(default_factory=dict)
+
+    def offsites_of(self, job: Job) -> "tuple[Offsite, ...]":
+        """Where the backups of a job go."""
+        return tuple(each for name, each in self.offsites.items() if job.offsite is None or name in job.offsite)

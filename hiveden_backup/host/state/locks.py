@@ -86,7 +86,7 @@ def _held(state: Path, locked: _Locked, *, shared: bool) -> Iterator[_Locked]:
         else:
             raise BusyError(
                 f"The job {job} is busy",
-                f"{_holder(path)} holds its lock",
+                f"{holder(path)} holds its lock",
                 "Wait until that is done, then run again",
             )
         _sign(descriptor)
@@ -103,7 +103,7 @@ def units_lock(state: Path, wait: float = 60.0) -> Iterator[LockedUnits]:
             if time.monotonic() >= deadline:
                 raise BusyError(
                     "The unit files are being changed by somebody else",
-                    f"{_holder(path)} has held their lock for {wait:g} seconds and more",
+                    f"{holder(path)} has held their lock for {wait:g} seconds and more",
                     "Wait until that is done, then try again",
                 )
             time.sleep(_POLL_SECONDS)
@@ -127,12 +127,22 @@ def container_locks(state: Path, names: Iterable[str], wait: float) -> Iterator[
                 if time.monotonic() >= deadline:
                     raise BusyError(
                         f"The container {name} is busy",
-                        f"{_holder(path)} has held its lock for {wait:g} seconds and more",
+                        f"{holder(path)} has held its lock for {wait:g} seconds and more",
                         "Another job stops the same container: let it finish, or give the jobs different times",
                     )
                 time.sleep(_POLL_SECONDS)
             _sign(descriptor)
         yield LockedContainers(wanted)
+
+
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock on a file for the block; False, at once, when somebody else does."""
+    with _opened(path) as descriptor:
+        held = _try(descriptor, shared=False)
+        if held:
+            _sign(descriptor)
+        yield held
 
 
 @contextlib.contextmanager
@@ -161,7 +171,8 @@ def _sign(descriptor: int) -> None:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
-def _holder(path: Path) -> str:
+def holder(path: Path) -> str:
+    """Who has signed a lock last, for messages."""
     with translated(f"reading the lock {path}"):
         text = read_regular(path, _LONGEST_HOLDER).decode("ascii", "replace").strip()
     return f"Process {text}" if text.isdecimal() else "Another process"

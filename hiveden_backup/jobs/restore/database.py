@@ -135,7 +135,9 @@ def scope_of(installation: Installation, manifest: Manifest) -> Scope:
 
 def job_then(installation: Installation, manifest: Manifest) -> Job | None:
     """The job as it was when the backup was made; None when that was written by a version that knew other keys."""
-    config = {key: value for key, value in manifest.job_config.items() if key not in GONE}
+    config = {
+        key: value for key, value in manifest.job_config.items() if key not in (*GONE, "offsite")
+    }  # nor where it goes
     match config.get("exclude"):
         case list() as patterns:  # one that cannot mean anything was no error once, and had no effect
             config["exclude"] = [

@@ -6,7 +6,7 @@ import pytest
 import tomli_w
 
 from hiveden_backup.core.config.parse import complete_table, effective_table, job_table, parse
-from hiveden_backup.core.config.values import Api, Config, Job, PostgresSource, Retention
+from hiveden_backup.core.config.values import Api, Config, Job, Offsite, PostgresSource, Retention
 
 SAMPLE = """
 directory = "/shares/backups"
@@ -73,6 +73,7 @@ undo_keep = "1M"
 compression_level = 19
 dump_lock_timeout = "5s"
 unusual = false
+offsite = ["b2"]
 
 [jobs.all.retention]
 keep_last = 0
@@ -92,6 +93,24 @@ passfile = "/etc/hiveden-backup/pgpass"
 volumes = ["v"]
 retention = {}
 schedule = []
+offsite = []
+
+[offsite.b2]
+remote = "b2:bucket/backups"
+rclone_config = "/etc/hiveden-backup/rclone.conf"
+recipients = ["age17ll4e9x0c0xlev87vvh8cs4x4vttp5pkm6hee7yy07d37y4n4q6q79ukc8"]
+slice = "64MiB"
+bandwidth = "08:00,512k 23:00,off"
+keep_local = "newest"
+reconcile = "1d"
+verify_budget = 0
+
+[offsite.b2.retention]
+keep_monthly = 24
+
+[offsite.usb]
+remote = "/media/usb/backups"
+encrypt = false
 """
 
 
@@ -164,8 +183,24 @@ def read(text: str) -> Config:
                         compression_level=19,
                         dump_lock_timeout=5.0,
                         unusual=False,
+                        offsite=("b2",),
                     ),
-                    "none": Job(name="none", volumes=("v",)),
+                    "none": Job(name="none", volumes=("v",), offsite=()),
+                },
+                offsites={
+                    "b2": Offsite(
+                        name="b2",
+                        remote="b2:bucket/backups",
+                        rclone_config="/etc/hiveden-backup/rclone.conf",
+                        recipients=("age17ll4e9x0c0xlev87vvh8cs4x4vttp5pkm6hee7yy07d37y4n4q6q79ukc8",),
+                        slice=64 << 20,
+                        bandwidth="08:00,512k 23:00,off",
+                        keep_local="newest",
+                        reconcile=86400.0,
+                        verify_budget=0,
+                        retention=Retention(keep_monthly=24),
+                    ),
+                    "usb": Offsite(name="usb", remote="/media/usb/backups", encrypt=False),
                 },
             ),
             id="every key",
@@ -206,6 +241,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             "compression_level": 3,
             "dump_lock_timeout": "1min",
             "unusual": True,
+            "offsite": None,
             "retention": dict.fromkeys(
                 ("keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within")
             ),
@@ -219,7 +255,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 def test_a_jobs_table_has_what_differs_from_the_defaults() -> None:
     jobs = read(EVERY_KEY).jobs
-    assert job_table(jobs["none"]) == {"volumes": ["v"]}
+    assert job_table(jobs["none"]) == {"volumes": ["v"], "offsite": []}
     assert job_table(read(SAMPLE).jobs["immich"]) == {
         "schedule": "*-*-* 02:30",
         "jitter": "10min",
@@ -234,7 +270,8 @@ def test_a_jobs_table_has_what_differs_from_the_defaults() -> None:
 
 def again(job: Job) -> Job:
     """The job read from what `job_table` wrote, by way of TOML."""
-    table = {"directory": "/an/unlikely/place", "jobs": {job.name: job_table(job)}}
+    places = {name: {"remote": f"/{name}", "encrypt": False} for name in job.offsite or ()}
+    table = {"directory": "/an/unlikely/place", "jobs": {job.name: job_table(job)}, "offsite": places}
     return parse(tomllib.loads(tomli_w.dumps(table)), lambda _: "").jobs[job.name]
 
 

@@ -31,7 +31,10 @@ WRONG = [
     (TOP + "[job.immich]", 'job: unknown key. Did you mean "jobs"?'),
     (TOP + "[retention]\nkeep_dayly = 1", 'retention.keep_dayly: unknown key. Did you mean "keep_daily"?'),
     (TOP + "[api]\nxyz = 1", "api.xyz: unknown key. Known here: allow_loopback, idle, token_file."),
-    (TOP + "keep_last = 3", "keep_last: unknown key. It belongs in [retention] or [jobs.NAME.retention]."),
+    (
+        TOP + "keep_last = 3",
+        "keep_last: unknown key. It belongs in [retention], [jobs.NAME.retention] or [offsite.NAME.retention].",
+    ),
     (
         in_source('container="a"\nspool = true'),
         "jobs.immich.postgres[0].spool: unknown key. It belongs in [jobs.NAME], above its other tables.",
@@ -44,7 +47,7 @@ WRONG = [
         in_source('container="a"\n[[jobs.immich.postgres]]\ndsn="host=b"\ndatabase="x"'),
         'jobs.immich.postgres[1].database: unknown key. Did you mean "databases"?',
     ),
-    (TOP + '"a\\nb" = 1', '"a\\u000Ab": unknown key. Known here: api, directory, docker, jobs, retention.'),
+    (TOP + '"a\\nb" = 1', '"a\\u000Ab": unknown key. Known here: api, directory, docker, jobs, offsite, retention.'),
     # the directory and Docker
     ("", 'directory: is missing. Name the backup directory: directory = "/srv/backups".'),
     ('directory = "backups"', 'directory: "backups" is not an absolute path. Begin it with /.'),
@@ -254,7 +257,7 @@ WRONG = [
         in_job('volumes = ["postgresql://u:hunter2@h"]'),
         "jobs.immich.volumes: the value cannot be the name of a Docker volume. Look at `docker volume ls`.",
     ),
-    (TOP + '"" = 1', '"": unknown key. Known here: api, directory, docker, jobs, retention.'),
+    (TOP + '"" = 1', '"": unknown key. Known here: api, directory, docker, jobs, offsite, retention.'),
     (
         in_source('dsn = "host=h pass word=hunter2"'),
         (

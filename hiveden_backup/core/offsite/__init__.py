@@ -1,0 +1,1 @@
+"""Offsite copies: what lies there is called, what says that it is whole, what is known of it here."""

@@ -1,0 +1,1 @@
+"""Remote places: rclone brings bytes there and back, age makes and reads what lies there."""

@@ -1,0 +1,90 @@
+"""What rclone says when it fails, as our errors: away, denied, full, or set up wrongly; and no secret in any of them.
+
+Its exit statuses do not tell (all of these are 1), so its words have to.
+"""
+
+import re
+
+from hiveden_backup.core.config.values import Offsite
+from hiveden_backup.core.errors import (
+    BackupError,
+    DeniedError,
+    FullError,
+    ImpossibleError,
+    NotFoundError,
+    UnreachableError,
+)
+from hiveden_backup.core.lines import split_lines
+from hiveden_backup.core.paths import shortened
+from hiveden_backup.host.process import ProcessError
+
+_LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?(?:(?:CRITICAL|ERROR|Fatal error|NOTICE)\s*:? ?:?\s*)?(.*)")
+_EMPTY = re.compile(r"Attempt \d+/\d+ |Config file .* not found")
+_FAILED = re.compile(r"^Failed to \w+(?: with \d+ errors: last error was)?: ")
+_LOGIN = re.compile(r"://[^/\s@\"]*@")
+_SECRET = re.compile(
+    r"((?:X-Amz-[\w-]+|[\w-]*(?:signature|token|secret|password|passwd|authorization|api_?key))\"?\s*[=:]\s*\"?)[^\s&\"',]+",
+    re.IGNORECASE,
+)
+_SECRET_KEYS = re.compile(
+    r"^\s*[\w-]*(?:secret|pass|key|token|sas_url|credential)[\w-]*\s*=\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE
+)
+_LEAST_SECRET = 6
+
+_CLOCK = re.compile(r"RequestTimeTooSkewed|RequestExpired|difference between the request time|clock", re.IGNORECASE)
+_FULL = re.compile(
+    r"no space left|disk quota|quota ?exceeded|insufficient ?storage|\b507\b|storage ?full|cap ?exceeded|out of space"
+    r"|disk full|remaining disk space|file too (?:big|large)"
+    r"|XMinioStorageFull|SSH_FX_FAILURE|not enough (?:space|storage)",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"access ?denied|\b40[13]\b|forbidden|permission denied|signature ?does ?not ?match|invalid ?access ?key"
+    r"|unauthori[sz]ed|unable to authenticate|not authori[sz]ed|invalid_grant|token (?:has )?expired"
+    r"|not permitted|bad_auth|read-only|handshake failed|knownhosts|host key|InvalidObjectState|ObjectLocked|WORM",
+    re.IGNORECASE,
+)
+_NO_PLACE = re.compile(r"NoSuchBucket|bucket (?:does not exist|not found)", re.IGNORECASE)
+_SET_UP = re.compile(
+    r"didn't find section|couldn't (?:decrypt|parse)|unknown (?:flag|shorthand)|didn't find backend|bad_?config"
+    r"|unable to decrypt|config ?file.*(?:parse|password)|base64 decode failed",
+    re.IGNORECASE,
+)
+
+
+def translated(error: ProcessError, offsite: Offsite, doing: str, configuration: str = "") -> BackupError:
+    """`error` in our words; `doing` is such as "sending to". `configuration` has the secrets to be left out."""
+    why = said(error.stderr, configuration) or f"rclone ended with status {error.status}"
+    what = f"{doing[:1].upper()}{doing[1:]} the offsite {offsite.name} failed"
+    if _CLOCK.search(why):
+        return UnreachableError(what, why, "The clock of this machine seems to be wrong: look at `timedatectl`")
+    if _FULL.search(why):
+        return FullError(what, why, "Make room there, or keep less: look at its retention table")
+    if _SET_UP.search(why):
+        file = offsite.rclone_config or "its remote"
+        return ImpossibleError(what, why, f"Look at {file}, and try: rclone --config {file} lsd {offsite.remote}")
+    if _NO_PLACE.search(why):
+        return NotFoundError(what, why, "Make the bucket, or correct `remote`")
+    if _DENIED.search(why):
+        return DeniedError(what, why, "Look at what its key may do, and whether it is still valid")
+    return UnreachableError(what, why, "It is tried again by itself; look at the network, and at what is there")
+
+
+def said(text: str, configuration: str = "") -> str:
+    """What rclone said, in one line, without times, levels, repetition and secrets."""
+    found: dict[str, None] = {}
+    for line in split_lines(text):
+        match = _LINE.fullmatch(line.strip())
+        plain = _FAILED.sub("", match[1].strip() if match is not None else line.strip())
+        if plain and not _EMPTY.search(plain):
+            found[plain] = None
+    lines = list(found)
+    kept = [each for each in lines if not any(each != other and each in other for other in lines)]
+    return shortened(_without_secrets("; ".join(kept[-3:]), configuration))
+
+
+def _without_secrets(text: str, configuration: str) -> str:
+    for secret in _SECRET_KEYS.findall(configuration):
+        if len(secret) >= _LEAST_SECRET:
+            text = text.replace(secret, "…")
+    return _SECRET.sub(r"\1…", _LOGIN.sub("://…@", text))

@@ -1,0 +1,323 @@
+"""The one door to remote places: rclone(1), one process for each act, whose answers are not believed.
+
+It says 0 for what is missing, and keeps trying for minutes: so sizes are compared here, times and attempts are bounded,
+nothing of our environment reaches it, and whoever wants to try again does so above. Names are relative to the remote.
+"""
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from hiveden_backup.core.config.values import Offsite
+from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import (
+    BackupError,
+    CorruptError,
+    ImpossibleError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+)
+from hiveden_backup.core.offsite.layout import credential, state_folder
+from hiveden_backup.host.disk.durable import (
+    fsync_directory,
+    fsync_file,
+    make_directory,
+    read_regular,
+    translated,
+    write_durably,
+)
+from hiveden_backup.host.later import Later
+from hiveden_backup.host.offsite import errors
+from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError, find_program
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = Later("hashlib")
+
+PROGRAM = "rclone"
+_PATIENT = ("--retries", "1", "--low-level-retries", "1", "--timeout", "60s", "--contimeout", "15s")
+_PLAIN = ("--ask-password=false", "--stats", "0", "--log-level", "ERROR", "--use-mmap")
+_ONE_REQUEST = (
+    *("--s3-no-check-bucket", "--s3-no-head", "--no-check-dest", "--no-traverse"),
+    *("--s3-upload-cutoff", "4G", "--b2-upload-cutoff", "4G", "--transfers", "1", "--checkers", "1"),
+)
+_LISTING = ("lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", "--fast-list")
+_NOT_THERE = re.compile(r"directory not found|object not found|file not found|NoSuchKey|\b404\b", re.IGNORECASE)
+_NO_SUCH = frozenset({3, 4})  # rclone's statuses for a directory and a file that is not there
+_LEAST_RATE = 4096
+_LEAST_SECONDS = 300
+_LISTING_SECONDS = 6 * 3600
+_LONGEST_ENTRY = 64 << 10
+_LONGEST_CONFIGURATION = 1 << 20
+_SMALL = 4 << 20
+_TOKEN = re.compile(r"^\s*token\s*=", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What a listing tells of one object; the digests where the place knows them, else ""."""
+
+    name: str
+    bytes: int
+    md5: str = ""
+    sha256: str = ""
+
+
+class Remote:
+    """One offsite, as rclone reaches it. `as_of` looks at a bucket with versions as it was then (rclone's time)."""
+
+    def __init__(self, offsite: Offsite, state: Path, *, brake: Brake | None = None, as_of: str = "") -> None:
+        self.offsite = offsite
+        self._state = state
+        self._brake = brake
+        self._as_of = as_of
+
+    # ---- what is done there
+
+    def put(self, source: Path, name: str) -> None:
+        """Send a file, whatever lies there under that name. On a disk of this machine it is durable then."""
+        size = source.stat().st_size
+        limited = ("--bwlimit", self.offsite.bandwidth) if self.offsite.bandwidth else ()
+        argv = ("copyto", *_ONE_REQUEST, *limited, str(source), self._place(name))
+        with self._running("sending to", argv, _LEAST_SECONDS + size / _LEAST_RATE):
+            pass
+        if self.offsite.is_local:
+            self._settle(Path(self.offsite.remote, name), size)
+
+    def get(self, name: str, target: Path, most: int) -> int:
+        """Fetch an object into a new file, and its size. NotFoundError when it is not there, or empty, which none is.
+
+        CorruptError when it has more than `most` bytes; no more than that is read.
+        """
+        argv = ("cat", "--count", str(most + 1), *self._then(), self._place(name))
+        with translated(f"writing {target}", unwritable=StorageError):
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                with self._running("reading", argv, _LEAST_SECONDS + most / _LEAST_RATE, descriptor):
+                    pass
+            except NotFoundError as error:
+                raise self._missing(name) from error
+            size = os.fstat(descriptor).st_size
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        if 0 < size <= most:
+            return size
+        target.unlink()
+        if size:
+            raise CorruptError(
+                f"{name} at the offsite {self.offsite.name} is longer than {most} bytes", "It was replaced"
+            )
+        raise self._missing(name)
+
+    def read(self, name: str, most: int) -> bytes:
+        """A small object's content. As `get`."""
+        with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as folder:
+            target = Path(folder, "object")
+            self.get(name, target, most)
+            return read_regular(target, most)
+
+    def list(self, prefix: str = "", *, digests: bool = False) -> Iterator[Object]:
+        """All objects below a folder, in the place's order, their names relative to the remote; none when it is empty.
+
+        `digests` are asked for only where a listing has them without more requests, as S3's has; `hash_in_listing`.
+        """
+        hashed = ("--hash", "--hash-type", "md5") if digests else ()
+        with tempfile.TemporaryFile() as file:
+            argv = (*_LISTING, *hashed, *self._then(), self._place(prefix))
+            try:
+                with self._running("listing", argv, _LISTING_SECONDS, file.fileno()):
+                    pass
+            except NotFoundError:
+                return
+            file.seek(0)
+            yield from _entries(file, f"{prefix}/" if prefix else "")
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove objects, in any order; what is not there is no failure. DeniedError when the key may not."""
+        wanted = [*names]
+        if not wanted:
+            return
+        with open(os.memfd_create("names", os.MFD_CLOEXEC), "w+b") as file:
+            file.write("".join(f"{name}\n" for name in wanted).encode())
+            file.flush()
+            listed = ("--files-from-raw", f"/proc/self/fd/{file.fileno()}", "--no-traverse")
+            limit = _LEAST_SECONDS + len(wanted)
+            argv = ("delete", *listed, *self._then(), self._place(""))
+            running = self._running("removing from", argv, limit, descriptors=(file.fileno(),))
+            with contextlib.suppress(NotFoundError), running:
+                pass
+
+    @cached_property
+    def hashes(self) -> frozenset[str]:
+        """The digests that the place knows of its objects: some of `md5`, `sha1`, `sha256` and others."""
+        try:
+            found = json.loads(self._said("looking at", ("backend", "features", self._place(""))))
+            return frozenset(str(each).lower() for each in found["Hashes"])
+        except (ValueError, KeyError, TypeError):
+            return frozenset()
+
+    @property
+    def knows_md5(self) -> bool:
+        """Whether what it tells of an object can have its MD5."""
+        return not self.offsite.is_local and "md5" in self.hashes
+
+    def room(self) -> int | None:
+        """How many bytes it still takes; None where it does not say."""
+        try:
+            found = json.loads(self._said("looking at", ("about", "--json", self._place(""))))
+        except (ValueError, BackupError):
+            return None
+        free = found.get("free") if isinstance(found, dict) else None
+        return free if isinstance(free, int) else None
+
+    # ---- how
+
+    def _place(self, name: str) -> str:
+        remote = self.offsite.remote
+        if not name:
+            return remote
+        return f"{remote}{name}" if remote.endswith((":", "/")) else f"{remote}/{name}"
+
+    def _then(self) -> tuple[str, ...]:
+        return ("--s3-version-at", self._as_of) if self._as_of else ()
+
+    def _missing(self, name: str) -> NotFoundError:
+        return NotFoundError(
+            f"{name} is not there", "", f"Look what is: hiveden-backup offsite list {self.offsite.name}"
+        )
+
+    def _settle(self, path: Path, size: int) -> None:
+        """Make a file on a disk of this machine durable, with its names. UnreachableError if it is cut short."""
+        with translated(f"writing {path}", unwritable=StorageError):
+            if path.stat().st_size != size:
+                raise UnreachableError(f"{path} has not the size that was sent", "Something else writes there")
+            fsync_file(path)
+            for folder in path.parents:
+                fsync_directory(folder)
+                if folder == Path(self.offsite.remote):
+                    break
+
+    def _said(self, doing: str, argv: Sequence[str]) -> bytes:
+        with self._running(doing, argv, _LEAST_SECONDS) as pipeline:
+            return pipeline.stdout.read(_SMALL)
+
+    @contextlib.contextmanager
+    def _running(
+        self,
+        doing: str,
+        argv: Sequence[str],
+        seconds: float,
+        stdout: int | None = None,
+        descriptors: tuple[int, ...] = (),
+    ) -> Iterator[Pipeline]:
+        """Let rclone do something; it is seen to have ended well, within so many seconds, when the block is left."""
+        self._insist()
+        path, content = self._configuration
+        command = Command((_program(), "--config", path, *_PATIENT, *_PLAIN, *argv), descriptors=descriptors)
+        try:
+            with Pipeline(command, stdout=stdout, brake=self._brake) as pipeline:
+                yield pipeline
+                if not pipeline.ends_within(seconds):
+                    raise UnreachableError(
+                        f"The offsite {self.offsite.name} takes too long",
+                        f"rclone did not end within {seconds:.0f} seconds",
+                        "It is tried again by itself; look at the network",
+                    )
+        except ProcessError as error:
+            if self._brake is not None:
+                self._brake.insist()
+            found = errors.translated(error, self.offsite, doing, content)
+            if isinstance(found, UnreachableError) and (error.status in _NO_SUCH or _NOT_THERE.search(error.stderr)):
+                raise NotFoundError(found.what, found.why, "Look at what is there") from error
+            raise found from error
+
+    def _insist(self) -> None:
+        """UnreachableError when a disk of this machine is not mounted: its directory has to be made by a person."""
+        if self.offsite.is_local and not os.path.isdir(self.offsite.remote):
+            raise UnreachableError(
+                f"The offsite {self.offsite.name} is not there",
+                f"{self.offsite.remote} is no directory: perhaps its disk is not mounted",
+                "Mount it; the first time, make the directory there",
+            )
+
+    @cached_property
+    def _configuration(self) -> tuple[str, str]:
+        """Rclone's configuration, a file that it may write to where it keeps a token there; and what it says.
+
+        systemd gives a unit the file as a credential, which nobody can write to. So one with a token is copied once,
+        and anew when a person has changed it: what rclone refreshes meanwhile stays.
+        """
+        if self.offsite.rclone_config is None or self.offsite.is_local:
+            return "", ""
+        given = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        path = Path(given, credential(self.offsite.name))
+        if not given or not path.is_file():
+            path = Path(self.offsite.rclone_config)
+        content = _configured(path, self.offsite)
+        if not _TOKEN.search(content):
+            return str(path), content
+        copy = self._state / state_folder(self.offsite.name) / PROGRAM / "rclone.conf"
+        mark, digest = copy.with_name("copied"), hashlib.sha256(content.encode()).hexdigest().encode()
+        with translated(f"writing {copy}", unwritable=StorageError):
+            make_directory(copy.parent)
+            if not copy.is_file() or not mark.is_file() or read_regular(mark, len(digest)) != digest:
+                write_durably(copy, content.encode())
+                write_durably(mark, digest)
+            return str(copy), content + "\n" + read_regular(copy, _LONGEST_CONFIGURATION).decode("utf-8", "replace")
+
+
+def _configured(path: Path, offsite: Offsite) -> str:
+    try:
+        return read_regular(path, _LONGEST_CONFIGURATION, follow=True).decode("utf-8", "replace")
+    except OSError as error:
+        raise ImpossibleError(
+            f"rclone's configuration of the offsite {offsite.name} cannot be read",
+            f"{path}: {error.strerror or error}",
+            f"Make it: rclone --config {path} config",
+        ) from error
+
+
+def _entries(file: IO[bytes], prefix: str) -> Iterator[Object]:
+    """What `lsjson` wrote: an array, an entry a line. UnreachableError when that is cut short."""
+    ended = False
+    while line := file.readline(_LONGEST_ENTRY):
+        text = line.strip().rstrip(b",")
+        if text in (b"[", b""):
+            continue
+        ended = text in (b"]", b"[]")
+        if not ended:
+            yield _entry(text.removeprefix(b"["), prefix)
+    if not ended:
+        raise UnreachableError("A listing was cut short", "", "Try again")
+
+
+def _entry(text: bytes, prefix: str) -> Object:
+    try:
+        found = json.loads(text)
+        digests = found.get("Hashes") or {}
+        return Object(
+            prefix + found["Path"], int(found["Size"]), str(digests.get("md5", "")), str(digests.get("sha256", ""))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreachableError("A listing cannot be read", f"{text!r:.80}", "Look at `rclone version`") from error
+
+
+def _program() -> str:
+    try:
+        return find_program(PROGRAM)
+    except UnreachableError as error:
+        raise UnreachableError(
+            "The program rclone is not installed", "It brings backups elsewhere", "Install it: apt-get install rclone"
+        ) from error

@@ -1,0 +1,180 @@
+"""What the state directory remembers of offsites: a journal for each job, how the last pushes went, and locks."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from hiveden_backup.core.codec import LONGEST, Codec, RecordError
+from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import BusyError, StorageError
+from hiveden_backup.core.names import is_job_name
+from hiveden_backup.core.offsite import journal
+from hiveden_backup.core.offsite.layout import state_folder
+from hiveden_backup.host.disk.durable import (
+    UnfitFileError,
+    fsync_directory,
+    make_directory,
+    opened,
+    read_regular,
+    translated,
+    write_durably,
+)
+from hiveden_backup.host.state import locks
+
+_JOURNAL = ".jsonl"
+_PLACE = ".place.json"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class LockedOffsite:
+    """An offsite that nobody else changes until the block of `offsite_lock` ends. Nothing else makes one."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How it stands with one job at one offsite.
+
+    `pushed` is when a push last ended well, `reconciled` when what lies there was last compared. `failures` count since
+    then, `error` is the last one's, `next_try` when it is tried again. `damaged` are objects, by their names in the
+    job's folder, that are not what was sent, and that cannot be sent again. `waiting_bytes` are what was not there yet
+    when the last push ended, `waiting_since` since when.
+    """
+
+    pushed: datetime | None = None
+    reconciled: datetime | None = None
+    failures: int = 0
+    error: str = ""
+    next_try: datetime | None = None
+    damaged: tuple[str, ...] = ()
+    waiting_bytes: int = 0
+    waiting_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which place an offsite's journals are of, and this host's folder there, which is known to be its own."""
+
+    remote: str
+    host: str
+
+
+_FACTS = Codec(Facts, lacking=("waiting_bytes", "waiting_since", "next_try", "damaged"))
+_PLACES = Codec(Place)
+
+
+@contextmanager
+def offsite_lock(state: Path, offsite: str, *, job: str = "") -> Iterator[LockedOffsite]:
+    """Hold off others who send to an offsite, or change what is there, for the block. BusyError at once if taken.
+
+    It is never a job's lock: days of upload hold up no run.
+    """
+    path = state / "locks" / f".offsite-{offsite}.lock"
+    with locks.file_lock(path) as held:
+        if not held:
+            raise BusyError(
+                f"The offsite {offsite} is busy",
+                f"{locks.holder(path)} sends there, or looks at what is there",
+                f"Wait until that is done{f', then push {job} again' if job else ''}",
+            )
+        yield LockedOffsite(offsite)
+
+
+@dataclass(frozen=True, slots=True)
+class Offsites:
+    """What is remembered below a state directory."""
+
+    state: Path
+
+    # ---- journals
+
+    def there(self, offsite: str, job: str) -> journal.There:
+        """What is there of a job, by its journal. Nothing where there is none."""
+        path = self._path(offsite, job, _JOURNAL)
+        with (
+            translated(f"reading {path}", unwritable=StorageError),
+            suppress(FileNotFoundError),
+            opened(path, most=journal.LONGEST_JOURNAL) as file,
+        ):
+            return journal.replay(iter(lambda: file.readline(journal.LONGEST_LINE), b""))
+        return journal.There()
+
+    def note(self, offsite: LockedOffsite, job: str, lines: Iterable[journal.Line]) -> None:
+        """Add to a job's journal, durably."""
+        path = self._path(offsite.name, job, _JOURNAL)
+        with translated(f"writing {path}", unwritable=StorageError):
+            make_directory(path.parent)
+            is_new = not path.exists()
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "r+b", buffering=0) as file:
+                size = os.fstat(descriptor).st_size
+                torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
+                data = memoryview((b"\n" if torn else b"") + journal.dump_all(lines))
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(descriptor)
+            if is_new:
+                fsync_directory(path.parent)
+
+    def rewrite(self, offsite: LockedOffsite, job: str, there: journal.There) -> None:
+        """Replace a job's journal by what is there, as it was found or worked out: a rebuilt one, or a shorter one."""
+        path = self._path(offsite.name, job, _JOURNAL)
+        with translated(f"writing {path}", unwritable=StorageError):
+            make_directory(path.parent)
+            write_durably(path, journal.dump_all(there.objects.values()))
+
+    def jobs(self, offsite: str) -> tuple[str, ...]:
+        """The jobs that have a journal of this offsite."""
+        with suppress(FileNotFoundError):
+            found = os.listdir(self.state / state_folder(offsite))
+            names = (name.removesuffix(_JOURNAL) for name in found if name.endswith(_JOURNAL))
+            return tuple(sorted(name for name in names if is_job_name(name)))
+        return ()
+
+    # ---- how it stands
+
+    def facts(self, offsite: str, job: str) -> Facts:
+        """How it stands with a job; nothing known where there is no record, or it cannot be read."""
+        return _read(_FACTS, self._path(offsite, job, ".json")) or Facts()
+
+    def put_facts(self, offsite: LockedOffsite, job: str, facts: Facts) -> None:
+        """Remember how it stands."""
+        path = self._path(offsite.name, job, ".json")
+        with translated(f"writing {path}", unwritable=StorageError):
+            make_directory(path.parent)
+            write_durably(path, _FACTS.dump(facts))
+
+    def place(self, offsite: str) -> Place | None:
+        """The place that the journals are of; None when nothing is known of one."""
+        return _read(_PLACES, self.state / state_folder(offsite) / _PLACE)
+
+    def put_place(self, offsite: LockedOffsite, place: Place) -> None:
+        """Remember the place; what is known of another one, which the offsite was before, is forgotten first."""
+        folder = self.state / state_folder(offsite.name)
+        with translated(f"writing below {folder}", unwritable=StorageError):
+            make_directory(folder)
+            if (known := self.place(offsite.name)) is not None and known != place:
+                for job in self.jobs(offsite.name):
+                    self._path(offsite.name, job, _JOURNAL).unlink(missing_ok=True)
+                    self._path(offsite.name, job, ".json").unlink(missing_ok=True)
+                fsync_directory(folder)
+            write_durably(folder / _PLACE, _PLACES.dump(place))
+
+    def spool(self, offsite: str) -> Path:
+        """Where slices grow that go to an offsite."""
+        return self.state / "spool" / f".offsite-{offsite}"
+
+    def _path(self, offsite: str, job: str, suffix: str) -> Path:
+        return self.state / state_folder(offsite) / f"{job}{suffix}"
+
+
+def _read(codec: Codec[_T], path: Path) -> _T | None:
+    try:
+        return codec.load(read_regular(path, LONGEST))
+    except (FileNotFoundError, UnfitFileError, RecordError):
+        return None

@@ -1,0 +1,68 @@
+"""What rclone says, as our errors: which kind it is, in one line, and without a secret."""
+
+import pytest
+
+from hiveden_backup.core.config.values import Offsite
+from hiveden_backup.core.errors import (
+    BackupError,
+    DeniedError,
+    FullError,
+    ImpossibleError,
+    NotFoundError,
+    UnreachableError,
+)
+from hiveden_backup.host.offsite.errors import said, translated
+from hiveden_backup.host.process import Completed, ProcessError
+
+OFFSITE = Offsite(name="b2", remote="b2:bucket", rclone_config="/etc/r.conf")
+HEAD = "2026/11/27 18:00:00 ERROR : x.age: Failed to copy: "
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("AccessDenied: Access Denied\n\tstatus code: 403, request id: 1", DeniedError),
+        ("SignatureDoesNotMatch: The request signature we calculated does not match", DeniedError),
+        ("couldn't connect SSH: ssh: handshake failed: ssh: unable to authenticate", DeniedError),
+        ("Put failed: open /x: permission denied", DeniedError),
+        ("write /there/x: no space left on device", FullError),
+        ("507 Insufficient Storage", FullError),
+        ("RequestTimeTooSkewed: The difference between the request time and the server's time is too large", None),
+        ("dial tcp 127.0.0.1:1: connect: connection refused", UnreachableError),
+        ("net/http: TLS handshake timeout", UnreachableError),
+        ("SlowDown: Please reduce your request rate", UnreachableError),
+        ("500 Internal Server Error", UnreachableError),
+        ('Failed to create file system for "b2:x": didn\'t find section in config file', ImpossibleError),
+        ("NoSuchBucket: The specified bucket does not exist", NotFoundError),
+    ],
+)
+def test_what_rclone_says_is_sorted(text: str, kind: type[BackupError] | None) -> None:
+    error = ProcessError(Completed("rclone", 1, b"", f"{HEAD}{text}\n".encode()))
+    found = translated(error, OFFSITE, "sending to")
+    assert type(found) is (kind or UnreachableError)
+    assert "Sending to the offsite b2 failed" in str(found)
+    if kind is None:
+        assert "timedatectl" in str(found)
+
+
+def test_it_is_said_once_and_in_one_line() -> None:
+    text = (
+        "2026/11/27 18:00:00 ERROR : x.age: Failed to copy: open /x: permission denied\n"
+        "2026/11/27 18:00:00 ERROR : Attempt 1/1 failed with 1 errors and: open /x: permission denied\n"
+        "2026/11/27 18:00:00 Failed to copyto: open /x: permission denied\n"
+    )
+    assert said(text).count("permission denied") <= 2
+    assert "Attempt" not in said(text)
+    assert "2026" not in said(text)
+
+
+def test_no_secret_is_said() -> None:
+    configuration = "[b2]\naccess_key_id = AKIAEXAMPLE1\nsecret_access_key = wJalrXUtnFEMI\npass = obscured99\n"
+    text = (
+        "Get https://me:hunter2@host/x?X-Amz-Signature=abcdef&X-Amz-Credential=AKIAEXAMPLE1: bad\n"
+        'body {"token": "t0psecret", "client_secret":"cs"} wJalrXUtnFEMI obscured99\n'
+    )
+    found = said(text, configuration)
+    for secret in ("hunter2", "abcdef", "AKIAEXAMPLE1", "t0psecret", '"cs"', "wJalrXUtnFEMI", "obscured99"):
+        assert secret not in found, found
+    assert "host/x" in found
