@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from hiveden_backup.core.backup.signature import Signed
 from hiveden_backup.core.model import ArtifactType, PruneResult, Result, RunKind, Trigger, Verdict
+from hiveden_backup.jobs.schedule.offsite_status import OffsiteState
 from hiveden_backup.jobs.schedule.status import JobState
 
 _LONGEST = 4096
@@ -118,6 +119,18 @@ class Job(BaseModel):
     retention: dict[str, Any]
 
 
+class Offsite(BaseModel):
+    """How far a job's backups are at one of its offsites."""
+
+    name: str
+    newest: str | None
+    lag_seconds: float
+    lag_bytes: int
+    state: OffsiteState
+    reconciled: str | None
+    damaged: int
+
+
 class Status(BaseModel):
     """How a job is doing."""
 
@@ -133,6 +146,7 @@ class Status(BaseModel):
     verified: Verified | None
     attention: list[str]
     signature: Signature | None
+    offsite: list[Offsite]
 
 
 class Run(BaseModel):

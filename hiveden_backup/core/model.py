@@ -241,6 +241,7 @@ class Trigger(StrEnum):
 
     MANUAL = "manual"
     TIMER = "timer"
+    OFFSITE = "offsite"
     API = "api"
 
 
@@ -307,6 +308,7 @@ class Check(StrEnum):
     LIVE_DATABASE = "live database"
     SCHEDULE = "schedule"
     TIMER = "timer"
+    OFFSITE = "offsite"
     CONFIGURATION = "configuration"
 
 

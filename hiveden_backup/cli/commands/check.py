@@ -12,6 +12,7 @@ from hiveden_backup.cli.surroundings import chosen
 from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import ConfigError
 from hiveden_backup.core.model import Status
+from hiveden_backup.jobs.offsite.check import offsite_findings
 from hiveden_backup.jobs.run.check import validate
 from hiveden_backup.jobs.schedule.survey import timer_findings, with_schedules
 from hiveden_backup.jobs.setup.managed import hidden
@@ -30,6 +31,7 @@ def check(jobs: Optional[List[str]] = JOBS, as_json: bool = JSON) -> None:  # no
             raise with_schedules(installation, error) from error
         findings = hidden(installation.config_file, [job.name for job in asked])
         findings += [finding for job in asked for finding in validate(installation, job)]
+        findings += offsite_findings(installation, asked)
     findings += timer_findings(installation, asked)
     if as_json:
         output.print_json(

@@ -8,7 +8,15 @@ from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.lines import split_lines
+from hiveden_backup.jobs.schedule.offsite_status import OffsiteState, OffsiteStatus
 from hiveden_backup.jobs.schedule.status import JobState, statuses
+
+
+def _offsite(found: OffsiteStatus) -> str:
+    """`b2 ok`, `friend 3 h behind`; what is wrong there is said below."""
+    if found.state is OffsiteState.WAITING and found.lag_seconds:
+        return f"{found.name} {output.span(found.lag_seconds)} behind"
+    return f"{found.name} {found.state}"
 
 
 @command("status")
@@ -19,6 +27,7 @@ def status(as_json: bool = JSON) -> None:
         output.print_json([row.table() for row in rows])
     else:
         colours = {JobState.OK: Colour.GREEN, JobState.RUNNING: Colour.GREEN, JobState.NEVER: Colour.YELLOW}
+        away = any(row.offsite for row in rows)
         head = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "SIZE", "DOWNTIME", "NEXT RUN", "VERIFIED", "SIGNED")
         cells = [
             (
@@ -31,10 +40,11 @@ def status(as_json: bool = JSON) -> None:
                 output.moment(row.next_run) if row.next_run else "-",
                 f"{row.verified.result} {output.moment(row.verified.at)}" if row.verified else "-",
                 row.signature.short if row.signature is not None else "-",
+                *([", ".join(map(_offsite, row.offsite)) or "-"] if away else []),
             )
             for row in rows
         ]
-        output.print_table(head, cells)
+        output.print_table((*head, "OFFSITE") if away else head, cells)
         for row in rows:
             colour = colours.get(row.state, Colour.RED)
             for number, line in enumerate(split_lines(row.error)):  # an error may have lines of its own

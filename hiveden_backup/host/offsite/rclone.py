@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from hiveden_backup.core.config.values import Offsite
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import (
     BackupError,
     CorruptError,
+    DeniedError,
     ImpossibleError,
     NotFoundError,
     StorageError,
@@ -51,6 +52,7 @@ _ONE_REQUEST = (
 )
 _LISTING = ("lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", "--fast-list")
 _NOT_THERE = re.compile(r"directory not found|object not found|file not found|NoSuchKey|\b404\b", re.IGNORECASE)
+_VERSIONED = ("S3 bucket", "B2 bucket")
 _NO_SUCH = frozenset({3, 4})  # rclone's statuses for a directory and a file that is not there
 _LEAST_RATE = 4096
 _LEAST_SECONDS = 300
@@ -163,10 +165,32 @@ class Remote:
     def hashes(self) -> frozenset[str]:
         """The digests that the place knows of its objects: some of `md5`, `sha1`, `sha256` and others."""
         try:
-            found = json.loads(self._said("looking at", ("backend", "features", self._place(""))))
-            return frozenset(str(each).lower() for each in found["Hashes"])
-        except (ValueError, KeyError, TypeError):
+            return frozenset(str(each).lower() for each in self._features["Hashes"])
+        except (KeyError, TypeError):
             return frozenset()
+
+    @cached_property
+    def _features(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._said("looking at", ("backend", "features", self._place(""))))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def keeps_versions(self, name: str) -> bool | None:
+        """Whether the place keeps what is overwritten or removed, by an object that was; None where none can tell.
+
+        (rclone 1.60 has no word for the setting of a bucket. What it keeps, it lists with the time in its name.)
+        """
+        if not str(self._features.get("String", "")).startswith(_VERSIONED):
+            return None
+        folder, _, last = name.rpartition("/")
+        argv = ("lsjson", "--files-only", "--no-modtime", "--no-mimetype", "--s3-versions", "--b2-versions")
+        try:
+            found = [str(each["Path"]) for each in json.loads(self._said("listing", (*argv, self._place(folder))))]
+        except (DeniedError, ValueError, KeyError, TypeError):
+            return None
+        return any(each != last and each.endswith(last) for each in found)
 
     @property
     def knows_md5(self) -> bool:

@@ -11,7 +11,7 @@ from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, BusyError
-from hiveden_backup.core.model import Result, Verdict
+from hiveden_backup.core.model import Manifest, Result, Verdict
 from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
 from hiveden_backup.host.state.locks import job_lock
@@ -24,6 +24,7 @@ from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
 from hiveden_backup.jobs.backups.counted import one_by_one
 from hiveden_backup.jobs.backups.signing import signatures
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.schedule.offsite_status import OffsiteStatus, offsite_statuses
 from hiveden_backup.jobs.schedule.survey import idle_jobs
 from hiveden_backup.jobs.setup.managed import silenced
 
@@ -92,6 +93,7 @@ class JobStatus:
     error: str = ""
     attention: tuple[str, ...] = ()
     signature: Signature | None = None
+    offsite: tuple[OffsiteStatus, ...] = ()
 
     @property
     def needs_attention(self) -> bool:
@@ -112,6 +114,7 @@ class JobStatus:
             "next_run": iso(self.next_run) if self.next_run else None,
             "verified": verified_table(self.verified),
             "signature": self.signature.table() if self.signature is not None else None,
+            "offsite": [each.table() for each in self.offsite],
             "attention": list(self.attention),
         }
 
@@ -159,10 +162,22 @@ def job_status(installation: Installation, job: Job, *, idle: bool = False) -> J
         error=trouble or (last.error if last is not None else "") or (_NO_TIMER if idle else ""),
     )
     state = _state(installation, job, status, last, interval, trouble=bool(trouble))
-    attention = tuple(_attention(installation, job, trouble))
+    elsewhere = _elsewhere(installation, job, newest, interval)
+    attention = (*_attention(installation, job, trouble), *(text for each in elsewhere for text in each.attention))
     if attention and state is JobState.OK:
         state = JobState.ATTENTION
-    return replace(status, state=state, attention=attention)
+    return replace(status, state=state, attention=attention, offsite=elsewhere)
+
+
+def _elsewhere(
+    installation: Installation, job: Job, newest: Manifest | None, interval: float | None
+) -> tuple[OffsiteStatus, ...]:
+    """How far the job's backups are at its offsites; what waits for twice its interval is late, as a run would be."""
+    if not installation.config.offsites_of(job):
+        return ()
+    patience = job.max_age if job.max_age is not None else (2 * interval if interval is not None else None)
+    backups = installation.directory.backups(job.name) if newest is not None else ()
+    return offsite_statuses(installation, job, backups, newest, patience)
 
 
 def _attention(installation: Installation, job: Job, told: str) -> Iterator[str]:

@@ -1,0 +1,150 @@
+"""What `check` says of offsites: that they are reached and keep what they get, and that somebody could read it."""
+
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hiveden_backup.core.config.values import Job, Offsite
+from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError
+from hiveden_backup.core.model import Check, Finding
+from hiveden_backup.core.offsite.layout import host_folder
+from hiveden_backup.host.disk.durable import read_regular, translated, write_durably
+from hiveden_backup.host.offsite import age
+from hiveden_backup.host.offsite.rclone import Remote
+from hiveden_backup.host.offsite.tools import version
+from hiveden_backup.host.state.identity import known_host
+from hiveden_backup.host.state.offsites import Offsites
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.run.plan import Findings
+
+_PROBE_BYTES = 512
+_NOBODY = "0" * 8
+
+
+def offsite_findings(installation: Installation, jobs: Iterable[Job]) -> Sequence[Finding]:
+    """What there is to say of the offsites that these jobs' backups go to; nothing where there are none."""
+    config, findings = installation.config, Findings("")
+    offsites = {each.name: each for job in jobs for each in config.offsites_of(job)}.values()
+    if not offsites:
+        return ()
+    programs = ["rclone", *(["age"] if any(each.encrypt for each in offsites) else [])]
+    with findings.check(Check.TOOLS):
+        findings.ok(Check.TOOLS, ", ".join(version(program) for program in programs))
+    for offsite in offsites:
+        _check_recipients(findings, offsite)
+        _check_credentials(findings, offsite)
+        if not findings.failed:
+            _check_remote(findings, installation, offsite)
+    return findings.all
+
+
+def _check_recipients(findings: Findings, offsite: Offsite) -> None:
+    """Somebody can decrypt what lies there, also when one key is lost; and nobody else can."""
+    name = offsite.name
+    if not offsite.encrypt:
+        findings.warn(
+            Check.OFFSITE,
+            f"{name}: backups lie there in the clear: encrypt = false",
+            "Name recipients instead, unless only you can read what is there",
+        )
+        return
+    with findings.check(Check.OFFSITE):
+        age.insist_on(offsite.recipients)
+        if len(offsite.recipients) > 1:
+            findings.ok(Check.OFFSITE, f"{name}: {len(offsite.recipients)} keys open what lies there")
+        else:
+            findings.warn(
+                Check.OFFSITE,
+                f"{name}: only one key opens what lies there; when it is lost, so are the backups",
+                "Make a second one with `age-keygen`, keep it on paper, and add its public part to `recipients`",
+            )
+
+
+def _check_credentials(findings: Findings, offsite: Offsite) -> None:
+    """Nobody but root reads what opens the place, or changes it."""
+    file = offsite.rclone_config
+    if file is None:
+        return
+    with findings.check(Check.OFFSITE), translated(f"looking at {file}, the rclone_config of {offsite.name}"):
+        found = os.stat(file)
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise DeniedError(
+                f"{offsite.name}: others may read or change {file}, which opens the place",
+                f"Its owner is {found.st_uid}, its mode {stat.S_IMODE(found.st_mode):04o}",
+                f"Close it: chown root:root {file} && chmod 600 {file}",
+            )
+
+
+# ---- the place itself
+
+
+def _check_remote(findings: Findings, installation: Installation, offsite: Offsite) -> None:
+    """What is sent there can be read back; a key that may do less is a good one, and told."""
+    remote = Remote(offsite, installation.state)
+    name = f"{_folder(installation, offsite)}/.probe-{secrets.token_hex(8)}"
+    with findings.check(Check.OFFSITE), tempfile.TemporaryDirectory(prefix="hiveden-backup-") as folder:
+        sent = Path(folder, "probe")
+        write_durably(sent, secrets.token_bytes(_PROBE_BYTES))
+        remote.put(sent, name)
+        _read_back(findings, remote, name, read_regular(sent, _PROBE_BYTES))
+        try:
+            remote.remove([name])
+        except DeniedError as error:
+            findings.warn(
+                Check.OFFSITE,
+                f"{offsite.name}: its key may not remove anything: so no thief of this machine can, and no prune. "
+                f"{error.why}",
+                "Let the place itself remove what is old: hiveden-backup guide offsite",
+            )
+            remote.put(sent, name)  # over itself: what it was is a version now, where there are any
+        _check_versions(findings, remote, name)
+
+
+def _read_back(findings: Findings, remote: Remote, name: str, sent: bytes) -> None:
+    """It is there, as it was sent. CorruptError."""
+    offsite = remote.offsite
+    try:
+        found = remote.read(name, len(sent))
+    except DeniedError as error:
+        findings.warn(
+            Check.OFFSITE,
+            f"{offsite.name}: {offsite.remote} takes what is sent, but its key may not read that: nobody can verify it "
+            f"from here. {error.why}",
+            "Let its key list and read",
+        )
+        return
+    if found != sent:
+        with suppress(BackupError):
+            remote.remove([name])
+        raise CorruptError(
+            f"{offsite.name}: what was sent came back as something else",
+            f"{name} is not what was written there a moment before",
+            "Nothing can be kept at such a place",
+        )
+    findings.ok(Check.OFFSITE, f"{offsite.name}: {offsite.remote} takes what is sent, and gives it back")
+
+
+def _folder(installation: Installation, offsite: Offsite) -> str:
+    """This host's folder there; one that stands for it while it has none."""
+    place = Offsites(installation.state).place(offsite.name)
+    if place is not None:
+        return place.host
+    owner = known_host(installation.state)
+    return host_folder(owner.host, owner.host_id or _NOBODY)
+
+
+def _check_versions(findings: Findings, remote: Remote, name: str) -> None:
+    """A bucket keeps what is overwritten or removed, where that can be told."""
+    kept = remote.keeps_versions(name)
+    if kept:
+        findings.ok(Check.OFFSITE, f"{remote.offsite.name}: the bucket keeps versions")
+    elif kept is not None:
+        findings.warn(
+            Check.OFFSITE,
+            f"{remote.offsite.name}: the bucket keeps no versions: who has this machine can destroy what lies there",
+            "Switch versions on, and give this machine a key that may not remove them: hiveden-backup guide offsite",
+        )

@@ -1,0 +1,129 @@
+"""How far a job's backups are elsewhere, by what this host remembers of its pushes: no place is asked."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.model import Manifest
+from hiveden_backup.core.names import backup_time, iso
+from hiveden_backup.core.offsite.journal import There
+from hiveden_backup.host.state.offsites import Facts, Offsites
+from hiveden_backup.jobs.installation import Installation
+
+PATIENCE = 2 * 86400.0
+"""How long, in seconds, a backup may wait to be sent where nothing says how often there is one."""
+
+
+class OffsiteState(StrEnum):
+    """How it stands with a job at an offsite; the later of these counts."""
+
+    OK = "ok"
+    NEVER = "never"  # nothing is there yet
+    WAITING = "waiting"  # a backup is still to be sent
+    LATE = "late"  # it has been so for too long
+    FAILED = "failed"  # the last push did
+    DAMAGED = "damaged"  # what is there is not what was sent, and cannot be sent again
+
+
+@dataclass(frozen=True, slots=True)
+class OffsiteStatus:
+    """One offsite of a job. `newest` is the newest backup that is complete there.
+
+    `lag_seconds` is how long the first one after it has been waiting to be sent, `lag_bytes` what is to be sent for it.
+    """
+
+    name: str
+    state: OffsiteState
+    newest: str | None
+    lag_seconds: float
+    lag_bytes: int
+    facts: Facts
+
+    def table(self) -> dict[str, Any]:
+        """As `status --json` prints it."""
+        reconciled = self.facts.reconciled
+        return {
+            "name": self.name,
+            "newest": self.newest,
+            "lag_seconds": self.lag_seconds,
+            "lag_bytes": self.lag_bytes,
+            "state": self.state,
+            "reconciled": iso(reconciled) if reconciled is not None else None,
+            "damaged": len(self.facts.damaged),
+        }
+
+    @property
+    def attention(self) -> Iterator[str]:
+        """What a person should look at, a sentence each."""
+        if self.facts.damaged:
+            yield (
+                f"{len(self.facts.damaged)} objects at the offsite {self.name} are damaged, and cannot be sent again:"
+                f" hiveden-backup offsite verify {self.name}"
+            )
+        if self.facts.failures:
+            yield f"Nothing could be sent to the offsite {self.name}. {self.facts.error}"
+        elif self.state is OffsiteState.LATE:
+            yield (
+                f"A backup has been waiting for {self.lag_seconds / 3600:.0f} hours to be sent to the offsite"
+                f" {self.name}: hiveden-backup offsite push {self.name}"
+            )
+
+
+def offsite_statuses(
+    installation: Installation, job: Job, backups: Sequence[str], newest: Manifest | None, patience: float | None
+) -> tuple[OffsiteStatus, ...]:
+    """How it stands with each offsite of a job, whose `backups` here are newest first; `newest` is the first of them.
+
+    One that waits for longer than `patience` is late.
+    """
+    known, here = Offsites(installation.state), _Here(backups, newest, installation.now())
+    return tuple(
+        _status(
+            offsite.name,
+            known.there(offsite.name, job.name),
+            known.facts(offsite.name, job.name),
+            here,
+            PATIENCE if patience is None else patience,
+        )
+        for offsite in installation.config.offsites_of(job)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What is on this machine, and when."""
+
+    backups: Sequence[str]
+    newest: Manifest | None
+    now: datetime
+
+
+def _status(name: str, there: There, facts: Facts, here: _Here, patience: float) -> OffsiteStatus:
+    sent = max(there.backups, default=None)
+    waiting = [each for each in here.backups if sent is None or each > sent]
+    since = backup_time(waiting[-1] if sent is not None else waiting[0]) if waiting else facts.waiting_since
+    lag = max((here.now - since).total_seconds(), 0.0) if since is not None else 0.0
+    missing = _bytes(here.newest, there) if waiting else facts.waiting_bytes
+    state = OffsiteState.OK
+    if facts.damaged:
+        state = OffsiteState.DAMAGED
+    elif facts.failures:
+        state = OffsiteState.FAILED
+    elif lag > patience:
+        state = OffsiteState.LATE
+    elif sent is None:
+        state = OffsiteState.NEVER
+    elif lag or missing:
+        state = OffsiteState.WAITING
+    return OffsiteStatus(name, state, sent, lag, missing, facts)
+
+
+def _bytes(newest: Manifest | None, there: There) -> int:
+    """What is to be sent for a backup, as it lies here."""
+    if newest is None:
+        return 0
+    own = sum(file.bytes for artifact in newest.artifacts for file in artifact.files)
+    return own + sum(archive.bytes for archive in newest.archives if archive.path not in there.archives)
