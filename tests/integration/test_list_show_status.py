@@ -24,7 +24,7 @@ from tests.support.postgres import Server
 ROW = {"id", "job", "type", "target", "server", "path", "size", "created", "downtime_seconds", "verified", "signature"}
 STATUS = {
     *("job", "state", "result", "last_run", "last_success", "age_seconds"),
-    *("size", "downtime_seconds", "next_run", "verified", "attention", "signature"),
+    *("size", "downtime_seconds", "next_run", "verified", "attention", "signature", "offsite"),
 }
 
 
@@ -146,7 +146,7 @@ def status(bed: Site, code: int = 0) -> dict[str, object]:
 
 def test_never(bed: Site) -> None:
     row = status(bed)
-    assert row == dict.fromkeys(STATUS) | {"job": "app", "state": "never", "attention": []}
+    assert row == dict.fromkeys(STATUS) | {"job": "app", "state": "never", "attention": [], "offsite": []}
 
 
 def test_ok(bed: Site) -> None:
