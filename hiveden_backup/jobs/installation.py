@@ -1,7 +1,7 @@
 """One installed program as every act on it sees it: configuration, state, clock, and who watches."""
 
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -10,10 +10,11 @@ from typing import Protocol, Self
 
 from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.dataclass import dataclass
-from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.errors import BackupError, NotFoundError
 from hiveden_backup.core.model import Trigger
 from hiveden_backup.core.progress import Progress, Silence
 from hiveden_backup.host import config_files
+from hiveden_backup.host.disk import archives
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.process import Brake
 from hiveden_backup.host.state.ledger import Ledger
@@ -21,6 +22,15 @@ from hiveden_backup.host.state.records import Records
 
 DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
 BROKEN_OFF = "broken-off"
+
+
+def away(what: str, offsites: Sequence[str]) -> BackupError:
+    """The error for what these offsites have, and this machine has not."""
+    return NotFoundError(
+        f"{what} is not on this machine",
+        f"It lies at the offsite {' and '.join(offsites)}",
+        f"Add to the command: --from {next(iter(offsites), 'OFFSITE')} --identity FILE",
+    )
 
 
 class Written(Protocol):
@@ -106,7 +116,10 @@ class Installation:
         What is fetched for it is digested, and gone afterwards. Whoever reads it looks at its digest all the same.
         """
         if self.elsewhere is None:
-            yield self.directory.job_path(job) / path
+            place = self.directory.job_path(job) / path
+            if not place.exists() and (stub := archives.stub_at(place)) is not None:
+                raise away(f"{job}/{path}", stub.offsites)
+            yield place
             return
         with self.elsewhere.at_hand(job, path, written, brake) as place:
             yield place

@@ -21,7 +21,10 @@ from tests.support.history import dated
 from tests.support.job import SLOW, Site, counting, held, large, site
 from tests.support.postgres import Server
 
-ROW = {"id", "job", "type", "target", "server", "path", "size", "created", "downtime_seconds", "verified", "signature"}
+ROW = {
+    *("id", "job", "type", "target", "server", "path", "size", "created"),
+    *("downtime_seconds", "verified", "signature", "where"),
+}
 STATUS = {
     *("job", "state", "result", "last_run", "last_success", "age_seconds"),
     *("size", "downtime_seconds", "next_run", "verified", "attention", "signature", "offsite"),
@@ -100,7 +103,7 @@ def test_show(bed: Site) -> None:
     bed.run("run", "app").succeeded()
     (backup,) = bed.ids()
     table = bed.run("show", "app/latest", "--json").succeeded().json
-    assert set(table) == {"manifest", "size", "verified", "signature"}
+    assert set(table) == {"manifest", "size", "verified", "signature", "where"}
     assert table["manifest"] == bed.manifest()
     assert set(table["manifest"]) >= {
         *("format", "id", "job", "host", "version", "started", "finished", "archives"),

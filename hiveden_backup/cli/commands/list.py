@@ -8,6 +8,7 @@ from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.core.backup.place import Place
 from hiveden_backup.core.errors import common_exit_code
 from hiveden_backup.core.model import ArtifactType
 from hiveden_backup.jobs.backups import catalog
@@ -29,6 +30,7 @@ def list_backups(
         output.print_json([row.table() for row in rows])
     elif rows:
         head = ("BACKUP", "CREATED", "JOB", "TYPE", "TARGET", "SERVER", "ADDED", "DOWNTIME", "VERIFIED", "SIGNED")
+        offsite = any(row.where is not Place.HERE for row in rows)
         cells = [
             (
                 row.id,
@@ -41,10 +43,11 @@ def list_backups(
                 output.span(row.downtime_seconds) if row.downtime_seconds else "-",
                 row.verified.result if row.verified else "-",
                 row.signature.short,
+                *([row.where.value] if offsite else []),
             )
             for row in rows
         ]
-        output.print_table(head, cells, right=(6,))
+        output.print_table((*head, *(["WHERE"] if offsite else [])), cells, right=(6,))
     else:
         output.say("There are no backups yet." if not (job or kind or target) else "No backup fits.")
     for error in damaged:

@@ -6,6 +6,7 @@ from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.parameters import BACKUP, JSON
 from hiveden_backup.cli.surroundings import installation
+from hiveden_backup.core.backup.place import Place
 from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.config.gone import without_leftovers
 from hiveden_backup.core.model import ArtifactType
@@ -58,6 +59,7 @@ def _described(table: dict, signature: Signature) -> list[str]:  # type: ignore[
         f"Backup    {manifest['job']}/{manifest['id']}",
         f"Made      {manifest['started']} to {manifest['finished']} on {manifest['host']}",
         f"Added     {output.size(table['size'])}",
+        *([f"Lies      {table['where']}"] if table["where"] != Place.HERE else []),
         _verified(table["verified"]),
         f"Signature {signature}{f': {signature.why}' if signature.why else ''}",
         "",

@@ -68,14 +68,17 @@ def _table(found: Verified) -> dict[str, Any]:
         "signature": found.signature.table(),
         "errors": [str(error) for error in found.errors],
         "archives_read": iso(found.archives_read) if found.archives_read else None,
+        "away": found.away,
     }
 
 
 def _line(found: Verified) -> str:
     verdict = str(found.verdict)
-    if found.verdict is Verdict.OK:
+    if found.verdict is Verdict.OK and not found.away:
         read = iso(found.archives_read) if found.archives_read else ""
         verdict = "proven" if found.whole else f"unchanged since its archives were read, {read}"
+    if found.away:
+        verdict = f"{output.count(found.away, 'archive')} of it at an offsite alone, the rest {verdict}"
     wrong = "; ".join(error.what for error in found.errors)
     return f"{found.backup}: {verdict}, {found.signature}{f'. {wrong}' if wrong else ''}"
 
@@ -83,5 +86,8 @@ def _line(found: Verified) -> str:
 def _total(reader: Reader, codes: Sequence[int]) -> str:
     read = f"{output.count(reader.archives, 'archive')} ({output.size(reader.bytes)}) read"
     before = f", {reader.passed_over} read by an earlier verify" if reader.passed_over else ""
-    good = "whole" if reader.passed_over else "proven"
-    return f"{codes.count(0)} of {output.count(len(codes), 'backup')} {good}; {read}{before}."
+    good = "whole" if reader.passed_over or reader.away else "proven"
+    total = f"{codes.count(0)} of {output.count(len(codes), 'backup')} {good}; {read}{before}."
+    if reader.away:
+        total += f" {reader.away} lie at an offsite, and were not read: hiveden-backup offsite verify"
+    return total

@@ -16,12 +16,14 @@ LEAST = 64 << 20
 _SHARE = 4
 
 
-def paying(in_question: Mapping[bytes, int], archives: Sequence[Archive], least: int = LEAST) -> dict[int, int]:
-    """The archives to read, by number, and the weight in question in each.
+def paying(
+    in_question: Mapping[bytes, int], archives: Sequence[Archive], away: Collection[int], least: int = LEAST
+) -> dict[int, int]:
+    """The archives to read, by number, and the weight in question in each; none that is `away` from this machine.
 
     At least a quarter of what was live in an archive must be in question, and `least` bytes in all of these.
     """
-    asked = {int(number): weight for number, weight in in_question.items()}
+    asked = {int(number): weight for number, weight in in_question.items() if int(number) not in away}
     worth = {number: asked[number] for number in sorted(asked) if _SHARE * asked[number] >= archives[number].live_bytes}
     return worth if sum(worth.values()) >= least else {}
 

@@ -6,16 +6,15 @@ begins with a dot. Callers hold the job's lock for whatever changes something.
 
 import errno
 import os
-import stat
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from hiveden_backup.core.backup import layout
+from hiveden_backup.core.backup import layout, stub
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.how_to_restore import TEXT
 from hiveden_backup.core.codec import Codec, RecordError
@@ -257,8 +256,10 @@ class BackupDirectory:
         if garbage:
             failpoint("removing")
             with self._held(job, layout.ARCHIVES) as archives:
-                for name in garbage:
-                    os.unlink(Path(name).name, dir_fd=archives)
+                for name in map(os.path.basename, garbage):
+                    for each in (name, stub.of(name)):
+                        with suppress(FileNotFoundError):
+                            os.unlink(each, dir_fd=archives)
         return tuple(garbage)
 
     def _named(self, job: str, backup: str, sums: Mapping[str, str] | None) -> Iterator[str]:
@@ -274,11 +275,20 @@ class BackupDirectory:
             names = [*read_archive_names(self.backup_path(job, backup), listed)] if listed is not None else []
         yield from names
 
+    def drop_archive(self, job: str, name: str) -> None:
+        """Remove an archive whose stub stands beside it."""
+        with self._held(job, layout.ARCHIVES) as archives:
+            os.unlink(Path(name).name, dir_fd=archives)
+            beneath.sync(archives)
+
     def archives(self, job: str) -> Iterator[str]:
-        """All archives on disk, relative to the job's directory; what has no archive's name is not ours to remove."""
+        """All archives, also those that only have a stub here, relative to the job's directory.
+
+        What has no archive's name is not ours to remove.
+        """
         with suppress(FileNotFoundError):
             entries = os.scandir(self._archives(job))
-            found = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+            found = {stub.stands_for(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)}
             yield from sorted(layout.archive_path(name) for name in found if layout.is_archive(name))
 
 
@@ -383,16 +393,3 @@ def _no_link(path: Path) -> Path:
 
 def _is_job(entry: os.DirEntry[str]) -> bool:
     return is_job_name(entry.name) and entry.is_dir(follow_symlinks=False)
-
-
-def missing_archives(directory: BackupDirectory, job: str, sizes: Collection[tuple[str, int]]) -> frozenset[str]:
-    """Those of the named archives that are not there (or cannot be looked at) in the size they were written with."""
-    broken = set()
-    for name, size in sizes:
-        try:
-            found = os.lstat(directory.job_path(job) / name)
-        except OSError:
-            found = None
-        if found is None or found.st_size != size or not stat.S_ISREG(found.st_mode):
-            broken.add(name)
-    return frozenset(broken)

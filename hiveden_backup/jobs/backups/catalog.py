@@ -9,6 +9,7 @@ from typing import Any
 
 from hiveden_backup.core.backup import manifest as manifests
 from hiveden_backup.core.backup.artifact_names import backup_of, filename
+from hiveden_backup.core.backup.place import Place
 from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import AmbiguousError, CorruptError, NotFoundError, UsageError
@@ -18,6 +19,7 @@ from hiveden_backup.host.disk.repository import BackupDirectory, no_such_backup
 from hiveden_backup.host.state.records import Verification
 from hiveden_backup.jobs.backups.glances import Glance, Glances, Shown, shown
 from hiveden_backup.jobs.backups.signing import signatures
+from hiveden_backup.jobs.backups.whereabouts import Places
 from hiveden_backup.jobs.installation import Installation
 
 _LIST = "See what there is: hiveden-backup list"
@@ -39,6 +41,7 @@ class ArtifactRow:
     downtime_seconds: float
     verified: Verification | None
     signature: Signature
+    where: Place = Place.HERE
 
     @property
     def filename(self) -> str:
@@ -59,6 +62,7 @@ class ArtifactRow:
             "downtime_seconds": self.downtime_seconds,
             "verified": verified_table(self.verified),
             "signature": self.signature.table(),
+            "where": self.where.value,
         }
 
 
@@ -104,6 +108,7 @@ def rows(
     for name in jobs_of(directory, job):
         verified, whose = records.verifications(name), signatures(installation, directory, name)
         glances = Glances(installation, directory, name, directory.backups(name))
+        places = Places(installation, directory, name)
         for backup in glances.backups:
             try:
                 glance = glances.at(backup)
@@ -120,7 +125,7 @@ def rows(
             if wanted:
                 known = verified.get(backup)
                 signature = whose.judged(backup, known, glance.lying, glance.evidence)
-                of = partial(_row, directory, Backup(name, backup), glance)
+                of = partial(_row, directory, Backup(name, backup), glance, places.of(backup))
                 found.extend(of(artifact, known, signature) for artifact in wanted)
         glances.keep()
     found.sort(key=lambda row: row.id, reverse=True)
@@ -139,6 +144,7 @@ def _row(  # noqa: PLR0917 - what it is made of, part by part
     directory: BackupDirectory,
     backup: Backup,
     glance: Glance,
+    where: Place,
     artifact: Shown,
     verified: Verification | None,
     signature: Signature,
@@ -157,6 +163,7 @@ def _row(  # noqa: PLR0917 - what it is made of, part by part
         downtime_seconds=glance.downtime_seconds,
         verified=verified,
         signature=signature,
+        where=where,
     )
 
 
@@ -201,7 +208,7 @@ def resolve(directory: BackupDirectory, text: str) -> Backup:
 
 
 def show(installation: Installation, directory: BackupDirectory, backup: Backup) -> tuple[dict[str, Any], Signature]:
-    """`{manifest, size, verified, signature}` of one backup, as `show --json` prints it; and whose it is."""
+    """`{manifest, size, verified, signature, where}` of one backup, as `show --json` prints it; and whose it is."""
     manifest = directory.manifest(backup.job, backup.id)
     verified = installation.records.verification(backup.job, backup.id)
     signature = signatures(installation, directory, backup.job).of(backup.id, verified)
@@ -210,6 +217,7 @@ def show(installation: Installation, directory: BackupDirectory, backup: Backup)
         "size": backup_size(manifest),
         "verified": verified_table(verified),
         "signature": signature.table(),
+        "where": Places(installation, directory, backup.job).of(backup.id).value,
     }
     return table, signature
 

@@ -23,6 +23,7 @@ from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.process import Brake
 from hiveden_backup.host.state.locks import LockedJob
 from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.backups.whereabouts import Whereabouts, whereabouts
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.at_once import several, workers
 
@@ -37,12 +38,14 @@ _Content = tuple[str, int]  # digest and size: what else a manifest says of an a
 class Reading:
     """What reading an archive gave: a `listing` of its members, or an `error`.
 
-    Neither for one that was not read, since an earlier verify has. `at` is when it was.
+    Neither for one that was not read, since an earlier verify has. `at` is when it was. Nor for one that is `away`: it
+    lies at an offsite alone.
     """
 
     at: datetime
     listing: Path | None = None
     error: BackupError | None = None
+    away: bool = False
 
 
 @dataclass(slots=True)
@@ -59,11 +62,13 @@ class Reader:
     archives: int = 0
     bytes: int = 0
     passed_over: int = 0
+    away: int = 0
     _readings: defaultdict[_Place, dict[_Content, Reading]] = field(default_factory=lambda: defaultdict(dict))
     _needed: Counter[_Place] = field(default_factory=Counter)
     _seen: dict[str, Mapping[str, Seen]] = field(default_factory=dict)
     _new: dict[str, Seen] = field(default_factory=dict)
     _damaged: set[str] = field(default_factory=set)
+    _where: dict[str, Whereabouts] = field(default_factory=dict)
     _remembered: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -121,6 +126,8 @@ class Reader:
             with self._lock:
                 self.passed_over += 1
             return Reading(seen.at)
+        if before is None and self._is_away(job, archive):
+            return Reading(now, away=True)
         try:
             listing = self._listed(job, archive, brake)
         except CorruptError as error:
@@ -139,6 +146,17 @@ class Reader:
                             self._write(job)
         failpoint("verify")
         return Reading(now, listing)
+
+    def _is_away(self, job: str, archive: Archive) -> bool:
+        """Whether an archive that is not here lies at an offsite, where it is not read from."""
+        if self.installation.elsewhere is not None:
+            return False
+        with self._lock:
+            if job not in self._where:
+                self._where[job] = whereabouts(self.installation, self.directory, job)
+            away = self._where[job].away(archive)
+            self.away += away
+        return away
 
     def _listed(self, job: str, archive: Archive, brake: Brake) -> Path:
         with self._lock:

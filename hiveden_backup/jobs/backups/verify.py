@@ -55,7 +55,8 @@ class Verified:
     """What a verification found: whose the backup is, and all that is wrong with it, or kept it from being looked at.
 
     `archives_read` is when that one of its archives was read which was so longest ago; None when that is not proven.
-    `whole` is whether that was now, and its index held against all of them.
+    `whole` is whether that was now, and its index held against all of them. `away` of them lie at an offsite alone, and
+    were not read: that is not remembered, as it says nothing about them.
     """
 
     backup: Backup
@@ -63,6 +64,7 @@ class Verified:
     errors: tuple[BackupError, ...] = ()
     archives_read: datetime | None = None
     whole: bool = True
+    away: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -128,7 +130,9 @@ class Verifier:
         finally:
             self.reader.done(backup)
         if looked.errors:
-            return Verified(backup, self.signature(backup), tuple(looked.errors))
+            return Verified(backup, self.signature(backup), tuple(looked.errors), away=looked.away)
+        if looked.away:
+            return Verified(backup, looked.signature, (), None, whole=False, away=looked.away)
         read = looked.archives_read or self.installation.now()
         whole = looked.archives_read is None
         here = self.installation.elsewhere is None
@@ -150,9 +154,9 @@ class Verifier:
         looked.errors.sort(key=lambda error: not isinstance(error, CorruptError))
         if self.installation.elsewhere is not None:
             return looked  # of what is here, that says nothing
-        if not looked.errors:
+        if not looked.errors and not looked.away:
             records.put_verification(job.name, backup.id, looked.record(now, Verdict.OK))
-        elif isinstance(looked.errors[0], CorruptError):
+        elif looked.errors and isinstance(looked.errors[0], CorruptError):
             found = looked.record(now, Verdict.CORRUPT, str(looked.errors[0]))
             records.put_verification(job.name, backup.id, found)
         return looked
@@ -178,6 +182,8 @@ class Verifier:
             if reading.error is not None:
                 looked.errors.append(reading.error)
                 looked.failed.update([archive.path] if isinstance(reading.error, CorruptError) else [])
+            elif reading.away:
+                looked.away += 1
             elif reading.listing is None:
                 looked.archives_read = min(reading.at, looked.archives_read or reading.at)
         if not looked.errors:
@@ -235,12 +241,13 @@ class Verifier:
 class _Looked:
     """What a verification came across: what is wrong, archives that `failed`, and whose the backup is.
 
-    `archives_read` is of those that were not read this time.
+    `archives_read` is of those that were not read this time. `away` is how many are not on this machine.
     """
 
     errors: list[BackupError] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     archives_read: datetime | None = None
+    away: int = 0
     sums: bytes = b""
     proof: Proof | None = None
     signature: Signature = Signature(Signed.UNPROVEN)

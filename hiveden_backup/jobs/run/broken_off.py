@@ -15,6 +15,7 @@ from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import Archive
+from hiveden_backup.host.disk.archives import missing_archives
 from hiveden_backup.host.disk.durable import (
     fsync_directory,
     fsync_file,
@@ -23,7 +24,7 @@ from hiveden_backup.host.disk.durable import (
     write_durably,
 )
 from hiveden_backup.host.disk.name_lists import NameLists
-from hiveden_backup.host.disk.repository import BackupDirectory, missing_archives
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.state.key import this_key

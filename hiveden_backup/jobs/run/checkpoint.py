@@ -1,6 +1,6 @@
 """What a run builds upon: the newest index whose file is whole, and which of its archives must not be trusted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +23,14 @@ from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.model import Archive, ArtifactType
+from hiveden_backup.host.disk.archives import missing_archives
 from hiveden_backup.host.disk.durable import digest, read_regular, translated, write_durably
-from hiveden_backup.host.disk.repository import BackupDirectory, missing_archives
+from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.later import Later
 from hiveden_backup.host.state.chains import chains_of
 from hiveden_backup.host.state.key import Key, known_key
 from hiveden_backup.jobs.backups.signing import chain_of, lies
+from hiveden_backup.jobs.backups.whereabouts import whereabouts
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.run.passes import State
 
@@ -85,12 +87,24 @@ def find_base(installation: Installation, directory: BackupDirectory, job: str) 
         return State(), tuple(warnings)
     bad = records.failed_archives(job)
     lost = missing_archives(directory, job, [(archive.path, archive.bytes) for archive in state.archives])
-    broken = {number for number, archive in enumerate(state.archives) if archive.path in bad | lost}
+    missing = {number for number, archive in enumerate(state.archives) if archive.path in lost}
+    away = _away(installation, directory, job, state, missing)
+    broken = {number for number, archive in enumerate(state.archives) if archive.path in bad} | missing - away
     for number in sorted(broken):
         path = state.archives[number].path
         how = "missing or cut short" if path in lost else "damaged"
         warnings.append(f"{path} is {how}: what it held is archived again")
-    return replace(state, broken=frozenset(broken)), tuple(warnings)
+    return replace(state, broken=frozenset(broken), away=frozenset(away)), tuple(warnings)
+
+
+def _away(
+    installation: Installation, directory: BackupDirectory, job: str, state: State, missing: Collection[int]
+) -> set[int]:
+    """Those of the archives that are missing here which an offsite has, as this host's own journal says."""
+    if not missing:
+        return set()
+    where = whereabouts(installation, directory, job)
+    return {number for number in missing if where.has(state.archives[number])}
 
 
 def _own_sums(chain: Chain, path: Path, backup: str) -> dict[str, str] | None:

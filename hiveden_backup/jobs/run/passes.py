@@ -89,9 +89,9 @@ class Trees:
 class State:
     """An index with the archives it names, in the order of its numbers: what a pass starts from, and what it leaves.
 
-    `index` None is the state before the first run. `broken` are numbers of archives that are never built upon. `views`
-    are the mounts that a pass of the same run saw: the next one must find them too. `fresh` are the paths, at most,
-    whose content is in archives of this run.
+    `index` None is the state before the first run. `broken` are numbers of archives that are never built upon, `away`
+    of those that only an offsite has. `views` are the mounts that a pass of the same run saw: the next one must find
+    them too. `fresh` are the paths, at most, whose content is in archives of this run.
     """
 
     index: Path | None = None
@@ -99,6 +99,7 @@ class State:
     taken_ns: int = 0
     entries: int = 0
     broken: frozenset[int] = frozenset()
+    away: frozenset[int] = frozenset()
     views: Mapping[str, mounts.View] = field(default_factory=dict)
     fresh: int = 0
 

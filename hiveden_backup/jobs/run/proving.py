@@ -27,7 +27,7 @@ _BATCH = 4096
 
 def provable(looked: Look) -> int:
     """The weight of what will be compared, and may turn out to be archived already."""
-    return sum(paying(looked.comparison.in_question, looked.base.archives).values())
+    return sum(paying(looked.comparison.in_question, looked.base.archives, looked.base.away).values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Proving:
 
     def proved(self, looked: Look) -> Look:
         """The look without what is proved; another one, which trusts less, where an archive was found damaged."""
-        while worth := paying(looked.comparison.in_question, looked.base.archives, self.least):
+        while worth := paying(looked.comparison.in_question, looked.base.archives, looked.base.away, self.least):
             began = time.monotonic()
             self.progress.begin(Step.PROVE)
             proved, damaged = self._read(looked, worth)

@@ -139,7 +139,7 @@ def archive(live: int) -> Archive:
 )
 def test_it_pays_for_a_quarter_of_an_archive_and_so_much_in_all(asked: dict[int, int], worth: set[int]) -> None:
     archives = [archive(LEAST), archive(LEAST), archive(4 * LEAST)]
-    assert set(paying({b"%d" % number: weight for number, weight in asked.items()}, archives)) == worth
+    assert set(paying({b"%d" % number: weight for number, weight in asked.items()}, archives, ())) == worth
 
 
 def test_answers_set_the_draft_right() -> None:

@@ -1,0 +1,45 @@
+"""Archives where they lie: which are there as they were written, and the stubs in the place of others."""
+
+import os
+import stat
+from collections.abc import Collection
+from pathlib import Path
+
+from hiveden_backup.core.backup.stub import LONGEST, STUBS, Stub, of
+from hiveden_backup.core.codec import RecordError
+from hiveden_backup.host.disk.durable import read_regular, write_durably
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.failpoints import failpoint
+
+
+def missing_archives(directory: BackupDirectory, job: str, sizes: Collection[tuple[str, int]]) -> frozenset[str]:
+    """Those of the named archives that are not there (or cannot be looked at) in the size they were written with."""
+    broken = set()
+    for name, size in sizes:
+        try:
+            found = os.lstat(directory.job_path(job) / name)
+        except OSError:
+            found = None
+        if found is None or found.st_size != size or not stat.S_ISREG(found.st_mode):
+            broken.add(name)
+    return frozenset(broken)
+
+
+def stub_at(path: Path) -> Stub | None:
+    """The stub that stands in the place of `path`; None where there is none that can be read."""
+    try:
+        return STUBS.load(read_regular(path.with_name(of(path.name)), LONGEST))
+    except (OSError, RecordError):
+        return None
+
+
+def put_stub(path: Path, stub: Stub) -> None:
+    """Put a stub beside `path`, durably."""
+    write_durably(path.with_name(of(path.name)), STUBS.dump(stub))
+
+
+def evict(directory: BackupDirectory, job: str, stub: Stub) -> None:
+    """Let a stub stand in the place of an archive that offsites are known to have."""
+    put_stub(directory.job_path(job) / stub.path, stub)
+    failpoint("evict")
+    directory.drop_archive(job, stub.path)
