@@ -32,8 +32,9 @@ COMMANDS = (
     "schedule",
     "config",
     "guide",
+    "recovery-kit",
 )
-"""Each has a file of its name in `commands`, which registers it."""
+"""Each has a file of its name in `commands` (with `_` for `-`), which registers it."""
 
 _registered: dict[str, typer.Typer] = {}
 
@@ -83,7 +84,7 @@ class Commands(_Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        import_module(f"hiveden_backup.cli.commands.{cmd_name}")
+        import_module(f"hiveden_backup.cli.commands.{cmd_name.replace('-', '_')}")
         gc.freeze()  # what was imported stays: a collection of garbage need not look at it each time
         gc.enable()
         return typer.main.get_command(_registered[cmd_name])

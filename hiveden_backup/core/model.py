@@ -309,6 +309,7 @@ class Check(StrEnum):
     SCHEDULE = "schedule"
     TIMER = "timer"
     OFFSITE = "offsite"
+    RECOVERY_KIT = "recovery kit"
     CONFIGURATION = "configuration"
 
 

@@ -1,6 +1,7 @@
 """`guide leaving` as printed, from an offsite, in a fresh Debian without our program: everything comes back."""
 
 import filecmp
+import json
 import os
 import re
 import signal
@@ -8,10 +9,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
 import pytest
+import tomli_w
 
 from hiveden_backup.core.names import encode
+from hiveden_backup.core.offsite.layout import host_folder
 from tests.support.fresh import in_memory, mount_overlay
 from tests.support.job import Site, site, until
 from tests.support.postgres import Server
@@ -96,39 +100,78 @@ def filled(tmp_path: Path, postgres: Server) -> Iterator[Site]:
         yield made
 
 
-@pytest.mark.slow
-def test_everything_comes_back_from_an_offsite(root: Root, filled: Site, postgres: Server) -> None:
-    newest = max(filled.ids("immich"))
+@dataclass(frozen=True)
+class Copied:
+    """A filled installation whose backups lie at /offsite of a fresh root, and its newest one's id."""
+
+    site: Site
+    root: Root
+    newest: str
+    server: str
+
+    def run(self, script: str) -> str:
+        """A recipe, with this backup and this server in it."""
+        script = script.replace(ID_IN_README, self.newest)
+        return self.root.run(script.replace("%2Fvar%2Frun%2Fpostgresql", self.server))
+
+    def check_fetched(self) -> None:
+        back = self.root.top / "var/tmp/back/immich"
+        for name in ("SHA256SUMS", "SHA256SUMS.sig"):
+            local = self.site.job("immich") / self.newest / name
+            assert filecmp.cmp(back / self.newest / name, local, shallow=False)
+        needed = (back / self.newest / "files.archives").read_text().split()
+        assert len(needed) > 4
+        assert {f"archives/{path.name}" for path in (back / "archives").iterdir()} == set(needed)
+
+    def check_restored(self) -> None:
+        data = self.site.data
+        compared = ["rsync", "-aHAXnic", "--delete", f"{data}/", f"{self.root.top}/var/tmp/restored{data}/"]
+        assert subprocess.run(compared, capture_output=True, check=True).stdout == b""
+        assert self.root.run("runuser -u postgres -- psql -XAtc 'SELECT id FROM sale' shop_restored") == "1\n"
+
+
+@pytest.fixture
+def copied(root: Root, filled: Site, postgres: Server) -> Copied:
+    root.run("cd /; rm -rf /var/tmp/* /offsite; runuser -u postgres -- dropdb --if-exists shop_restored")
     identity = root.top / "root/identity.txt"
+    identity.unlink(missing_ok=True)
     subprocess.run(["age-keygen", "-o", identity], capture_output=True, check=True)
     recipient = re.findall("age1[0-9a-z]+", identity.read_text())[0]
-    write_offsite(filled, "immich", root.top / "offsite/bucket/backups" / HOST, recipient)
-    signer = subprocess.run(
-        ["ssh-keygen", "-y", "-f", filled.state / "key"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    (filled.path / "rclone.conf").write_text("[b2]\ntype = alias\nremote = /offsite\n")
+    place = {"remote": "b2:bucket/backups", "rclone_config": f"{filled.path}/rclone.conf", "recipients": [recipient]}
+    filled.change("immich", offsite=["b2"])
+    with open(filled.config, "a", encoding="utf-8") as file:
+        file.write(tomli_w.dumps({"offsite": {"b2": place}}))
+    host = host_folder(gethostname(), json.loads((filled.state / "host.json").read_text())["id"])
+    write_offsite(filled, "immich", root.top / "offsite/bucket/backups" / host, recipient)
+    (root.top / "offsite/bucket/backups" / HOST).symlink_to(host)
+    return Copied(filled, root, max(filled.ids("immich")), encode(str(postgres.sockets)))
 
+
+@pytest.mark.slow
+def test_the_guide_brings_everything_back_from_an_offsite(copied: Copied) -> None:
+    public = ["ssh-keygen", "-y", "-f", str(copied.site.state / "key")]
+    signer = subprocess.run(public, capture_output=True, text=True, check=True).stdout.strip()
     see, places, files, archives = section("From an offsite: the backup directory is gone", page=LEAVING)
-    everything = see + places + files + archives
-    everything = everything.replace(ID_IN_README, newest).replace("ssh-ed25519 AAAA... hiveden-backup", signer)
-    said = root.run(everything)
-    assert f"{HOST}/" in said
+    said = copied.run(see + places.replace("ssh-ed25519 AAAA... hiveden-backup", signer) + files + archives)
     assert "FAILED" not in said
-    back = root.top / "var/tmp/back/immich"
-    assert filecmp.cmp(back / newest / "SHA256SUMS", filled.job("immich") / newest / "SHA256SUMS", shallow=False)
-    needed = (back / newest / "files.archives").read_text().split()
-    assert len(needed) > 4
-    assert {f"archives/{path.name}" for path in (back / "archives").iterdir()} == set(needed)
+    assert f"{copied.newest}/\n" in said
+    copied.check_fetched()
 
-    on, paths = section("All files", page=LEAVING)
-    there = f"/var/tmp/back/immich/{newest}"
-    placed = [text.replace(f"/srv/backups/immich/{ID_IN_README}", there) for text in (on, paths)]
-    root.run(placed[0])
-    compared = ["rsync", "-aHAXnic", "--delete", f"{filled.data}/", f"{root.top}/var/tmp/restored{filled.data}/"]
-    assert subprocess.run(compared, capture_output=True, check=True).stdout == b""
-    assert "upload/anna/IMG_3.jpg" in root.run(placed[1])
-
+    everything, paths = section("All files", page=LEAVING)
     _, database, roles = section("A database", page=LEAVING)
-    server = encode(str(postgres.sockets))
-    for text in (roles, database):
-        root.run(text.replace(f"/srv/backups/shop/{ID_IN_README}", there).replace("%2Fvar%2Frun%2Fpostgresql", server))
-    assert root.run("runuser -u postgres -- psql -XAtc 'SELECT id FROM sale' shop_restored") == "1\n"
+    placed = [re.sub("/srv/backups/(immich|shop)/", "/var/tmp/back/immich/", text) for text in (everything, paths)]
+    copied.run(placed[0])
+    assert "upload/anna/IMG_3.jpg" in copied.run(placed[1])
+    copied.run((roles + database).replace("/srv/backups/shop/", "/var/tmp/back/immich/"))
+    copied.check_restored()
+
+
+@pytest.mark.slow
+def test_the_recovery_kit_brings_everything_back_from_an_offsite(copied: Copied) -> None:
+    """By what stands on the page, typed as it is; only which backup, and the name of a database, are filled in."""
+    kit = copied.site.run("recovery-kit").succeeded().out
+    recipe = kit.partition("WITHOUT IT")[2].partition("\n")[2]
+    assert "FAILED" not in copied.run(recipe)
+    copied.check_fetched()
+    copied.check_restored()

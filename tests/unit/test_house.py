@@ -265,7 +265,9 @@ import {PACKAGE}.host.postgres.swap, {PACKAGE}.host.postgres.dump, {PACKAGE}.hos
 
 
 def test_each_command_has_its_file() -> None:
-    assert {path.stem for path in python_files(f"{PACKAGE}/cli/commands")} - {"__init__"} == set(COMMANDS)
+    assert {path.stem for path in python_files(f"{PACKAGE}/cli/commands")} - {"__init__"} == {
+        name.replace("-", "_") for name in COMMANDS
+    }
 
 
 # ---- the rules see what they are for -------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from hiveden_backup.host.offsite.tools import version
 from hiveden_backup.host.state.identity import known_host
 from hiveden_backup.host.state.offsites import Offsites
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.offsite.kit import is_confirmed
 from hiveden_backup.jobs.run.plan import Findings
 
 _PROBE_BYTES = 512
@@ -39,7 +40,22 @@ def offsite_findings(installation: Installation, jobs: Iterable[Job]) -> Sequenc
         _check_credentials(findings, offsite)
         if not findings.failed:
             _check_remote(findings, installation, offsite)
+    _check_kit(findings, installation)
     return findings.all
+
+
+def _check_kit(findings: Findings, installation: Installation) -> None:
+    """Somebody knows what to do when this machine is gone."""
+    with findings.check(Check.RECOVERY_KIT):
+        if is_confirmed(installation):
+            findings.ok(Check.RECOVERY_KIT, "confirmed, with today's places and keys")
+        else:
+            findings.warn(
+                Check.RECOVERY_KIT,
+                "nobody has said that there is one with today's places and keys",
+                "Print one, and keep it elsewhere: hiveden-backup recovery-kit --svg FILE; "
+                "then hiveden-backup recovery-kit --confirm",
+            )
 
 
 def _check_recipients(findings: Findings, offsite: Offsite) -> None:
