@@ -30,6 +30,11 @@ def jobs(ctx: typer.Context) -> list[str]:
     return list(load(_config(ctx)).jobs)
 
 
+def offsites(ctx: typer.Context) -> list[str]:
+    """The configured offsites."""
+    return list(load(_config(ctx)).offsites)
+
+
 def backups(ctx: typer.Context) -> list[str]:
     """The backups that are there, with their job before the id."""
     directory = BackupDirectory.open(Path(load(_config(ctx)).directory))

@@ -25,6 +25,7 @@ COMMANDS = (
     "check",
     "accept",
     "prune",
+    "offsite",
     "recover",
     "status",
     "serve",

@@ -17,6 +17,7 @@ class Step(StrEnum):
     DUMP = "dump"
     RESTORE = "restore"
     VERIFY = "verify"
+    OFFSITE = "offsite"
 
 
 Advance = Callable[[int], None]

@@ -29,7 +29,9 @@ class Line:
     """One object, by its name in the job's folder there, as it lies there. `md5` where the place tells that.
 
     Of what says that an archive is complete, `plain_bytes` and `plain_sha256` are the archive's own; of what says so of
-    a backup, `needs` are the archives (their paths) that it wants, and `plain_bytes` is what its own files weigh.
+    a backup, `needs` are the archives (their paths) that it wants, and `plain_bytes` is what its own files weigh. Of a
+    piece of a file, `plain_bytes` is how much of it that is, `plain_sha256` the digest of the file up to the piece's
+    end, and `made` stands for how pieces were made then: it counts only while they are made so.
     """
 
     at: datetime
@@ -41,9 +43,10 @@ class Line:
     plain_bytes: int = 0
     plain_sha256: str = ""
     needs: tuple[str, ...] = ()
+    made: str = ""
 
 
-_LINES = Codec(Line, sparse=("bytes", "sha256", "md5", "plain_bytes", "plain_sha256", "needs"))
+_LINES = Codec(Line, sparse=("bytes", "sha256", "md5", "plain_bytes", "plain_sha256", "needs", "made"))
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ _ONE_REQUEST = (
 )
 _LISTING = ("lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", "--fast-list")
 _NOT_THERE = re.compile(r"directory not found|object not found|file not found|NoSuchKey|\b404\b", re.IGNORECASE)
-_VERSIONED = ("S3 bucket", "B2 bucket")
+_VERSIONED = ("S3 ", "B2 ")
 _NO_SUCH = frozenset({3, 4})  # rclone's statuses for a directory and a file that is not there
 _LEAST_RATE = 4096
 _LEAST_SECONDS = 300
@@ -79,7 +79,7 @@ class Remote:
     def __init__(self, offsite: Offsite, state: Path, *, brake: Brake | None = None, as_of: str = "") -> None:
         self.offsite = offsite
         self._state = state
-        self._brake = brake
+        self.brake = brake or Brake()
         self._as_of = as_of
 
     # ---- what is done there
@@ -172,7 +172,8 @@ class Remote:
     @cached_property
     def _features(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._said("looking at", ("backend", "features", self._place(""))))
+            root = self.offsite.remote if self.offsite.is_local else f"{self.offsite.remote.partition(':')[0]}:"
+            found = json.loads(self._said("looking at", ("backend", "features", root)))  # with a path it would look
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
@@ -251,7 +252,7 @@ class Remote:
         path, content = self._configuration
         command = Command((_program(), "--config", path, *_PATIENT, *_PLAIN, *argv), descriptors=descriptors)
         try:
-            with Pipeline(command, stdout=stdout, brake=self._brake) as pipeline:
+            with Pipeline(command, stdout=stdout, brake=self.brake) as pipeline:
                 yield pipeline
                 if not pipeline.ends_within(seconds):
                     raise UnreachableError(
@@ -260,8 +261,7 @@ class Remote:
                         "It is tried again by itself; look at the network",
                     )
         except ProcessError as error:
-            if self._brake is not None:
-                self._brake.insist()
+            self.brake.insist()
             found = errors.translated(error, self.offsite, doing, content)
             if isinstance(found, UnreachableError) and (error.status in _NO_SUCH or _NOT_THERE.search(error.stderr)):
                 raise NotFoundError(found.what, found.why, "Look at what is there") from error

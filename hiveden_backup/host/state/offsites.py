@@ -43,7 +43,7 @@ class Facts:
     `pushed` is when a push last ended well, `reconciled` when what lies there was last compared. `failures` count since
     then, `error` is the last one's, `next_try` when it is tried again. `damaged` are objects, by their names in the
     job's folder, that are not what was sent, and that cannot be sent again. `waiting_bytes` are what was not there yet
-    when the last push ended, `waiting_since` since when.
+    when the last push ended, `waiting_since` since when. `denied` says why nothing is removed there, if that is so.
     """
 
     pushed: datetime | None = None
@@ -54,6 +54,7 @@ class Facts:
     damaged: tuple[str, ...] = ()
     waiting_bytes: int = 0
     waiting_since: datetime | None = None
+    denied: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Place:
     host: str
 
 
-_FACTS = Codec(Facts, lacking=("waiting_bytes", "waiting_since", "next_try", "damaged"))
+_FACTS = Codec(Facts, lacking=("waiting_bytes", "waiting_since", "next_try", "damaged", "denied"))
 _PLACES = Codec(Place)
 
 

@@ -1,0 +1,112 @@
+"""The commands of `offsite`: encrypted copies elsewhere."""
+
+from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
+
+import typer
+
+from hiveden_backup.cli import completion, output
+from hiveden_backup.cli.app import command, report
+from hiveden_backup.cli.parameters import JOBS, JSON
+from hiveden_backup.cli.registry import group
+from hiveden_backup.cli.surroundings import chosen, installation
+from hiveden_backup.cli.watched import watched
+from hiveden_backup.core.errors import BackupError, common_exit_code
+from hiveden_backup.jobs.offsite import listing
+from hiveden_backup.jobs.offsite import prune as pruning
+from hiveden_backup.jobs.offsite.choice import chosen_offsites, jobs_there
+from hiveden_backup.jobs.offsite.push import Pushed
+from hiveden_backup.jobs.offsite.push import push as send
+
+_NAME = typer.Argument(
+    None, metavar="[NAME]", help="The offsite; all when none is given.", autocompletion=completion.offsites
+)
+_offsite = group("offsite", "Encrypted copies elsewhere: send them, see them, let them go.")
+
+
+@command("push", group=_offsite)
+def push(
+    name: Optional[str] = _NAME,
+    jobs: Optional[List[str]] = JOBS,  # noqa: UP006
+    as_json: bool = JSON,
+) -> None:
+    """Send the backups that are not there yet, newest first; to several offsites at once.
+
+    Broken off, it goes on where it was the next time. What retention there would drop is not sent.
+    """
+    with watched() as surroundings:
+        offsites = chosen_offsites(surroundings, name)
+        results = send(surroundings, offsites, chosen(surroundings, jobs or []))
+    if as_json:
+        output.print_json([each.table() for each in results])
+    told: set[str] = set()
+    for each in results:
+        if not as_json:
+            output.say(_told(each))
+        for error in each.errors:
+            if str(error) not in told:  # a place that is away is so for all jobs
+                told.add(str(error))
+                report(error)
+    raise typer.Exit(common_exit_code(error.exit_code for each in results for error in each.errors))
+
+
+def _told(pushed: Pushed) -> str:
+    head = f"{pushed.offsite}: {pushed.job}"
+    done = [output.count(len(pushed.backups), "backup")] if pushed.backups else []
+    if pushed.objects:
+        done.append(f"{output.count(pushed.objects, 'object')} ({output.size(pushed.bytes)})")
+    said = f"{', '.join(done)} sent" if done else "not all is there" if pushed.errors else "everything is there"
+    pruned = pushed.pruned
+    gone = f"; {output.count(pruned.objects, 'object')} ({output.size(pruned.bytes)}) removed" if pruned else ""
+    skipped = f"; {output.count(len(pushed.skipped), 'backup')} pruned meanwhile" if pushed.skipped else ""
+    return f"{head}: {said}{gone}{skipped}."
+
+
+@command("list", group=_offsite)
+def list_(
+    name: Optional[str] = _NAME,
+    jobs: Optional[List[str]] = JOBS,  # noqa: UP006
+    as_json: bool = JSON,
+) -> None:
+    """The backups that are complete there, by what was sent: nothing is asked for there."""
+    surroundings = installation()
+    offsites = chosen_offsites(surroundings, name)
+    found = listing.rows(surroundings, offsites, chosen(surroundings, jobs) if jobs else [])
+    rows = [each.table() for each in found]
+    if as_json:
+        output.print_json(rows)
+        return
+    cells = [(each["offsite"], each["job"], each["id"], each["sent"], output.size(each["bytes"])) for each in rows]
+    output.print_table(("OFFSITE", "JOB", "BACKUP", "SENT", "SIZE THERE"), cells, right=(4,))
+
+
+@command("prune", group=_offsite)
+def prune(
+    name: Optional[str] = _NAME,
+    jobs: Optional[List[str]] = JOBS,  # noqa: UP006
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would go and why; remove nothing."),
+    as_json: bool = JSON,
+) -> None:
+    """Remove there what the offsite's own retention lets go; push does so as well.
+
+    Nothing goes that a backup needs which stays. A key that may not remove anything is no failure.
+    """
+    rows: list[dict[str, Any]] = []
+    codes = []
+    with watched() as surroundings:
+        for offsite in chosen_offsites(surroundings, name):
+            for job in jobs_there(surroundings, offsite, chosen(surroundings, jobs or [])):
+                try:
+                    rows.extend(pruning.prune_job(surroundings, offsite, job, dry_run=dry_run).table())
+                except BackupError as error:  # the others have their turn
+                    report(error)
+                    codes.append(error.exit_code)
+    if as_json:
+        output.print_json(rows)
+    else:
+        cells = [(row["offsite"], row["job"], row["id"], _decision(row), ", ".join(row["reasons"])) for row in rows]
+        output.print_table(("OFFSITE", "JOB", "BACKUP", "DECISION", "WHY"), cells)
+    raise typer.Exit(common_exit_code(codes))
+
+
+def _decision(row: dict[str, Any]) -> str:
+    return "keep" if row["keep"] else "remove: denied" if row["denied"] else "remove"

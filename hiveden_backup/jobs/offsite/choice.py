@@ -1,0 +1,109 @@
+"""Which offsites and jobs are meant, what of them is to be sent, and what has to stay there whatever retention says."""
+
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+
+from hiveden_backup.core.backup import layout as here
+from hiveden_backup.core.backup.unusual import waiting
+from hiveden_backup.core.config.values import Job, Offsite
+from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.names import did_you_mean
+from hiveden_backup.core.offsite.journal import There
+from hiveden_backup.core.offsite.plan import Moment, to_send
+from hiveden_backup.host.clock import local_zone
+from hiveden_backup.host.disk.repository import read_archive_names
+from hiveden_backup.host.state.offsites import Offsites
+from hiveden_backup.jobs.backups.counted import Counted, counted
+from hiveden_backup.jobs.backups.ownership import check_owner
+from hiveden_backup.jobs.installation import Installation
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is to be sent of one job to one offsite: backups, newest first, and about how many bytes that are."""
+
+    offsite: Offsite
+    job: Job
+    known: Counted
+    backups: tuple[str, ...]
+    bytes: int
+
+
+def chosen_offsites(installation: Installation, name: str | None) -> tuple[Offsite, ...]:
+    """The offsite of this name, all when it is None. NotFoundError."""
+    offsites = installation.config.offsites
+    if not offsites:
+        hint = f"Add a table [offsite.NAME] to {installation.config_file}: hiveden-backup guide offsite"
+        raise NotFoundError("There is no offsite in the configuration", "", hint)
+    if name is None:
+        return tuple(offsites.values())
+    if name not in offsites:
+        hint = did_you_mean(name, offsites, f"The configuration has: {', '.join(offsites)}")
+        raise NotFoundError(f"There is no offsite {name}", "", hint)
+    return (offsites[name],)
+
+
+def jobs_there(installation: Installation, offsite: Offsite, jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Those of the jobs whose backups go to an offsite."""
+    return tuple(job for job in jobs if offsite in installation.config.offsites_of(job))
+
+
+def draft(installation: Installation, offsite: Offsite, job: Job) -> "Draft | BackupError":
+    """What is to be sent, worked out here alone; or why that cannot be told."""
+    try:
+        directory = installation.own_directory
+        check_owner(installation, directory, job.name)
+        known = counted(installation, directory, job.name)
+        there = Offsites(installation.state).there(offsite.name, job.name)
+        at = Moment(installation.now(), local_zone().zone)
+        own = known.own
+        found = [backup for backup in known.backups if backup not in own]
+        backups = to_send(offsite, there, at, own=own, found=found, kept_for=kept_for(installation, known))
+        return Draft(offsite, job, known, backups, sum(missing(known, there, backups).values()))
+    except BackupError as error:
+        return error
+
+
+def kept_for(installation: Installation, known: Counted) -> dict[str, str]:
+    """What stays there whatever retention says: all that is older than an unusual backup that waits for a person."""
+    accepted = installation.records.accepted(known.job).backups
+    for newest in waiting(known.history(), accepted)[:1]:
+        older = known.backups[known.backups.index(newest.id) + 1 :]
+        return dict.fromkeys(older, f"older than {newest.id}, which is unusual: hiveden-backup accept {known.job}")
+    return {}
+
+
+def missing(known: Counted, there: There, backups: Sequence[str]) -> dict[str, int]:
+    """The archives that these backups need and that are not there, and their sizes."""
+    whole, found = there.archives, dict[str, int]()
+    for backup in backups:
+        try:
+            manifest = known.manifest(backup)
+        except BackupError:  # it is told when its turn comes
+            continue
+        found.update((each.path, each.bytes) for each in manifest.archives if each.path not in whole)
+        found[backup] = sum(file.bytes for artifact in manifest.artifacts for file in artifact.files)
+    return found
+
+
+def wanted_there(known: Counted, backups: Sequence[str]) -> set[str]:
+    """What is to be there: these backups and all that they need, and the archives that this machine has no more.
+
+    CorruptError when it cannot be told what one of its backups needs.
+    """
+    home = known.directory.job_path(known.job)
+    wanted = {*backups, *read_archive_names(home / here.CHECKPOINT)}
+    named: set[str] = set()
+    for backup in known.backups:
+        archives = {each.path for each in known.manifest(backup).archives}
+        (wanted if backup in backups else named).update(archives)
+    for path in named - wanted:
+        found = None
+        with suppress(OSError):
+            found = os.lstat(home / path)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            wanted.add(path)
+    return wanted

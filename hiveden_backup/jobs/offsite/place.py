@@ -1,0 +1,91 @@
+"""This host's folder at an offsite: whose it is lies there in the clear, and another host's is never written to."""
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from hiveden_backup.core.codec import Codec, RecordError
+from hiveden_backup.core.config.values import Offsite
+from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import DeniedError, DirectoryError, NotFoundError
+from hiveden_backup.core.model import Owner
+from hiveden_backup.core.offsite.layout import LONGEST_HOST_FILE, host_folder, host_object
+from hiveden_backup.host.log import log
+from hiveden_backup.host.offsite.rclone import Remote
+from hiveden_backup.host.state.identity import known_host, this_host
+from hiveden_backup.host.state.offsites import LockedOffsite, Offsites, Place
+from hiveden_backup.jobs.installation import Installation
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """Whose a folder is."""
+
+    format: int
+    host_id: str
+    host: str
+
+
+_HOSTS = Codec(_Host)
+
+
+def host_of(installation: Installation, offsite: Offsite) -> str | None:
+    """This host's folder at an offsite, as far as it is known without asking there; None while it has none."""
+    place = Offsites(installation.state).place(offsite.name)
+    owner = known_host(installation.state)
+    if place is None or place.remote != offsite.remote or not owner.host_id:
+        return None
+    return place.host if _is_of(place.host, owner) else None
+
+
+def claimed(installation: Installation, locked: LockedOffsite, remote: Remote) -> str:
+    """This host's folder there, which is seen to be its own; the first time it is taken. DirectoryError.
+
+    It keeps its name when the host gets another one. A key that may not read has to do without that look.
+    """
+    known = host_of(installation, remote.offsite)
+    if known is not None:
+        return known
+    owner = this_host(installation.state)
+    folder = host_folder(owner.host, owner.host_id)
+    try:
+        found = _owner_of(remote, folder)
+        if found is None:
+            _put(remote, folder, owner)
+            found = _owner_of(remote, folder)
+    except DeniedError as error:
+        _put(remote, folder, owner)
+        log.warning(f"It cannot be seen whose the folder {folder} at the offsite {remote.offsite.name} is: {error.why}")
+        found = owner.host_id
+    if found != owner.host_id:
+        raise DirectoryError(
+            f"The folder {folder} at the offsite {remote.offsite.name} belongs to another host",
+            f"Its id is {found or 'not to be read'}, and this host's is {owner.host_id}",
+            "Give this offsite another remote, or this machine another name",
+        )
+    Offsites(installation.state).put_place(locked, Place(remote.offsite.remote, folder))
+    return folder
+
+
+def _is_of(folder: str, owner: Owner) -> bool:
+    """Whether a folder has this host's id in its name, whatever the host was called then."""
+    return folder.rpartition("-")[2] == host_folder(owner.host, owner.host_id).rpartition("-")[2]
+
+
+def _owner_of(remote: Remote, folder: str) -> str | None:
+    """The id of the host that a folder belongs to, "" where that cannot be read; None where nobody has it."""
+    with suppress(NotFoundError):
+        try:
+            return _HOSTS.load(remote.read(host_object(folder), LONGEST_HOST_FILE)).host_id
+        except RecordError:
+            return ""
+    return None
+
+
+def _put(remote: Remote, folder: str, owner: Owner) -> None:
+    with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as temporary:
+        path = Path(temporary, "host")
+        path.write_bytes(_HOSTS.dump(_Host(_FORMAT, owner.host_id, owner.host)))
+        remote.put(path, host_object(folder))
