@@ -19,7 +19,8 @@ def write_offsite(made: Site, job: str, host: Path, recipient: str) -> None:
     for archive in (made.job(job) / "archives").iterdir():
         path = f"archives/{archive.name}"
         objects = sliced(archive, there / "archives", recipient)
-        write_sums(made, there / f"{path}.sums", [f"# archive {path} {told(archive)}"], objects)
+        lines = [f"# archive {path} {told(archive)}", f"# recipient {recipient}"]
+        write_sums(made, there / f"{path}.sums", lines, objects)
     for backup in made.ids(job):
         local = made.job(job) / backup
         (there / backup).mkdir()
@@ -28,6 +29,7 @@ def write_offsite(made: Site, job: str, host: Path, recipient: str) -> None:
         lines = [f"# backup {job}/{backup}", *(f"# file {name} {told(local / name)}" for name in names)]
         lines += [f"# needs {each['path']} {each['bytes']} {each['sha256']}" for each in manifest["archives"]]
         lines += [f"# signature {base64.b64encode((local / 'SHA256SUMS.sig').read_bytes()).decode()}"]
+        lines += [f"# recipient {recipient}"]
         objects = [each for name in names for each in sliced(local / name, there / backup, recipient)]
         write_sums(made, there / backup / "SHA256SUMS", lines, objects)
 

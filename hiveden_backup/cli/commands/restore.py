@@ -7,12 +7,11 @@ import typer
 
 from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
+from hiveden_backup.cli.elsewhere import AS_OF, FROM, HOST, IDENTITY, RCLONE_CONFIG, From, Source
 from hiveden_backup.cli.in_place import finish, moment, preview, stopped, tell_healed
 from hiveden_backup.cli.parameters import BACKUP, JSON, absolute
-from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import UsageError
-from hiveden_backup.jobs.backups import catalog
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.restore import in_place
 from hiveden_backup.jobs.restore.database import restore_as
@@ -29,6 +28,8 @@ _TO = typer.Option(
 )
 
 
+_ONLY = typer.Option(None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB")
+_DATABASE = typer.Option(None, "--database", help="This database back in place, or beside it with --as.", metavar="DB")
 _PATHS = typer.Option(
     None,
     "--path",
@@ -49,15 +50,11 @@ _BEYOND = typer.Option(False, "--allow-beyond", help="Also what the backup names
 def restore(  # noqa: PLR0917 - typer calls it by keyword
     backup: str = BACKUP,
     to: Optional[Path] = _TO,
-    only: Optional[List[str]] = typer.Option(  # noqa: UP006
-        None, "--only", help="Only paths that match; may be repeated.", metavar="GLOB"
-    ),
+    only: Optional[List[str]] = _ONLY,  # noqa: UP006
     in_place: bool = typer.Option(False, "--in-place", help="Everything back where it was; undo reverses it."),
     files: bool = typer.Option(False, "--files", help="With --in-place: only files, no databases."),
     paths: Optional[List[str]] = _PATHS,  # noqa: UP006
-    database: Optional[str] = typer.Option(
-        None, "--database", help="This database back in place, or beside it with --as.", metavar="DB"
-    ),
+    database: Optional[str] = _DATABASE,
     server: Optional[str] = typer.Option(None, "--server", help="Of this server, where several have it.", metavar="S"),
     new_name: Optional[str] = typer.Option(None, "--as", help="As a new database of this name.", metavar="NAME"),
     accept: bool = _ACCEPT,
@@ -65,13 +62,17 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     unsigned: bool = typer.Option(False, "--unsigned", help="Take a backup that nobody signed."),
     allow_beyond: bool = _BEYOND,
     yes: bool = typer.Option(False, "--yes", help="Do it; without it, what would be replaced is printed."),
+    offsite: Optional[str] = FROM,
+    identity: Optional[Path] = IDENTITY,
+    as_of: Optional[str] = AS_OF,
+    host: Optional[str] = HOST,
+    rclone_config: Optional[Path] = RCLONE_CONFIG,
     as_json: bool = JSON,
 ) -> None:
     """Get files and databases back, beside what is there or in its place.
 
     What an in-place restore replaces is kept for undo.
     """
-    found = catalog.resolve(installation().directory, backup)
     ways = [way for way, given in (("--to", to), ("--in-place", in_place), ("--database", database)) if given]
     given = {
         "--only": only,
@@ -86,13 +87,16 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
     }
     _check_ways(ways, [option for option, value in given.items() if value])
     consent = Consent(trust or "", unsigned, allow_beyond)
-    if to is not None:
-        _restore_files(found, to.absolute(), only or [], as_json=as_json)
-    elif new_name is not None:
-        _restore_database(found, str(database), server, new_name, consent, accept=accept, as_json=as_json)
-    else:
-        part = Part(database, server, files, tuple(map(absolute, paths or ())), consent)
-        _restore_in_place(found, part, accept=accept, yes=yes, as_json=as_json)
+    with From(offsite, identity, as_of, host, rclone_config).reading_of(backup) as there:
+        found = there.resolve(backup)
+        there.bring([found])
+        if to is not None:
+            _restore_files(there, found, to.absolute(), only or [], as_json=as_json)
+        elif new_name is not None:
+            _restore_database(there, found, str(database), server, new_name, consent, accept=accept, as_json=as_json)
+        else:
+            part = Part(database, server, files, tuple(map(absolute, paths or ())), consent)
+            _restore_in_place(there, found, part, accept=accept, yes=yes, as_json=as_json)
 
 
 _GO_WITH = {
@@ -120,10 +124,10 @@ def _check_ways(ways: List[str], options: List[str]) -> None:  # noqa: UP006
             raise UsageError(f"{option} goes with {with_which}", "", "See hiveden-backup restore --help")
 
 
-def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
+def _restore_files(there: Source, found: Backup, to: Path, only: List[str], *, as_json: bool) -> None:  # noqa: UP006
 
     with watched() as surroundings:
-        restored = restore_files(surroundings, found, to, only)
+        restored = restore_files(there.on(surroundings), found, to, only)
     if as_json:
         head = {"id": found.id, "job": found.job, "target": str(to)}
         counts = {"entries": restored.entries, "bytes": restored.bytes, "not_kept": restored.losses.table()}
@@ -137,7 +141,8 @@ def _restore_files(found: Backup, to: Path, only: List[str], *, as_json: bool) -
         raise typer.Exit(1)
 
 
-def _restore_database(
+def _restore_database(  # noqa: PLR0917 - it hands on what was said
+    there: Source,
     found: Backup,
     database: str,
     server: Optional[str],
@@ -149,7 +154,7 @@ def _restore_database(
 ) -> None:
     with watched() as surroundings:
         restored = restore_as(
-            surroundings, found, database, server=server, new_name=new_name, accept=accept, consent=consent
+            there.on(surroundings), found, database, server=server, new_name=new_name, accept=accept, consent=consent
         )
     if as_json:
         output.print_json({"id": found.id, "job": found.job, "database": new_name, "server": restored.server})
@@ -157,8 +162,9 @@ def _restore_database(
         output.say(f"Restored {database} from {found} as the new database {new_name} on {restored.server}.")
 
 
-def _restore_in_place(found: Backup, part: Part, *, accept: bool, yes: bool, as_json: bool) -> None:
-    with watched() as surroundings:
+def _restore_in_place(there: Source, found: Backup, part: Part, *, accept: bool, yes: bool, as_json: bool) -> None:
+    with watched() as watching:
+        surroundings = there.on(watching)
         if not yes:
             preview(in_place.preview(surroundings, found, part), _replaced, as_json=as_json)
         done = in_place.restore_in_place(surroundings, found, part, tell_healed, accept=accept)

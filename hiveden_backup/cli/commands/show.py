@@ -1,11 +1,15 @@
 """`show`: what one backup holds."""
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Optional
+
 import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
+from hiveden_backup.cli.elsewhere import AS_OF, FROM, HOST, IDENTITY, RCLONE_CONFIG, From
 from hiveden_backup.cli.parameters import BACKUP, JSON
-from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.backup.place import Place
 from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.config.gone import without_leftovers
@@ -15,27 +19,28 @@ from hiveden_backup.jobs.backups import catalog, contents
 
 
 @command("show")
-def show(
+def show(  # noqa: PLR0917 - typer reads it
     backup: str = BACKUP,
     files: bool = typer.Option(False, "--files", help="List the paths in it."),
+    offsite: Optional[str] = FROM,
+    identity: Optional[Path] = IDENTITY,
+    as_of: Optional[str] = AS_OF,
+    host: Optional[str] = HOST,
+    rclone_config: Optional[Path] = RCLONE_CONFIG,
     as_json: bool = JSON,
 ) -> None:
     """Show what one backup holds.
 
     Also where that came from, and the job's configuration, ready to be pasted.
     """
-    surroundings = installation()
-    directory = surroundings.directory
-    found = catalog.resolve(directory, backup)
-    if files:
-        paths = (catalog.show_path(record.path) for record in contents.files(directory, found))
-        if as_json:
-            output.print_json_list(paths)
-        else:
-            for path in paths:
-                output.say(path)
-        return
-    table, signature = catalog.show(surroundings, directory, found)
+    with From(offsite, identity, as_of, host, rclone_config).reading_of(backup) as there:
+        directory, found = there.installation.directory, there.resolve(backup)
+        there.bring([found], whole=files)
+        if files:
+            paths = (catalog.show_path(record.path) for record in contents.files(directory, found))
+            _list_files(paths, as_json=as_json)
+            return
+        table, signature = catalog.show(there.installation, directory, found)
     if as_json:
         output.print_json(table)
         return
@@ -43,6 +48,14 @@ def show(
         output.say(line)
     manifest = table["manifest"]
     output.say_toml(to_toml(without_leftovers({"jobs": {manifest["job"]: manifest["job_config"]}})))
+
+
+def _list_files(paths: Iterable[str], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json_list(paths)
+    else:
+        for path in paths:
+            output.say(path)
 
 
 def _verified(found: "dict[str, str | None] | None") -> str:

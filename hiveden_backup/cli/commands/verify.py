@@ -1,14 +1,15 @@
 """`verify`: whether backups are still what was written."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
 
 from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
+from hiveden_backup.cli.elsewhere import AS_OF, FROM, HOST, IDENTITY, RCLONE_CONFIG, From, Source
 from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
-from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import UsageError, common_exit_code
 from hiveden_backup.core.model import Verdict
@@ -19,12 +20,17 @@ from hiveden_backup.jobs.backups.verify import Verified, Verifier
 
 
 @command("verify")
-def verify(
+def verify(  # noqa: PLR0917 - typer reads it
     backups: Optional[List[str]] = typer.Argument(None, help=BACKUP_MEANING, autocompletion=completion.backups),  # noqa: UP006
     all_backups: bool = typer.Option(False, "--all", help="Verify every backup."),
     changed: bool = typer.Option(
         False, "--changed", help="Read only archives that no verify has read yet. Every backup, where none is named."
     ),
+    offsite: Optional[str] = FROM,
+    identity: Optional[Path] = IDENTITY,
+    as_of: Optional[str] = AS_OF,
+    host: Optional[str] = HOST,
+    rclone_config: Optional[Path] = RCLONE_CONFIG,
     as_json: bool = JSON,
 ) -> None:
     """Check signature and digests, and decode everything. Several archives are read at once, each once for all backups.
@@ -33,16 +39,22 @@ def verify(
     """
     if bool(backups) == all_backups and (all_backups or not changed):
         raise UsageError("Say which backups to verify", "", "Name them, or give --all")
-    directory = installation().directory
-    chosen = (
-        [catalog.resolve(directory, text) for text in backups]
-        if backups
-        else [catalog.Backup(job, each) for job in directory.jobs() for each in directory.backups(job)]
-    )
+    with From(offsite, identity, as_of, host, rclone_config).reading() as there:
+        raise typer.Exit(_verify(there, backups or (), changed=changed, as_json=as_json))
+
+
+def _verify(there: Source, backups: Sequence[str], *, changed: bool, as_json: bool) -> int:
+    directory = there.installation.directory
+    some = [there.resolve(text) for text in backups]
+    errors = there.bring(some if backups else None)
+    for error in errors:
+        report(error)
+    chosen = some or [catalog.Backup(job, each) for job in directory.jobs() for each in directory.backups(job)]
     if not chosen and not as_json:
         output.say("There are no backups yet.")
-    rows, codes, told = [], [], set[str]()
-    with watched() as surroundings, Verifier(surroundings, changed) as verifier:
+    rows, told = [], set[str]()
+    codes = [error.exit_code for error in errors]
+    with watched() as surroundings, Verifier(there.on(surroundings), changed) as verifier:
         for each in verifier.verify(chosen):
             rows.append(_table(each))
             codes.append(each.errors[0].exit_code if each.errors else 0)
@@ -56,7 +68,7 @@ def verify(
             output.say(_total(verifier.reader, codes))
     if as_json:
         output.print_json(rows)
-    raise typer.Exit(common_exit_code(codes))
+    return common_exit_code(codes)
 
 
 def _table(found: Verified) -> dict[str, Any]:

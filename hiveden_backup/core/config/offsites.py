@@ -74,7 +74,7 @@ def _place(offsite: Offsite) -> tuple[str, str | None]:
 def _offsite(name: str, table: TomlTable) -> Offsite:
     offsite = Offsite(
         name=name,
-        remote=table.text("remote", _remote) or "",
+        remote=table.text("remote", remote_fault) or "",
         rclone_config=table.text("rclone_config", rules.absolute_path),
         recipients=table.names("recipients", _recipient),
         encrypt=table.flag("encrypt", default=_DEFAULT.encrypt),
@@ -100,7 +100,8 @@ def _offsite(name: str, table: TomlTable) -> Offsite:
 # ---- what single values must look like
 
 
-def _remote(text: str) -> Fault | None:
+def remote_fault(text: str) -> Fault | None:
+    """Where an offsite may be."""
     if text.startswith("/"):
         return rules.absolute_path(text) if text != "/" else Fault('"/" cannot be an offsite', "Name a directory")
     if ".." in text.partition(":")[2].split("/"):

@@ -99,7 +99,7 @@ class Remote:
 
         CorruptError when it has more than `most` bytes; no more than that is read.
         """
-        argv = ("cat", "--count", str(most + 1), *self._then(), self._place(name))
+        argv = ("cat", "--count", str(most + 1), *self._one(name))
         with translated(f"writing {target}", unwritable=StorageError):
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -217,6 +217,13 @@ class Remote:
 
     def _then(self) -> tuple[str, ...]:
         return ("--s3-version-at", self._as_of) if self._as_of else ()
+
+    def _one(self, name: str) -> tuple[str, ...]:
+        """What leads rclone to one object. As it was then, by a listing of its folder: else rclone looks at now."""
+        if not self._as_of:
+            return (self._place(name),)
+        folder, _, last = name.rpartition("/")
+        return (*self._then(), "--include", f"/{last}", self._place(folder))
 
     def _missing(self, name: str) -> NotFoundError:
         return NotFoundError(

@@ -1,7 +1,7 @@
 """What there is: the artifacts of finished backups, one backup whole, its paths, and the difference of two."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -102,11 +102,10 @@ def rows(
 
     NotFoundError for a `job` that has no backups here.
     """
-    records = installation.records
     found: list[ArtifactRow] = []
     damaged: list[CorruptError] = []
     for name in jobs_of(directory, job):
-        verified, whose = records.verifications(name), signatures(installation, directory, name)
+        verified, whose = _verifications(installation, name), signatures(installation, directory, name)
         glances = Glances(installation, directory, name, directory.backups(name))
         places = Places(installation, directory, name)
         for backup in glances.backups:
@@ -130,6 +129,11 @@ def rows(
         glances.keep()
     found.sort(key=lambda row: row.id, reverse=True)
     return tuple(found), tuple(damaged)
+
+
+def _verifications(installation: Installation, job: str) -> Mapping[str, Verification]:
+    """What verifying gave of the job's backups: of those that lie here."""
+    return installation.records.verifications(job) if installation.elsewhere is None else {}
 
 
 def jobs_of(directory: BackupDirectory, job: str | None) -> tuple[str, ...]:
@@ -210,7 +214,7 @@ def resolve(directory: BackupDirectory, text: str) -> Backup:
 def show(installation: Installation, directory: BackupDirectory, backup: Backup) -> tuple[dict[str, Any], Signature]:
     """`{manifest, size, verified, signature, where}` of one backup, as `show --json` prints it; and whose it is."""
     manifest = directory.manifest(backup.job, backup.id)
-    verified = installation.records.verification(backup.job, backup.id)
+    verified = _verifications(installation, backup.job).get(backup.id)
     signature = signatures(installation, directory, backup.job).of(backup.id, verified)
     table = {
         "manifest": manifests.to_table(manifest),

@@ -62,7 +62,8 @@ class Glances:
 
     def __post_init__(self) -> None:
         home = os.path.realpath(self.directory.path / self.job)
-        self._worth = len(self.backups) >= _WORTH and not mount_of(home, mounts()).loose
+        here = self.installation.elsewhere is None
+        self._worth = here and len(self.backups) >= _WORTH and not mount_of(home, mounts()).loose
         if self._worth:
             self._remembered = glances_of(self.installation.state, self.job, self.directory.id)
 

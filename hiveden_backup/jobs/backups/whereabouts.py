@@ -63,11 +63,17 @@ class Places:
     def __init__(self, installation: Installation, directory: BackupDirectory, job: str) -> None:
         self._directory = directory
         self._job = job
+        self._elsewhere = installation.elsewhere is not None
         self._where = whereabouts(installation, directory, job)
         self._matters = bool(self._where.there or self._where.claimed)
 
     def of(self, backup: str) -> Place:
-        """Where one of them is; *here*, too, where it cannot be told, and without offsites whatever is missing."""
+        """Where one of them is; *here*, too, where it cannot be told, and without offsites whatever is missing.
+
+        What is read from elsewhere is *there*, whatever lies here.
+        """
+        if self._elsewhere:
+            return Place.THERE
         if not self._matters:
             return Place.HERE
         try:

@@ -1,1 +1,1 @@
-"""Copies of backups elsewhere: what is sent, what is there, and how it stands."""
+"""Copies of backups elsewhere: what is sent, what is there, how it stands, and what is read from there."""

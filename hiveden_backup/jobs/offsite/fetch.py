@@ -1,0 +1,166 @@
+"""Files out of their slices: fetched several at a time, each held against its digest, decrypted, joined."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError, UnreachableError
+from hiveden_backup.core.offsite import layout
+from hiveden_backup.core.offsite.sums import ArchiveSums, BackupSums, Content, Piece, load_archive, load_backup
+from hiveden_backup.host.disk.durable import digest, opened, translated
+from hiveden_backup.host.offsite import age
+from hiveden_backup.host.process import Brake
+from hiveden_backup.host.state.key import prove
+from hiveden_backup.jobs.offsite.asked import There
+from hiveden_backup.jobs.services.at_once import several
+
+AT_ONCE = 4
+"""Slices that travel at a time: what a place answers takes longer than what it sends."""
+
+_ENCRYPTED = ".age"
+_PAUSES = (1.0, 4.0)
+_OTHERS = "Look what else is there: hiveden-backup list --from OFFSITE"
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """A file in its objects, which lie in `folder` (relative to the host's), and for whom it is encrypted."""
+
+    folder: str
+    content: Content
+    pieces: tuple[Piece, ...]
+    recipients: tuple[str, ...]
+
+
+def fetch(there: There, file: Sliced, target: Path, brake: Brake | None = None) -> None:
+    """Put a file together as the new file `target`.
+
+    CorruptError when an object is missing or not what the sums say, or the whole is not; NotFoundError or DeniedError
+    without the key that opens it.
+    """
+    if any(each.name.endswith(_ENCRYPTED) for each in file.pieces):
+        age.usable(there.identity, file.recipients or there.offsite.recipients)  # before anything travels
+    with (
+        translated(f"writing {target}", unwritable=StorageError),
+        TemporaryDirectory(dir=target.parent, prefix=".parts-") as parts,
+        open(target, "xb", opener=partial(os.open, mode=0o600)) as growing,
+    ):
+        way = _Way(there, file, Path(parts), brake)
+        for at in range(0, len(file.pieces), AT_ONCE):
+            window = file.pieces[at : at + AT_ONCE]
+            if len(window) == 1:
+                way.arrive(window[0], brake or Brake())
+            else:
+                several(window, way.arrive, AT_ONCE)
+            for piece in window:
+                way.join(piece, growing.fileno())
+        found = digest(target)
+    if found != (file.content.bytes, file.content.sha256):
+        raise CorruptError(
+            f"{file.folder}/{file.content.path.rpartition('/')[2]} at {there} is not what was sent",
+            "Decrypted, its slices are another file",
+            _OTHERS,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the pieces of one file come into the directory `parts`, and go into the file."""
+
+    there: There
+    file: Sliced
+    parts: Path
+    brake: Brake | None
+
+    def arrive(self, piece: Piece, own: Brake) -> None:
+        """Fetch one object, and hold it against its size and digest."""
+        name, target = f"{self.there.host}/{self.file.folder}/{piece.name}", self.parts / piece.name
+        where, brake = f"{name} at the offsite {self.there.offsite.name}", self.brake or own
+        remote = self.there.remote(brake)
+        try:
+            size = _patiently(lambda: remote.get(name, target, piece.bytes), brake)
+        except NotFoundError as error:
+            raise CorruptError(f"{where} is missing", "", _OTHERS) from error
+        if size != piece.bytes:
+            raise CorruptError(f"{where} is cut short", f"It has {size} bytes instead of {piece.bytes}", _OTHERS)
+        if digest(target)[1] != piece.sha256:
+            raise CorruptError(f"{where} is not what was sent there", "Its SHA-256 is another one", _OTHERS)
+
+    def join(self, piece: Piece, target: int) -> None:
+        """Add what has arrived to the file, decrypted."""
+        part = self.parts / piece.name
+        with opened(part) as source:
+            if piece.name.endswith(_ENCRYPTED):
+                recipients = self.file.recipients or self.there.offsite.recipients
+                age.decrypt(source, self.there.identity, target, recipients, brake=self.brake)
+            else:
+                with open(os.dup(target), "wb") as plain:
+                    shutil.copyfileobj(source, plain)
+        part.unlink()
+
+
+def _patiently(act: Callable[[], _R], brake: Brake) -> _R:
+    """What `act` gives; it is tried again when the place does not answer well."""
+    for pause in _PAUSES:
+        try:
+            return act()
+        except UnreachableError:
+            brake.insist()
+            time.sleep(pause)
+    return act()
+
+
+# ---- what says that something is complete there
+
+
+def backup_sums(there: There, job: str, backup: str) -> BackupSums:
+    """What a backup consists of there. CorruptError when that is not signed, or damaged."""
+    name = layout.backup_sums(backup)
+    content = _signed(there, layout.job_object(there.host, job, name), layout.backup_signature(backup), job)
+    try:
+        found = load_backup(content)
+    except ValueError as error:
+        raise _damaged(there, job, name, str(error)) from error
+    if (found.job, found.backup) != (job, backup):
+        raise _damaged(there, job, name, f"It is of another backup, {found.job}/{found.backup}")
+    return found
+
+
+def archive_sums(there: There, job: str, archive: str) -> ArchiveSums:
+    """What an archive consists of there. As `backup_sums`."""
+    name = layout.archive_sums(archive)
+    content = _signed(there, layout.job_object(there.host, job, name), layout.signature_of(name), job)
+    try:
+        found = load_archive(content)
+    except ValueError as error:
+        raise _damaged(there, job, name, str(error)) from error
+    if found.archive.path != archive:
+        raise _damaged(there, job, name, f"It is of another archive, {found.archive.path}")
+    return found
+
+
+def _signed(there: There, name: str, signature: str, job: str) -> bytes:
+    """The content of sums, whose signature fits. Whose it is, the backup's own signature tells."""
+    remote, brake = there.remote(), Brake()
+    try:
+        content = _patiently(lambda: remote.read(name, layout.LONGEST_SUMS), brake)
+        beside = layout.job_object(there.host, job, signature)
+        proof = _patiently(lambda: remote.read(beside, layout.LONGEST_SIGNATURE), brake)
+    except NotFoundError as error:
+        raise CorruptError(f"{error.what}: not all of it is at {there}", "", _OTHERS) from error
+    if not prove(content, proof):
+        raise CorruptError(
+            f"{name} at the offsite {there.offsite.name} is not signed", "Its signature does not fit", _OTHERS
+        )
+    return content
+
+
+def _damaged(there: There, job: str, name: str, why: str) -> CorruptError:
+    return CorruptError(f"{job}/{name} at {there} is damaged", why, _OTHERS)
