@@ -28,6 +28,7 @@ COMMANDS = (
     "offsite",
     "recover",
     "status",
+    "fleet",
     "serve",
     "init",
     "schedule",

@@ -13,7 +13,8 @@ from tests.support.machine import Machine
 from tests.support.timed import CONFIG, STATE, Timed, wait
 
 UNITS = "/etc/systemd/system"
-SHARED = ["hiveden-backup-recover.service", "hiveden-backup-settle.service", "hiveden-backup@.service"]
+RECOVER = "hiveden-backup-recover.service"
+SHARED = ["hiveden-backup-offsite@.service", RECOVER, "hiveden-backup-settle.service", "hiveden-backup@.service"]
 FAILPOINTS = ["units-place", "units-reload", "units-start"]
 NIGHT = "*-*-* 02:30"
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -71,7 +72,7 @@ def test_apply_installs_what_show_tells_and_twice_changes_nothing(timed: Timed) 
         "UnitFileState": "enabled",
         "RandomizedDelayUSec": "5min",
     }
-    assert timed.machine.ok("systemctl", "is-enabled", SHARED[0]).strip() == "enabled"
+    assert timed.machine.ok("systemctl", "is-enabled", RECOVER).strip() == "enabled"
 
 
 def test_what_the_readme_says_to_do(timed: Timed) -> None:
@@ -273,7 +274,7 @@ def test_units_of_a_package_are_used_where_they_are(timed: Timed) -> None:
             .removeprefix("/usr")
             .startswith("/lib/")
         )
-        assert timed.machine.ok("systemctl", "is-enabled", SHARED[0]).strip() == "enabled"
+        assert timed.machine.ok("systemctl", "is-enabled", RECOVER).strip() == "enabled"
     finally:
         timed.machine.ok("sh", "-euc", f"rm -f {packaged}/hiveden-backup*; systemctl daemon-reload")
 
@@ -300,7 +301,7 @@ def test_another_configuration_is_what_the_units_use(timed: Timed) -> None:
     timed.machine.ok("hiveden-backup", "--config", other, "schedule", "apply")
     timed.machine.ok("systemctl", "start", "hiveden-backup@a")
     assert timed.record("a")["result"] == "success"
-    told = timed.machine.show(SHARED[0], "Environment")["Environment"]
+    told = timed.machine.show(RECOVER, "Environment")["Environment"]
     assert "HIVEDEN_BACKUP_CONFIG=/etc/hiveden-backup/my other.toml" in told
     assert (timed.machine.path(STATE) / "units.json").exists()
 

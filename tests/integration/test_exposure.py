@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.config.values import Job, PostgresSource
-from hiveden_backup.core.schedule.units import RECOVER, SETTLE, TEMPLATE, UnitPlace, common_files, drop_in_text
+from hiveden_backup.core.config.values import Job, Offsite, PostgresSource
+from hiveden_backup.core.schedule import offsite_units
+from hiveden_backup.core.schedule.units import OFFSITE, RECOVER, SETTLE, TEMPLATE, UnitPlace, common_files, drop_in_text
 from hiveden_backup.host.systemd.transient_units import confined
 from tests.support.machine import CHECKOUT
 
@@ -50,6 +51,11 @@ def test_exposure(tmp_path: Path, unit: str, sources: tuple[PostgresSource, ...]
     added += common_files(PLACE, [job(*sources)]).get(f"{unit}.d/50-hiveden-backup.conf", "")
     found = exposure(unit, added, tmp_path)
     assert found <= most
+
+
+def test_what_sends_backups_has_no_privilege_but_the_network(tmp_path: Path) -> None:
+    offsite = Offsite("b2", "b2:bucket", "/etc/hiveden-backup/rclone.conf", keep_local="newest")
+    assert exposure(OFFSITE, offsite_units.drop_in_text((offsite,), PLACE), tmp_path) <= 1.8
 
 
 def test_a_restore_for_a_client_writes_to_its_target_alone(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from hiveden_backup.cli.parameters import JOBS, JSON
 from hiveden_backup.cli.registry import group
 from hiveden_backup.cli.surroundings import chosen, installation
 from hiveden_backup.cli.watched import watched
-from hiveden_backup.core.errors import BackupError, common_exit_code
+from hiveden_backup.core.errors import BackupError, UsageError, common_exit_code
 from hiveden_backup.jobs.offsite import listing
 from hiveden_backup.jobs.offsite import prune as pruning
+from hiveden_backup.jobs.offsite.afterwards import conclude
 from hiveden_backup.jobs.offsite.choice import chosen_offsites, jobs_there
 from hiveden_backup.jobs.offsite.push import Pushed
 from hiveden_backup.jobs.offsite.push import push as send
@@ -27,15 +28,22 @@ _offsite = group("offsite", "Encrypted copies elsewhere: send them, see them, le
 def push(
     name: Optional[str] = _NAME,
     jobs: Optional[List[str]] = JOBS,  # noqa: UP006
+    job: Optional[str] = typer.Option(
+        None, "--job", metavar="JOB", help="This job alone, to all its offsites.", autocompletion=completion.jobs
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Send the backups that are not there yet, newest first; to several offsites at once.
 
     Broken off, it goes on where it was the next time. What retention there would drop is not sent.
     """
+    if job is not None and (name or jobs):
+        raise UsageError("Say which offsite and jobs, or which job goes to all its offsites", "", "Leave out --job")
     with watched() as surroundings:
         offsites = chosen_offsites(surroundings, name)
-        results = send(surroundings, offsites, chosen(surroundings, jobs or []))
+        asked = chosen(surroundings, [job] if job is not None else jobs or [])
+        results = send(surroundings, offsites, asked)
+        conclude(surroundings, offsites, asked, results)
     if as_json:
         output.print_json([each.table() for each in results])
     told: set[str] = set()

@@ -13,7 +13,7 @@ from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.journal import There
 
 NEWEST_WHOLE = "newest that is whole there"
-_FIRST_PAUSE = timedelta(minutes=5)
+_FIRST_PAUSE = timedelta(minutes=15)
 _LONGEST_PAUSE = timedelta(days=1)
 _DOUBLINGS = 10
 
@@ -97,7 +97,7 @@ def removal(there: There, decisions: Collection[Decision], wanted: Collection[st
 
 
 def next_try(now: datetime, failures: int) -> datetime:
-    """When what failed so many times is tried again: after minutes at first, in the end once a day."""
+    """When what failed so many times in a row is tried again: after a quarter of an hour, in the end once a day."""
     return now + min(_FIRST_PAUSE * (1 << min(max(failures - 1, 0), _DOUBLINGS)), _LONGEST_PAUSE)
 
 

@@ -1,6 +1,7 @@
 """The units that belong to the jobs of a configuration: a timer for each schedule, a drop-in for each job. No I/O.
 
-The service itself is a template that is shipped; see systemd/hiveden-backup@.service.
+The service itself is a template that is shipped; see systemd/hiveden-backup@.service. Those that send backups away are
+in `offsite_units.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,8 @@ from hiveden_backup.core.paths import inside
 TEMPLATE = "hiveden-backup@.service"
 RECOVER = "hiveden-backup-recover.service"
 SETTLE = "hiveden-backup-settle.service"
-SHIPPED = (TEMPLATE, RECOVER, SETTLE)
+OFFSITE = "hiveden-backup-offsite@.service"
+SHIPPED = (TEMPLATE, RECOVER, SETTLE, OFFSITE)
 PROGRAM = "hiveden-backup"
 HEADER = (
     "# Written by hiveden-backup schedule apply, which replaces it. Your own settings belong in a file beside it.\n"
@@ -53,20 +55,39 @@ def drop_in(job: str) -> str:
     return f"{service(job)}.d/{_DROP_IN}"
 
 
+def offsite_service(job: str) -> str:
+    """The unit that sends a job's backups to its offsites."""
+    return f"hiveden-backup-offsite@{job}.service"
+
+
+def offsite_timer(job: str) -> str:
+    """The unit that starts it, where no run did."""
+    return f"hiveden-backup-offsite@{job}.timer"
+
+
+def offsite_drop_in(job: str) -> str:
+    """As `drop_in`, of the unit that sends a job's backups."""
+    return f"{offsite_service(job)}.d/{_DROP_IN}"
+
+
 def job_of(path: str) -> str:
     """The job that a timer or a drop-in of ours belongs to, "" for anything else."""
-    start, end = "hiveden-backup@", (".timer", f".service.d/{_DROP_IN}")
-    if not path.startswith(start) or not path.endswith(end):
-        return ""
-    return path.removeprefix(start).removesuffix(end[1]).removesuffix(end[0])
+    for start in ("hiveden-backup@", "hiveden-backup-offsite@"):
+        for end in (".timer", f".service.d/{_DROP_IN}"):
+            if path.startswith(start) and path.endswith(end):
+                return path.removeprefix(start).removesuffix(end)
+    return ""
 
 
 # ---- what a job's units say ------------------------------------------------------------------------------------------
 
 
-def unit_files(job: Job, calendars: Sequence[str], place: UnitPlace) -> Mapping[str, str]:
-    """The job's generated units: their paths below the directory of units, and their texts."""
-    files = {drop_in(job.name): drop_in_text(job, place)}
+def unit_files(job: Job, calendars: Sequence[str], place: UnitPlace, *, sent: bool = False) -> Mapping[str, str]:
+    """The generated units of a job's runs: their paths below the directory of units, and their texts.
+
+    `sent` is whether its backups have an offsite to go to.
+    """
+    files = {drop_in(job.name): drop_in_text(job, place, sent=sent)}
     if calendars:
         files[timer(job.name)] = timer_text(job, calendars)
     return files
@@ -78,7 +99,7 @@ def common_files(place: UnitPlace, jobs: Iterable[Job]) -> Mapping[str, str]:
     Which configuration tells where Docker is, if it is not the usual one; and what the databases of all jobs need of
     the unit that finishes their restores.
     """
-    named = [_configuration(place.config)] if place.config is not None else []
+    named = [configuration_line(place.config)] if place.config is not None else []
     wanted = {RECOVER: named, SETTLE: [*named, *_for_databases([each for job in jobs for each in job.postgres])]}
     return {
         drop_in: f"{HEADER}[Service]\n" + "".join(f"{line}\n" for line in wanted[unit])
@@ -105,22 +126,23 @@ def timer_text(job: Job, calendars: Sequence[str]) -> str:
     return HEADER + "".join(f"{line}\n" for line in lines)
 
 
-def drop_in_text(job: Job, place: UnitPlace) -> str:
+def drop_in_text(job: Job, place: UnitPlace, *, sent: bool = False) -> str:
     """What the template does not know of a job: its time limits, where it writes, and the privileges only it needs."""
     stopping = job.stop_timeout + job.start_timeout + _MARGIN_SECONDS
     lines = [
         "[Unit]",
-        *(f"RequiresMountsFor={_word(path)}" for path in place.directories),
+        *(f"RequiresMountsFor={word(path)}" for path in place.directories),
+        *([f"OnSuccess={offsite_service(job.name)}"] if sent else []),
         "",
         "[Service]",
         f"TimeoutStartSec={spans.text(job.timeout)}",
         "# To start the containers again, after the run was told to end:",
         f"TimeoutStopSec={spans.text(stopping)}",
         "# The dash: a disk that vanishes must not keep the containers down.",
-        *(f"ReadWritePaths={_word(f'-{path}')}" for path in place.directories),
+        *(f"ReadWritePaths={word(f'-{path}')}" for path in place.directories),
     ]
     if place.config is not None:
-        lines.append(_configuration(place.config))
+        lines.append(configuration_line(place.config))
     if _needs_temporary(job, place):
         lines += [
             "# The job names something in /tmp or /var/tmp: the machine's own, not the unit's.",
@@ -148,8 +170,9 @@ def _for_databases(sources: Sequence[PostgresSource]) -> list[str]:
     return lines
 
 
-def _configuration(file: str) -> str:
-    return f"Environment={_word(f'HIVEDEN_BACKUP_CONFIG={file}')}"
+def configuration_line(file: str) -> str:
+    """The setting that tells a unit's program which configuration is meant."""
+    return f"Environment={word(f'HIVEDEN_BACKUP_CONFIG={file}')}"
 
 
 def _needs_temporary(job: Job, place: UnitPlace) -> bool:
@@ -181,7 +204,7 @@ def escaped(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
     """One word of a list, whatever is in it."""
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped(quoted)}"'

@@ -161,6 +161,16 @@ class Remote:
             with contextlib.suppress(NotFoundError), running:
                 pass
 
+    def fetch_all(self, prefix: str, folder: Path, most: int) -> None:
+        """Fetch each object directly in a folder there that has no more than `most` bytes into a directory here.
+
+        One listing, and one request for each. Nothing is fetched where there is no such folder.
+        """
+        argv = ("copy", "--max-size", f"{most}b", "--max-depth", "1", "--no-check-dest", "--transfers", "8")
+        argv = (*argv, *self._then(), self._place(prefix), str(folder))
+        with contextlib.suppress(NotFoundError), self._running("reading", argv, _LISTING_SECONDS):
+            pass
+
     @cached_property
     def hashes(self) -> frozenset[str]:
         """The digests that the place knows of its objects: some of `md5`, `sha1`, `sha256` and others."""

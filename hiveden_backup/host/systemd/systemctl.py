@@ -38,6 +38,11 @@ def running() -> bool:
     return _RUNNING.is_dir()
 
 
+def permitted() -> bool:
+    """Whether we may change anything about units."""
+    return os.geteuid() == 0
+
+
 def require(*, change: bool) -> None:
     """UnreachableError unless systemd runs this machine; DeniedError when a change is meant and we are not root."""
     if not running():
@@ -46,7 +51,7 @@ def require(*, change: bool) -> None:
             f"There is no {_RUNNING}; schedules are its timers",
             "Without it, let cron or the like start: hiveden-backup run --all",
         )
-    if change and os.geteuid() != 0:
+    if change and not permitted():
         raise DeniedError("Schedules cannot be changed", "Only root may install units", "Run it as root (sudo)")
 
 
@@ -120,6 +125,13 @@ def start(units: Iterable[str]) -> None:
     names = list(units)
     if names:
         _systemctl("start", "--", *names)
+
+
+def start_soon(units: Iterable[str]) -> None:
+    """Start units, and do not wait for what they do."""
+    names = list(units)
+    if names:
+        _systemctl("start", "--no-block", "--", *names)
 
 
 def forget_triggers(timers: Iterable[str]) -> None:

@@ -130,7 +130,8 @@ class UnitFiles:
             return ""
 
     def _alike(self) -> Iterable[Path]:
-        for pattern in (*units.SHIPPED, *units.COMMON_DROP_INS, units.timer("*"), units.drop_in("*")):
+        generated = (units.timer, units.drop_in, units.offsite_timer, units.offsite_drop_in)
+        for pattern in (*units.SHIPPED, *units.COMMON_DROP_INS, *(each("*") for each in generated)):
             yield from self.directory.glob(pattern)
 
     @property

@@ -189,8 +189,8 @@ class Sending:
             self.there.note(line)
 
     def _patiently(self, act: Callable[[], None]) -> None:
-        """Do it, and again after a pause when the place was away for a moment."""
-        for pause in _PAUSES:
+        """Do it, and again after a pause when the place was away for a moment, as none on this machine is."""
+        for pause in () if self.remote.offsite.is_local else _PAUSES:
             try:
                 act()
             except UnreachableError as error:

@@ -27,6 +27,7 @@ from hiveden_backup.jobs.recovery.heal import settle, sweep
 from hiveden_backup.jobs.run.broken_off import settle_pass
 from hiveden_backup.jobs.run.dumps import end_leftovers
 from hiveden_backup.jobs.run.execution import Execution, Published
+from hiveden_backup.jobs.run.onward import send
 from hiveden_backup.jobs.run.validate import drafted
 
 
@@ -60,6 +61,8 @@ def run_job(installation: Installation, job: Job, *, full: bool = False) -> Outc
     except BackupError as error:
         outcome = Outcome(recording.record, (error,))
     _tell(outcome, (installation.now() - started).total_seconds())
+    if outcome.record.backup is not None:
+        send(installation, job)
     return outcome
 
 

@@ -18,6 +18,7 @@ from hiveden_backup.core.model import Check, Finding, Status
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.schedule import units
 from hiveden_backup.core.schedule.expression import ScheduleError, to_calendars
+from hiveden_backup.core.schedule.offsite_units import offsite_files
 from hiveden_backup.core.schedule.skipped_hours import Gap, gaps
 from hiveden_backup.host import config_files
 from hiveden_backup.host.clock import local_zone
@@ -107,12 +108,12 @@ class Survey:
             return Drift.EDITED
         if differing:
             return Drift.STALE
-        return Drift.STOPPED if units.timer(job) in self.idle else None
+        return Drift.STOPPED if {units.timer(job), units.offsite_timer(job)} & {*self.idle} else None
 
     def added_to(self, job: str) -> tuple[str, ...]:
-        """The files by which somebody has added to the job's timer. They are not ours, and stay."""
-        state = self.states.get(units.timer(job))
-        return state.drop_ins if state is not None else ()
+        """The files by which somebody has added to the job's timers. They are not ours, and stay."""
+        states = (self.states.get(timer) for timer in (units.timer(job), units.offsite_timer(job)))
+        return tuple(path for state in states if state is not None for path in state.drop_ins)
 
 
 def survey(installation: Installation) -> Survey:
@@ -122,7 +123,9 @@ def survey(installation: Installation) -> Survey:
     place = _place(installation)
     wanted = {**shared(), **units.common_files(place, installation.config.jobs.values())}
     for job in installation.config.jobs.values():
-        wanted |= units.unit_files(job, calendars[job.name], place)
+        offsites = installation.config.offsites_of(job)
+        wanted |= units.unit_files(job, calendars[job.name], place, sent=bool(offsites))
+        wanted |= offsite_files(job, offsites, place)
     return compared(UnitFiles(installation.state), calendars, wanted)
 
 
@@ -136,7 +139,8 @@ def compared(files: UnitFiles, calendars: Mapping[str, tuple[str, ...]], wanted:
 
 def is_current(installation: Installation, job: Job) -> bool:
     """Whether the unit that runs a job knows of it what the configuration says; until then it may not write there."""
-    return UnitFiles(installation.state).text(units.drop_in(job.name)) == units.drop_in_text(job, _place(installation))
+    wanted = units.drop_in_text(job, _place(installation), sent=bool(installation.config.offsites_of(job)))
+    return UnitFiles(installation.state).text(units.drop_in(job.name)) == wanted
 
 
 def _place(installation: Installation) -> units.UnitPlace:
@@ -255,7 +259,8 @@ def timer_findings(installation: Installation, jobs: Sequence[Job]) -> Sequence[
     if found is None:
         return ()
     drifts = {job.name: found.drift(job.name) for job in jobs}
-    return [_timer_finding(found, job, drifts[job.name]) for job in jobs if job.schedule or drifts[job.name]]
+    timed = [job for job in jobs if job.schedule or drifts[job.name] or installation.config.offsites_of(job)]
+    return [_timer_finding(found, job, drifts[job.name]) for job in timed]
 
 
 def idle_jobs(installation: Installation) -> frozenset[str]:
@@ -274,7 +279,8 @@ def _has_timers(installation: Installation) -> bool:
 
 def _timer_finding(found: Survey, job: Job, drift: Drift | None) -> Finding:
     if drift is None:
-        return Finding(job.name, Check.TIMER, Status.OK, f"{units.timer(job.name)} is as configured")
+        timer = units.timer(job.name) if job.schedule else units.offsite_timer(job.name)
+        return Finding(job.name, Check.TIMER, Status.OK, f"{timer} is as configured")
     message = _SAID[drift]
     hint = "Install them: hiveden-backup schedule apply"
     if added := found.added_to(job.name):

@@ -94,8 +94,9 @@ def test_odd_words_are_literal() -> None:
 
 def test_paths_lead_back_to_their_jobs() -> None:
     for job in ("a", "timer", "a-b_c"):
-        assert units.job_of(units.timer(job)) == units.job_of(units.drop_in(job)) == job
-    assert [units.job_of(name) for name in (units.TEMPLATE, units.RECOVER, "other.timer")] == ["", "", ""]
+        for path in (units.timer(job), units.drop_in(job), units.offsite_timer(job), units.offsite_drop_in(job)):
+            assert units.job_of(path) == job
+    assert [units.job_of(name) for name in (units.TEMPLATE, units.OFFSITE, "other.timer")] == ["", "", ""]
 
 
 def test_changes_are_named() -> None:

@@ -1,0 +1,73 @@
+"""What follows a push: this host tells at the place how it stands, and it is settled when the next push is due."""
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from hiveden_backup.core.config.values import Job, Offsite
+from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.offsite.layout import state_folder
+from hiveden_backup.host.log import log
+from hiveden_backup.host.offsite.rclone import Remote
+from hiveden_backup.host.state.due import due_now, put_due
+from hiveden_backup.host.state.offsites import Offsites
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.offsite.choice import Draft, draft
+from hiveden_backup.jobs.offsite.fleet import tell
+from hiveden_backup.jobs.offsite.place import host_of
+from hiveden_backup.jobs.offsite.push import Pushed
+
+_DAILY = timedelta(days=1)
+_QUIET = timedelta(hours=20)
+_TOLD = ".told"
+
+
+def conclude(
+    installation: Installation, offsites: Sequence[Offsite], jobs: Iterable[Job], came: Sequence[Pushed]
+) -> None:
+    """After a push of these jobs to these offsites, of which that came."""
+    for offsite in offsites:
+        _tell(installation, offsite, [each for each in came if each.offsite == offsite.name])
+    for job in jobs:
+        if installation.config.offsites_of(job):
+            _settle(installation, job)
+
+
+def _tell(installation: Installation, offsite: Offsite, came: Sequence[Pushed]) -> None:
+    """Say there how this host is doing when something was sent; else once a day, to be heard of."""
+    host = host_of(installation, offsite)
+    sent, failed = any(each.objects for each in came), any(each.errors for each in came)
+    if host is None or not (sent or (came and not failed and _is_quiet(installation, offsite))):
+        return
+    try:
+        tell(installation, Remote(offsite, installation.state), host)
+        path = installation.state / state_folder(offsite.name) / _TOLD
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        os.utime(path)
+    except (BackupError, OSError) as error:  # what was sent is there all the same
+        log.warning(f"How this host is doing could not be told at the offsite {offsite.name}: {error}")
+
+
+def _is_quiet(installation: Installation, offsite: Offsite) -> bool:
+    path = installation.state / state_folder(offsite.name) / _TOLD
+    try:
+        told = datetime.fromtimestamp(os.lstat(path).st_mtime, UTC)
+    except OSError:
+        return True
+    return not timedelta(0) <= installation.now() - told < _QUIET
+
+
+def _settle(installation: Installation, job: Job) -> None:
+    """Let the timer start the next push of a job in time: for what failed, for what came meanwhile; daily else."""
+    facts = [Offsites(installation.state).facts(each.name, job.name) for each in installation.config.offsites_of(job)]
+    tried = [each.next_try for each in facts if each.failures and each.next_try is not None]
+    if not tried and _is_owed(installation, job):
+        due_now(installation.state, job.name)
+    else:
+        put_due(installation.state, job.name, min([*tried, installation.now() + _DAILY]))
+
+
+def _is_owed(installation: Installation, job: Job) -> bool:
+    """Whether something is to be sent though nothing failed: a run ended meanwhile, or somebody else was sending."""
+    drafts = (draft(installation, offsite, job) for offsite in installation.config.offsites_of(job))
+    return any(isinstance(each, Draft) and each.backups for each in drafts)
