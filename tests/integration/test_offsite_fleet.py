@@ -1,6 +1,8 @@
 """`fleet`: one line for each host that sends to a place, by one listing and one request for each of them."""
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +12,11 @@ import pytest
 
 from hiveden_backup.core.offsite.fleet import HostStanding, JobStanding, dump
 from hiveden_backup.core.offsite.layout import status_object
+from hiveden_backup.host.state.due import FOLDER
+from hiveden_backup.host.state.offsites import offsite_lock
 from tests.support.job import Site
 from tests.support.job import site as make_site
+from tests.support.meddler import DENIED, PASS
 from tests.support.offsite_places import Place, is_listing
 
 NOW = datetime.now(UTC)
@@ -84,3 +89,50 @@ def test_an_offsite_that_is_not_configured_or_away(site: Site, s3_place: Place) 
     site.run("fleet", "ther").failed(66, "There is no offsite ther", "Did you mean there?")
     s3_place.config.unlink()
     assert site.run("fleet", "there").code != 0
+
+
+def test_a_push_tells_how_this_host_is_and_does_so_each_day(site: Site, s3_place: Place) -> None:
+    configured(site, s3_place).init()
+    (site.data / "file").write_text("x")
+    ran = site.run("run", "app").succeeded()
+    assert "Send it to there: hiveden-backup offsite push" in ran.err
+    site.run("offsite", "push").succeeded()
+    (row,) = site.run("fleet", "there", "--json").succeeded().json
+    assert (row["state"], row["newest"], row["lag_seconds"], row["lag_bytes"]) == ("ok", site.ids()[0], 0, 0)
+    assert row["jobs"] == [
+        {"job": "app", "newest": site.ids()[0], "result": "success", "lag_seconds": 0, "lag_bytes": 0, "attention": []}
+    ]
+    assert s3_place.listing().keys() >= {f".status/{row['name']}.json", f"{row['name']}/.host.json"}
+
+    s3_place.meddler.forget()
+    site.run("offsite", "push").succeeded()
+    assert s3_place.meddler.requests == []
+    yesterday = time.time() - 86400
+    os.utime(site.state / "offsite/there/.told", (yesterday, yesterday))
+    site.run("offsite", "push", "--job", "app").succeeded()
+    assert s3_place.meddler.counts == {"PUT": 1}
+
+
+def test_when_the_next_push_is_due(site: Site, s3_place: Place) -> None:
+    configured(site, s3_place).init()
+    (site.data / "file").write_text("x")
+    due = site.state / FOLDER / "app"
+    site.run("run", "app").succeeded()
+    assert not due.exists()
+    site.run("offsite", "push").succeeded()
+    assert 86000 < due.stat().st_mtime - time.time() < 86800
+    site.run("run", "app").succeeded()
+    assert not due.exists()
+    s3_place.meddler.rule = lambda _method, _path: DENIED
+    for minutes in (15, 30, 60):
+        assert site.run("offsite", "push").code == 77
+        assert (minutes - 1) * 60 < due.stat().st_mtime - time.time() < (minutes + 1) * 60
+    assert "AccessDenied" in site.run("status").out
+    s3_place.meddler.rule = lambda _method, _path: PASS
+    site.run("offsite", "push").succeeded()
+    assert due.stat().st_mtime - time.time() > 86000
+    with offsite_lock(site.state, "there"):
+        due.unlink()
+        site.run("run", "app").succeeded()
+        assert site.run("offsite", "push").code == 75
+    assert not due.exists()  # somebody else was sending: the timer asks again

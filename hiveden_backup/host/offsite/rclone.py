@@ -166,8 +166,8 @@ class Remote:
 
         One listing, and one request for each. Nothing is fetched where there is no such folder.
         """
-        argv = ("copy", "--max-size", f"{most}b", "--max-depth", "1", "--no-check-dest", "--transfers", "8")
-        argv = (*argv, *self._then(), self._place(prefix), str(folder))
+        how = ("copy", "--max-size", f"{most}b", "--max-depth", "1", "--no-check-dest", "--transfers", "8")
+        argv = (*how, *self._then(), self._place(prefix), str(folder))
         with contextlib.suppress(NotFoundError), self._running("reading", argv, _LISTING_SECONDS):
             pass
 
