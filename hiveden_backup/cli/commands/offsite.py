@@ -66,6 +66,7 @@ def _told(pushed: Pushed) -> str:
     pruned = pushed.pruned
     gone = f"; {output.count(pruned.objects, 'object')} ({output.size(pruned.bytes)}) removed" if pruned else ""
     skipped = f"; {output.count(len(pushed.skipped), 'backup')} pruned meanwhile" if pushed.skipped else ""
+    skipped += f"; {output.count(pushed.evicted, 'archive')} there alone from now on" if pushed.evicted else ""
     return f"{head}: {said}{gone}{skipped}."
 
 

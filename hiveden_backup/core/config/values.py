@@ -123,6 +123,11 @@ class Offsite:
     retention: Retention = Retention()
 
     @property
+    def keeps_newest(self) -> bool:
+        """Whether archives leave this machine once they are seen to be there whole."""
+        return self.keep_local == "newest"
+
+    @property
     def is_local(self) -> bool:
         """Whether it is a directory of this machine: a disk that comes and goes, say."""
         return self.remote.startswith("/")

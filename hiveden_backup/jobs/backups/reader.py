@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -147,6 +147,12 @@ class Reader:
         failpoint("verify")
         return Reading(now, listing)
 
+    def _at_hand(self, job: str, archive: Archive, brake: Brake) -> AbstractContextManager[Path]:
+        """Where it is read: what is missing here is damage, whatever its stub says."""
+        if self.installation.elsewhere is None:
+            return nullcontext(self.directory.job_path(job) / archive.path)
+        return self.installation.at_hand(job, archive.path, archive, brake)
+
     def _is_away(self, job: str, archive: Archive) -> bool:
         """Whether an archive that is not here lies at an offsite, where it is not read from."""
         if self.installation.elsewhere is not None:
@@ -171,7 +177,7 @@ class Reader:
 
         try:
             with (
-                self.installation.at_hand(job, archive.path, archive, brake) as path,
+                self._at_hand(job, archive, brake) as path,
                 translated(f"writing the list {listing}", unwritable=StorageError),
             ):
                 tar.list_members(path, archive.bytes, archive.sha256, listing, progress=advance, brake=brake)

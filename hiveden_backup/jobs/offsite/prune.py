@@ -91,12 +91,13 @@ def prune(
 
 def prune_job(installation: Installation, offsite: Offsite, job: Job, *, dry_run: bool = False) -> Pruned:
     """Prune by hand. BusyError while something is sent there; CorruptError when it cannot be told what is needed."""
-    known = counted(installation, installation.own_directory, job.name)
-    wanted, kept = _wanted(installation, offsite, job), kept_for(installation, known)
     host = host_of(installation, offsite)
     if dry_run or host is None:  # where nothing was sent yet, nothing can go
-        return plan(installation, offsite, job.name, kept, wanted)[0]
+        kept = kept_for(installation, counted(installation, installation.own_directory, job.name))
+        return plan(installation, offsite, job.name, kept, _wanted(installation, offsite, job))[0]
     with offsite_lock(installation.state, offsite.name) as locked:
+        kept = kept_for(installation, counted(installation, installation.own_directory, job.name))
+        wanted = _wanted(installation, offsite, job)  # before the lock, a push might let archives leave this machine
         pruned = prune(
             installation, locked, Remote(offsite, installation.state), host, job.name, kept_for=kept, wanted=wanted
         )

@@ -30,6 +30,7 @@ from hiveden_backup.host.state.offsites import LockedOffsite, Offsites, offsite_
 from hiveden_backup.jobs.backups.counted import Counted
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.choice import Draft, draft, jobs_there, missing
+from hiveden_backup.jobs.offsite.evict import evict_if_wanted
 from hiveden_backup.jobs.offsite.place import claimed
 from hiveden_backup.jobs.offsite.prune import Pruned, prune_if_wanted
 from hiveden_backup.jobs.offsite.sending import Sending, sweep_spool
@@ -48,7 +49,10 @@ _MOST_AT_ONCE = 8
 
 @dataclass(slots=True)
 class Pushed:
-    """What came of one job at one offsite. `backups` are complete there since now, `skipped` were pruned meanwhile."""
+    """What came of one job at one offsite. `backups` are complete there since now, `skipped` were pruned meanwhile.
+
+    So many archives are there alone since now, as were `evicted` here.
+    """
 
     offsite: str
     job: str
@@ -58,6 +62,7 @@ class Pushed:
     objects: int = 0
     errors: list[BackupError] = field(default_factory=list)
     pruned: Pruned | None = None
+    evicted: int = 0
 
     def table(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -68,6 +73,7 @@ class Pushed:
             "skipped": self.skipped,
             "bytes": self.bytes,
             "objects": self.objects,
+            "evicted": self.evicted,
             "errors": [str(error) for error in self.errors],
         }
 
@@ -174,6 +180,7 @@ def _push_job(
     finally:
         pushed.bytes, pushed.objects = sending.sent, sending.objects
     pushed.pruned = prune_if_wanted(installation, locked, remote, planned.job)
+    pushed.evicted = len(evict_if_wanted(installation, remote, name))
 
 
 def _remember(

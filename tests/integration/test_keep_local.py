@@ -1,0 +1,167 @@
+"""`keep_local = "newest"`: archives leave this machine once they are whole elsewhere, and nothing is lost by it."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.job import held, site
+from tests.support.offsite_home import Home, configured, new_key
+
+MIB = 1 << 20
+FILES, EACH = 12, MIB // 2
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """One backup of four archives, and nothing pushed."""
+    with site(tmp_path / "site") as made:
+        made.archive_bytes = 2 * MIB
+        for number in range(FILES):
+            (made.data / f"file-{number:03}").write_bytes(os.urandom(EACH - 512))
+        time.sleep(2.1)  # what is younger is archived again in any case
+        found = configured(made, tmp_path / "there", new_key(tmp_path / "key"), keep_local="newest")
+        made.init()
+        found.backup()
+        yield found
+
+
+def here(home: Home) -> list[str]:
+    return sorted(path.name for path in (home.site.job() / "archives").glob("*.tar.zst"))
+
+
+def stubs(home: Home) -> dict[str, Any]:
+    found = (home.site.job() / "archives").glob("*.offsite")
+    return {path.name.removesuffix(".offsite"): json.loads(path.read_bytes()) for path in found}
+
+
+def where(home: Home) -> list[str]:
+    return [row["where"] for row in home.site.run("list", "--json").succeeded().json]
+
+
+def test_they_leave_and_runs_go_on(home: Home) -> None:
+    before = {path: (home.site.job() / "archives" / path).read_bytes() for path in here(home)}
+    assert where(home) == ["here"]
+    pushed = home.pushed()
+    assert (pushed["evicted"], here(home)) == (len(before), [])
+    for name, stub in stubs(home).items():
+        assert (stub["path"], stub["bytes"], stub["offsites"]) == (f"archives/{name}", len(before[name]), ["usb"])
+    assert where(home) == ["there"]
+    assert home.check() == home.listed() == home.site.ids()
+    (home.site.data / "new").write_text("new")
+    second = home.site.run("run", "app").succeeded()
+    assert "archived again" not in second.err
+    assert len(here(home)) == 1, "only what is new is archived"
+    assert home.pushed()["evicted"] == 1
+    assert len(home.check()) == len(home.site.ids()) == 2
+    assert home.pushed()["objects"] == 0
+
+
+def test_nothing_of_it_is_called_damaged(home: Home) -> None:
+    home.pushed()
+    done = home.site.run("verify", "--all", "--json").succeeded()
+    (row,) = done.json
+    assert (row["result"], row["error"], row["away"]) == ("ok", None, len(stubs(home)))
+    said = home.site.run("verify", "--all").succeeded().out
+    assert "at an offsite alone" in said
+    assert "proven" not in said
+    assert home.site.run("list", "--json").json[0]["verified"] is None, "what was not read is not proven"
+    assert "Lies      there" in home.site.run("show", "app/latest").succeeded().out
+
+
+def test_a_plain_restore_says_where_it_lies(home: Home) -> None:
+    home.pushed()
+    target = home.site.path / "target"
+    done = home.site.run("restore", "app/latest", "--to", str(target))
+    done.failed(66, "is not on this machine", "It lies at the offsite usb", "--from usb --identity FILE")
+
+
+def test_what_is_neither_here_nor_there_is_archived_again(home: Home) -> None:
+    home.pushed()
+    shutil.rmtree(home.site.state / "offsite")  # so that nothing tells any more that it is there
+    assert where(home) == ["lost"]
+    again = home.site.run("run", "app").succeeded()
+    assert "missing or cut short: what it held is archived again" in again.err
+    assert where(home)[0] == "here"
+
+
+def test_a_stub_proves_nothing(home: Home) -> None:
+    """Who can write to the backup directory can take an archive away, and leave a stub."""
+    (gone, *_) = here(home)
+    path = home.site.job() / "archives" / gone
+    stub = {"path": f"archives/{gone}", "bytes": path.stat().st_size, "sha256": "0" * 64, "offsites": ["usb"]}
+    path.with_name(f"{gone}.offsite").write_text(json.dumps(stub))
+    path.unlink()
+    assert where(home) == ["lost"]
+    home.site.run("verify", "--all").failed(65, f"{gone} is missing")
+    assert "archived again" in home.site.run("run", "app").succeeded().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("meddle", ["truncated", "replaced", "gone", "sums"])
+def test_what_is_not_whole_there_stays_here(home: Home, meddle: str) -> None:
+    there = configured(home.site, home.there, home.key, keep_local="all")
+    there.pushed()
+    name = next(each for each in there.objects if ".tar.zst.0000.age" in each)
+    archive = Path(name).name.partition(".0000")[0]
+    path = there.host / "app" / (name if meddle != "sums" else f"archives/{archive}.sums")
+    content = path.read_bytes()
+    match meddle:
+        case "truncated":
+            path.write_bytes(content[:-1])
+        case "gone":
+            path.unlink()
+        case "replaced":
+            path.write_bytes(content + b"x")
+        case "sums":
+            path.write_bytes(content.replace(b"# archive", b"# Archive"))
+    now = configured(home.site, home.there, home.key, keep_local="newest")
+    assert now.pushed()["evicted"] == len(stubs(now)) > 0
+    assert here(now) == [archive]
+    assert where(now) == ["there"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_killed_between_stub_and_removal(home: Home, number: int) -> None:
+    assert home.push(failpoint=f"evict@{number}:kill").code == -9
+    assert len(here(home)) == 4 - number + 1
+    assert where(home) == ["both" if number == 1 else "there"]
+    assert home.pushed()["evicted"] == 4 - number + 1
+    assert here(home) == []
+    home.check()
+
+
+def test_while_a_run_goes_on_they_stay(home: Home) -> None:
+    (home.site.data / "large").write_bytes(os.urandom(3 * MIB))
+    home.site.change(compression_level=16)
+    process = home.site.start("run", "app")
+    with held(home.site, process, "*.hot-*.tar.zst"):
+        assert home.pushed()["evicted"] == 0
+        assert len(here(home)) >= 4
+    home.site.finish(process).succeeded()
+    assert home.pushed()["evicted"] > 0
+    assert here(home) == []
+
+
+def test_prune_takes_stubs_along_and_the_offsite_keeps_what_only_it_has(home: Home) -> None:
+    first = home.pushed()
+    assert first["evicted"]
+    for path in home.site.data.iterdir():
+        path.write_bytes(os.urandom(EACH))
+    home.backup()
+    tight = configured(home.site, home.there, home.key, keep_local="newest", retention={"keep_last": 1})
+    tight.pushed()
+    old = first["backups"][0]
+    assert tight.listed() == [tight.site.ids()[0]]
+    archives = [name for name in tight.objects if name.startswith(f"archives/{old}")]
+    assert archives, "this machine's older backup needs them, and only that place has them"
+    tight.site.run("delete", f"app/{old}", "--yes").succeeded()
+    assert not any(name.startswith(old) for name in stubs(tight))
+    tight.site.run("offsite", "prune").succeeded()
+    assert not any(name.startswith(f"archives/{old}") for name in tight.objects)
+    tight.check()
