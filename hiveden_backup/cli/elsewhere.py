@@ -18,6 +18,7 @@ from hiveden_backup.jobs.installation import Installation
 
 if TYPE_CHECKING:
     from hiveden_backup.jobs.offsite.adopt import Adopted
+    from hiveden_backup.jobs.offsite.asked import Asked
 
 FROM = typer.Option(
     None,
@@ -50,21 +51,27 @@ class From:
     host: Optional[str] = None
     rclone_config: Optional[Path] = None
 
-    @contextmanager
-    def reading(self, job: Optional[str] = None) -> "Iterator[Source]":
-        """What is read from, for the block; one job of it, where one is named."""
-        surroundings = installation()
+    def asked(self) -> "Optional[Asked]":
+        """An offsite, None for the backup directory. UsageError for what says something of an offsite that is none."""
         if self.place is None:
             given = {"--identity": self.identity, "--as-of": self.as_of, "--host": self.host}
             for option, value in {**given, "--rclone-config": self.rclone_config}.items():
                 if value is not None:
                     raise UsageError(f"{option} goes with --from", "", "Say which offsite to read from")
+            return None
+        from hiveden_backup.jobs.offsite.asked import Asked  # noqa: PLC0415 - who reads here need not wait for it
+
+        return Asked(self.place, self.identity, self.as_of or "", self.rclone_config, self.host or "")
+
+    @contextmanager
+    def reading(self, job: Optional[str] = None) -> "Iterator[Source]":
+        """What is read from, for the block; one job of it, where one is named."""
+        surroundings, asked = installation(), self.asked()
+        if asked is None:
             yield Source(surroundings)
             return
-        from hiveden_backup.jobs.offsite.adopt import reading  # noqa: PLC0415 - who reads here need not wait for it
-        from hiveden_backup.jobs.offsite.asked import Asked  # noqa: PLC0415 - as above
+        from hiveden_backup.jobs.offsite.adopt import reading  # noqa: PLC0415 - as above
 
-        asked = Asked(self.place, self.identity, self.as_of or "", self.rclone_config, self.host or "")
         with reading(surroundings, asked, job) as adopted:
             yield Source(replace(surroundings, elsewhere=adopted), adopted)
 

@@ -107,7 +107,9 @@ class Installation:
 
     def left_out(self, job: str, backup: str) -> Collection[str]:
         """The files of a backup that are not in the backup directory, and come by `at_hand`."""
-        return self.elsewhere.left_out(job, backup) if self.elsewhere is not None else ()
+        if self.elsewhere is not None:
+            return self.elsewhere.left_out(job, backup)
+        return archives.stubbed(self.directory.backup_path(job, backup))
 
     @contextmanager
     def at_hand(self, job: str, path: str, written: Written, brake: Brake | None = None) -> Iterator[Path]:

@@ -351,3 +351,43 @@ def test_in_place_wants_to_know_whose_it_is(sent: Sent) -> None:
     done = sent.site.run(*command).failed(77, "--trust SHA256:")
     trust = re.findall(r"--trust (SHA256:\S+?)[;.]? ", done.err)[0].rstrip(";.")
     sent.site.run(*command, "--trust", trust).succeeded()
+
+
+# ---- a new machine
+
+
+def test_a_bare_machine_adopts_all_of_it(shop: tuple[Sent, Server, str], tmp_path: Path) -> None:
+    sent, _, database = shop
+    wanted = describe(sent.files)
+    with site(tmp_path / "bare", "unix:///none") as bare:
+        source = ("--from", str(sent.place), "--identity", str(sent.identity))
+        init = ("init", "--directory", str(bare.backups), *source)
+        assert bare.run(*init, failpoint="adopt@2:kill").code == -9
+        assert len(bare.ids()) == 1, "what is visible is whole"
+        said = bare.run(*init).succeeded().out
+        assert "belong to" in said
+        assert bare.ids() == sent.site.ids()
+        assert spool(bare) == []
+        rows = bare.run("list", "--json").succeeded().json
+        assert {row["where"] for row in rows} == {"there"}
+        assert str(sent.files / "3") in bare.run("find", "files/3").succeeded().out
+        verified = bare.run("verify", "--all")
+        assert verified.code == 0, verified.err
+        assert not verified.err
+        back = bare.path / "back"
+        command = ("restore", "app/latest", "--to", str(back))
+        bare.run(*command).failed(66, "is not on this machine", "--from", "--identity")
+        bare.run(*command, *source).succeeded()
+        assert describe(below(back, sent.files)) == wanted
+        dump = next((bare.job() / bare.ids()[0]).glob(f"database.*.{database}.dump.zst.offsite"))
+        assert dump.stat().st_size < 1000
+        assert sum(path.stat().st_size for path in bare.backups.rglob("*") if path.is_file()) < 50_000
+        bare.run("init", "--directory", str(bare.backups), "--take-over", "app").succeeded()
+
+
+def test_init_without_the_key(sent: Sent, tmp_path: Path) -> None:
+    with site(tmp_path / "bare") as bare:
+        init = ("init", "--directory", str(bare.backups), "--from", str(sent.place))
+        bare.run(*init).failed(66, sent.recipient)
+        bare.run(*init, "--identity", str(sent.identity)).succeeded()
+        assert bare.ids() == sent.site.ids()

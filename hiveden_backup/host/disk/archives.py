@@ -3,9 +3,11 @@
 import os
 import stat
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
-from hiveden_backup.core.backup.stub import LONGEST, STUBS, Stub, of
+from hiveden_backup.core.backup.layout import globals_beside
+from hiveden_backup.core.backup.stub import LONGEST, STUBS, Stub, of, stands_for
 from hiveden_backup.core.codec import RecordError
 from hiveden_backup.host.disk.durable import read_regular, write_durably
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -31,6 +33,15 @@ def stub_at(path: Path) -> Stub | None:
         return STUBS.load(read_regular(path.with_name(of(path.name)), LONGEST))
     except (OSError, RecordError):
         return None
+
+
+def stubbed(home: Path) -> frozenset[str]:
+    """The dumps of the backup at `home` in whose place stubs stand."""
+    with suppress(OSError):
+        names = set(os.listdir(home))
+        away = (stands_for(name) for name in names if stands_for(name) != name)
+        return frozenset(name for name in away if name not in names and globals_beside(name) is not None)
+    return frozenset()
 
 
 def put_stub(path: Path, stub: Stub) -> None:

@@ -24,6 +24,7 @@ from hiveden_backup.core.backup.layout import (
 from hiveden_backup.core.backup.scope import Scope
 from hiveden_backup.core.backup.selection import checked
 from hiveden_backup.core.backup.signature import Signature, Signed
+from hiveden_backup.core.backup.stub import stands_for
 from hiveden_backup.core.backup.tar_listing import Contents, Metadata, escape, members
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError, NotFoundError, UnreachableError
@@ -187,13 +188,16 @@ class Verifier:
             elif reading.listing is None:
                 looked.archives_read = min(reading.at, looked.archives_read or reading.at)
         if not looked.errors:
-            self._decode(backup, manifest, looked.failed)
+            self._decode(backup, manifest, looked)
 
-    def _decode(self, backup: Backup, manifest: Manifest, failed: set[str]) -> None:
+    def _decode(self, backup: Backup, manifest: Manifest, looked: "_Looked") -> None:
+        away = self.installation.left_out(backup.job, backup.id) if self.installation.elsewhere is None else ()
         path = self._directory.backup_path(backup.job, backup.id)
         for artifact in manifest.artifacts:
             if artifact.type is ArtifactType.APPLICATION:
-                self._files(backup, manifest, artifact, failed)
+                self._files(backup, manifest, artifact, looked.failed)
+            elif artifact.files[0].file in away:
+                looked.away += 1
             else:
                 with dump_at_hand(self.installation, backup, artifact) as dump:
                     decode_dump(self.installation.docker, dump, self._as_configured(backup.job, artifact))
@@ -317,7 +321,8 @@ def check_sums(
             _check_digest(path / name, sizes.get(name), digest)
     if only is not None and not listed.keys() >= set(only):
         raise CorruptError(f"{sums} does not cover {min(set(only) - listed.keys())}", "", _HINT)
-    unlisted = sorted(entry.name for entry in path.iterdir() if entry.name not in {*listed, SUMS, SIGNATURE})
+    covered = {*listed, SUMS, SIGNATURE}
+    unlisted = sorted(entry.name for entry in path.iterdir() if stands_for(entry.name) not in covered)
     if unlisted or not listed:
         raise CorruptError(f"{sums} does not cover {unlisted[0] if unlisted else 'anything'}", "", _HINT)
     return content

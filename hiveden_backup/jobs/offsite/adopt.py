@@ -87,6 +87,10 @@ class Adopted:
         self._brought.update(missing)
         return [trouble for trouble in troubles if trouble is not None]
 
+    def sums(self, backup: Backup) -> BackupSums:
+        """What a backup that was brought consists of."""
+        return self._sums[backup]
+
     # ---- for the installation
 
     def left_out(self, job: str, backup: str) -> Collection[str]:

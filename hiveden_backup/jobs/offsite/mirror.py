@@ -1,0 +1,77 @@
+"""A backup directory on a bare machine, of what an offsite has: what is small of backups, and stubs for the rest."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from hiveden_backup.core.backup import layout as local
+from hiveden_backup.core.backup.stub import Stub
+from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.offsite.sums import Content
+from hiveden_backup.host.disk.archives import put_stub
+from hiveden_backup.host.disk.durable import make_directory, translated
+from hiveden_backup.host.disk.owners import claim
+from hiveden_backup.host.disk.repository import BackupDirectory
+from hiveden_backup.host.disk.stream import copy
+from hiveden_backup.host.failpoints import failpoint
+from hiveden_backup.host.state.locks import job_lock
+from hiveden_backup.jobs.backups.catalog import Backup
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.offsite.adopt import Adopted, reading
+from hiveden_backup.jobs.offsite.asked import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What was made of an offsite: `backups` that were not here, of which host, and why others of it were left out."""
+
+    host: str
+    backups: int
+    left_out: tuple[BackupError, ...]
+
+
+def mirror(installation: Installation, directory: BackupDirectory, asked: Asked) -> Mirrored:
+    """Have all backups of a host, which are complete there, in an opened backup directory. Those that are stay.
+
+    They belong to that host. Where it is broken off, it is done again: a backup becomes visible when all is there.
+    """
+    with reading(installation, asked) as adopted:
+        left_out = adopted.bring(whole=False)
+        made = 0
+        for job in adopted.directory.jobs():
+            with job_lock(installation.state, job):
+                there = set(directory.backups(job))
+                for backup in reversed(adopted.directory.backups(job)):
+                    if backup not in there:
+                        _take(adopted, directory, Backup(job, backup), asked.place)
+                        made += 1
+        return Mirrored(adopted.there.host, made, tuple(left_out))
+
+
+def _take(adopted: Adopted, directory: BackupDirectory, backup: Backup, place: str) -> None:
+    adopted.bring([backup])
+    source = adopted.directory.backup_path(backup.job, backup.id)
+    home = directory.job_path(backup.job)
+    growing = home / local.incoming(backup.id)
+    with translated(f"writing the backup directory {directory.path}"):
+        make_directory(home / local.ARCHIVES)
+        owner = adopted.directory.manifest(backup.job, backup.id).owner
+        if owner is not None:
+            claim(home, owner)
+        sums = adopted.sums(backup)
+        _put_stubs(home, sums.needs, place)
+        shutil.rmtree(growing, ignore_errors=True)
+        make_directory(growing)
+        dumps = set(adopted.left_out(backup.job, backup.id))
+        _put_stubs(growing, (each for each in sums.files if each.path in dumps), place, f"{backup.id}/")
+        for file in sorted(source.iterdir()):
+            copy(file, growing / file.name)
+        failpoint("adopt")
+        directory.publish(backup.job, backup.id)
+
+
+def _put_stubs(home: Path, files: Iterable[Content], place: str, prefix: str = "") -> None:
+    for each in files:
+        if not (home / each.path).exists():
+            put_stub(home / each.path, Stub(f"{prefix}{each.path}", each.bytes, each.sha256, (place,)))
