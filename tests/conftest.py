@@ -18,6 +18,7 @@ pytest_plugins = [  # one that another imports stands before it
     "tests.support.offsite_s3",
     "tests.support.offsite_servers",
     "tests.support.offsite_places",
+    "tests.support.offsite_sent",
     "tests.support.readme",
 ]
 

@@ -1,5 +1,7 @@
 """The commands of `offsite`: encrypted copies elsewhere."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
 import typer
@@ -11,12 +13,15 @@ from hiveden_backup.cli.registry import group
 from hiveden_backup.cli.surroundings import chosen, installation
 from hiveden_backup.cli.watched import watched
 from hiveden_backup.core.errors import BackupError, UsageError, common_exit_code
-from hiveden_backup.jobs.offsite import listing
+from hiveden_backup.core.names import iso
+from hiveden_backup.jobs.offsite import listing, upkeep
 from hiveden_backup.jobs.offsite import prune as pruning
 from hiveden_backup.jobs.offsite.afterwards import conclude
 from hiveden_backup.jobs.offsite.choice import chosen_offsites, jobs_there
 from hiveden_backup.jobs.offsite.push import Pushed
 from hiveden_backup.jobs.offsite.push import push as send
+from hiveden_backup.jobs.offsite.reconcile import Reconciled
+from hiveden_backup.jobs.offsite.verify import Verified
 
 _NAME = typer.Argument(
     None, metavar="[NAME]", help="The offsite; all when none is given.", autocompletion=completion.offsites
@@ -119,3 +124,86 @@ def prune(
 
 def _decision(row: dict[str, Any]) -> str:
     return "keep" if row["keep"] else "remove: denied" if row["denied"] else "remove"
+
+
+@command("reconcile", group=_offsite)
+def reconcile(
+    name: Optional[str] = _NAME,
+    jobs: Optional[List[str]] = JOBS,  # noqa: UP006
+    as_json: bool = JSON,
+) -> None:
+    """List what is there, and compare it with what was sent; push does so now and then.
+
+    What is missing or other than it was sent is sent again by the next push, or is damaged where this machine has it
+    no more (exit 65). A journal that was lost is made again.
+    """
+    _by_hand(name, jobs, upkeep.compared, _compared, as_json=as_json)
+
+
+@command("verify", group=_offsite)
+def verify(
+    name: Optional[str] = _NAME,
+    jobs: Optional[List[str]] = JOBS,  # noqa: UP006
+    identity: Optional[Path] = typer.Option(
+        None, metavar="FILE", help="A file with the secret key: what is there is decrypted and compared, too."
+    ),
+    as_json: bool = JSON,
+) -> None:
+    """Read back what is there, least recently checked first, until the month's `verify_budget` is used up.
+
+    Signature and digests are proved; with an identity, what can be decrypted. Exit 65 when something is damaged.
+    """
+    _by_hand(name, jobs, upkeep.reading(identity), _read, as_json=as_json)
+
+
+def _by_hand(
+    name: Optional[str],
+    jobs: Optional[List[str]],  # noqa: UP006
+    act: upkeep.Act,
+    told: Callable[[Any], str],
+    *,
+    as_json: bool,
+) -> None:
+    """Do it at each offsite for each job; what is wrong is told, and decides the exit status."""
+    outcomes: list[upkeep.Outcome] = []
+    codes = []
+    with watched() as surroundings:
+        for offsite in chosen_offsites(surroundings, name):
+            try:
+                some = jobs_there(surroundings, offsite, chosen(surroundings, jobs or []))
+                outcomes += upkeep.by_hand(surroundings, offsite, some, act)
+            except BackupError as error:  # the others have their turn
+                report(error)
+                codes.append(error.exit_code)
+    for each in outcomes:
+        if not as_json:
+            output.say(f"{each.offsite}: {each.found.job}: {told(each.found)}")
+            for finding in each.found.findings:
+                output.say(f"  {upkeep.said(each.offsite, each.found.job, finding)}")
+        if each.error is not None:
+            report(each.error)
+            codes.append(each.error.exit_code)
+    if as_json:
+        output.print_json([each.table() for each in outcomes])
+    raise typer.Exit(common_exit_code(codes))
+
+
+def _compared(found: Reconciled) -> str:
+    parts = [f"{output.count(found.objects, 'object')} ({output.size(found.bytes)}) there"]
+    parts.append("not all as sent" if found.findings else "all as sent")
+    if found.learned:
+        parts.append(f"{found.learned} of them found again")
+    if found.removed:
+        parts.append(f"{output.count(len(found.removed), 'leftover')} removed")
+    if found.strays:
+        parts.append(f"{output.count(len(found.strays), 'leftover')} of a push that was broken off")
+    if found.foreign:
+        shown = ", ".join(found.foreign[:3])
+        parts.append(f"{len(found.foreign)} not ours ({shown}{', ...' if len(found.foreign) > 3 else ''})")  # noqa: PLR2004 - as shown
+    return "; ".join(parts) + "."
+
+
+def _read(found: Verified) -> str:
+    since = f"all of it was read since {iso(found.since)}" if found.since is not None else "some was never read yet"
+    read = f"{found.read} of {output.count(found.objects, 'object')} ({output.size(found.bytes)}) read"
+    return f"{read}; {since}; {output.size(found.left)} of this month's budget left."

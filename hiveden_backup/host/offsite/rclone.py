@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -145,6 +146,18 @@ class Remote:
                 return
             file.seek(0)
             yield from _entries(file, f"{prefix}/" if prefix else "")
+
+    def stat(self, name: str, *, digests: bool = False) -> Object | None:
+        """One object, looked for by itself and in no listing; None when it is not there. DeniedError."""
+        hashed = ("--hash", "--hash-type", "md5") if digests else ()
+        argv = ("lsjson", "--stat", "--no-modtime", "--no-mimetype", *hashed, *self._then(), self._place(name))
+        try:
+            said = self._said("looking at", argv)
+        except NotFoundError:
+            return None
+        if not said.strip() or json.loads(said) is None or json.loads(said).get("IsDir"):
+            return None
+        return replace(_entry(said, ""), name=name)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects, in any order; what is not there is no failure. DeniedError when the key may not."""

@@ -12,6 +12,7 @@ from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BusyError, StorageError
 from hiveden_backup.core.names import is_job_name
 from hiveden_backup.core.offsite import journal
+from hiveden_backup.core.offsite.checked import Checked
 from hiveden_backup.core.offsite.layout import state_folder
 from hiveden_backup.host.disk.durable import (
     UnfitFileError,
@@ -26,6 +27,7 @@ from hiveden_backup.host.state import locks
 
 _JOURNAL = ".jsonl"
 _PLACE = ".place.json"
+_CHECKS = ".checked.json"
 _T = TypeVar("_T")
 
 
@@ -42,8 +44,9 @@ class Facts:
 
     `pushed` is when a push last ended well, `reconciled` when what lies there was last compared. `failures` count since
     then, `error` is the last one's, `next_try` when it is tried again. `damaged` are objects, by their names in the
-    job's folder, that are not what was sent, and that cannot be sent again. `waiting_bytes` are what was not there yet
-    when the last push ended, `waiting_since` since when. `denied` says why nothing is removed there, if that is so.
+    job's folder, that are not what was sent, and that cannot be sent again; `doubted` those that were found so, and
+    will be. `waiting_bytes` are what was not there yet when the last push ended, `waiting_since` since when. `denied`
+    says why nothing is removed there, `unlisted` why nothing is listed there, if that is so.
     """
 
     pushed: datetime | None = None
@@ -55,6 +58,8 @@ class Facts:
     waiting_bytes: int = 0
     waiting_since: datetime | None = None
     denied: str = ""
+    doubted: tuple[str, ...] = ()
+    unlisted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,10 @@ class Place:
     host: str
 
 
-_FACTS = Codec(Facts, lacking=("waiting_bytes", "waiting_since", "next_try", "damaged", "denied"))
+_SINCE = ("waiting_bytes", "waiting_since", "next_try", "damaged", "denied", "doubted", "unlisted")
+_FACTS = Codec(Facts, lacking=_SINCE)
 _PLACES = Codec(Place)
+_CHECKED = Codec(Checked)
 
 
 @contextmanager
@@ -149,6 +156,21 @@ class Offsites:
         with translated(f"writing {path}", unwritable=StorageError):
             make_directory(path.parent)
             write_durably(path, _FACTS.dump(facts))
+
+    def checked(self, offsite: str, job: str) -> Checked:
+        """When what is there was last read back; never, where there is no record, or it cannot be read."""
+        return _read(_CHECKED, self._path(offsite, job, _CHECKS)) or Checked()
+
+    def put_checked(self, offsite: LockedOffsite, job: str, checked: Checked) -> None:
+        """Remember what was read back."""
+        path = self._path(offsite.name, job, _CHECKS)
+        with translated(f"writing {path}", unwritable=StorageError):
+            make_directory(path.parent)
+            write_durably(path, _CHECKED.dump(checked))
+
+    def read_in(self, offsite: str, now: datetime) -> int:
+        """How many bytes were read back from an offsite this month, of all jobs."""
+        return sum(self.checked(offsite, job).spent(now) for job in self.jobs(offsite))
 
     def place(self, offsite: str) -> Place | None:
         """The place that the journals are of; None when nothing is known of one."""

@@ -34,6 +34,8 @@ from hiveden_backup.jobs.offsite.evict import evict_if_wanted
 from hiveden_backup.jobs.offsite.place import claimed
 from hiveden_backup.jobs.offsite.prune import Pruned, prune_if_wanted
 from hiveden_backup.jobs.offsite.sending import Sending, sweep_spool
+from hiveden_backup.jobs.offsite.upkeep import is_due, keep_up, read_some
+from hiveden_backup.jobs.offsite.visit import Visit
 from hiveden_backup.jobs.services.at_once import several
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ def _push_jobs(
     drafts: Sequence[tuple[tuple[Job, "Draft | BackupError"], Pushed]],
     after: After | None,
 ) -> None:
+    drafts, to_read = _compared(installation, locked, remote, drafts)
     host, away = "", None
     for (job, planned), pushed in drafts:
         try:
@@ -148,9 +151,35 @@ def _push_jobs(
             away = error if not isinstance(planned, BackupError) else away
             pushed.errors.append(error)
         _remember(installation, locked, job.name, planned, pushed)
+    for visit in to_read if away is None else ():
+        read_some(visit)
     some = [pushed.job for _, pushed in drafts if pushed.objects]
     if host and some and after is not None:
         after(installation, locked, remote, host, some)
+
+
+def _compared(
+    installation: Installation,
+    locked: LockedOffsite,
+    remote: Remote,
+    drafts: Sequence[tuple[tuple[Job, "Draft | BackupError"], Pushed]],
+) -> tuple[list[tuple[tuple[Job, "Draft | BackupError"], Pushed]], list[Visit]]:
+    """Compare what is there where that is due: the drafts as they are then, and what is to be read back."""
+    found, visits, is_away = list[tuple[tuple[Job, "Draft | BackupError"], Pushed]](), list[Visit](), False
+    for (job, planned), pushed in drafts:
+        now_planned = planned
+        if isinstance(planned, Draft) and not is_away and is_due(installation, remote.offsite, job.name):
+            try:
+                visit = Visit(installation, remote, locked, claimed(installation, locked, remote), job.name)
+                visits += [visit] if visit.facts().reconciled is not None else []  # else it was only just sent
+                error = keep_up(visit)
+                pushed.errors += [error] if error is not None else []
+                now_planned = draft(installation, remote.offsite, job)
+            except BackupError as error:
+                remote.brake.insist()
+                now_planned, is_away = error, True
+        found.append(((job, now_planned), pushed))
+    return found, visits
 
 
 def _push_job(
