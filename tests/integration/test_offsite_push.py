@@ -119,3 +119,160 @@ def test_a_push_that_is_told_to_end_does_so_and_goes_on_later(home: Home) -> Non
     assert done.code == 128 + signal.SIGTERM
     home.pushed()
     assert home.check() == home.site.ids()
+
+
+def test_a_damaged_archive_is_named_and_not_sent_and_the_rest_goes_on(home: Home) -> None:
+    (old,) = home.site.ids()
+    (archive,) = (home.site.job() / "archives").iterdir()
+    (home.site.data / "large").write_bytes(os.urandom(1000))
+    time.sleep(2.1)
+    new = home.backup()
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    done = home.push()
+    assert (done.code, len(done.errors)) == (65, 1)
+    assert archive.name in done.err
+    assert not [name for name in home.objects if name.endswith(f"{archive.name}.sums")]
+    listed = home.listed()
+    assert old not in listed
+    needs = [each["path"] for each in home.site.manifest(new)["archives"]]
+    assert (new in listed) == (f"archives/{archive.name}" not in needs)
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    home.pushed()
+    assert home.check() == home.site.ids()
+
+
+def test_a_slice_of_what_was_read_wrongly_is_sent_again(home: Home) -> None:
+    """A push is killed after it read a wrong byte: the next one, which reads it right, does not trust that slice."""
+    (archive,) = (home.site.job() / "archives").iterdir()
+    content = bytearray(archive.read_bytes())
+    content[100] ^= 1
+    archive.write_bytes(content)
+    assert home.push(failpoint="slice@3:kill").code == -signal.SIGKILL
+    content[100] ^= 1
+    archive.write_bytes(content)
+    home.pushed()
+    assert home.check() == home.site.ids()
+
+
+def test_a_backup_that_is_pruned_meanwhile_is_skipped(home: Home) -> None:
+    (old,) = home.site.ids()
+    (home.site.data / "more").write_bytes(os.urandom(SIZE))
+    time.sleep(2.1)
+    home.backup()
+    process = home.site.start("offsite", "push", "--json", failpoint="push@2:hold")
+    stands_still(process)
+    home.site.run("delete", f"app/{old}", "--yes").succeeded()
+    done = home.site.finish(process, signal.SIGCONT).succeeded()
+    (pushed,) = done.json
+    assert pushed["skipped"] == [old]
+    assert home.check() == home.listed() == home.site.ids()
+
+
+def test_two_pushes_do_not_meet(home: Home) -> None:
+    process = home.site.start("offsite", "push", failpoint="slice@2:hold")
+    stands_still(process)
+    home.push().failed(75, "usb is busy")
+    home.site.run("run", "app").succeeded()  # which does not wait for it
+    home.site.finish(process, signal.SIGCONT).succeeded()
+    home.pushed()
+    assert home.check() == home.site.ids()
+
+
+def test_other_keys_are_for_what_is_sent_from_then_on(home: Home, tmp_path: Path) -> None:
+    assert home.push(failpoint="slice@3:kill").code == -signal.SIGKILL
+    other = new_key(tmp_path / "other")
+    again = configured(home.site, home.there, other)
+    again.pushed()
+    assert again.check() == home.site.ids()  # no slice of it is for the old key
+
+
+def test_without_keys_what_lies_there_is_plain(home: Home) -> None:
+    plain = configured(home.site, home.there, home.key, recipients=[], encrypt=False)
+    plain.pushed()
+    assert plain.check() == home.site.ids()
+    assert not [name for name in plain.objects if name.endswith(".age")]
+
+
+def test_of_two_places_the_one_that_is_away_does_not_matter_to_the_other(home: Home, tmp_path: Path) -> None:
+    table = {"recipients": [home.key.public], "slice": "1MiB"}
+    places = {name: {**table, "remote": str(tmp_path / name)} for name in ("away", "there", "also")}
+    (tmp_path / "also").mkdir()
+    home.site.configure({"app": {"paths": [str(home.site.data)]}}, offsite=places)
+    home.push().failed(69, "perhaps its disk is not mounted")
+    rows = home.site.run("offsite", "list", "--json").json
+    assert sorted(row["offsite"] for row in rows) == ["also", "there"]
+    assert home.check() == home.site.ids()
+    (tmp_path / "away").mkdir()
+    home.push("away").succeeded()
+    home.push("nowhere").failed(66, "There is no offsite nowhere")
+
+
+def test_a_job_that_goes_nowhere_is_not_sent(home: Home) -> None:
+    home.site.change(offsite=[])
+    home.push().failed(2, "goes to usb")
+    assert home.listed() == []
+
+
+def test_a_large_file_of_a_backup_goes_in_slices(home: Home) -> None:
+    """An index of many paths, which do not compress well."""
+    names = home.site.data / "names"
+    names.mkdir()
+    for number in range(12_000):
+        (names / f"{number}-{os.urandom(110).hex()}").touch()
+    time.sleep(2.1)
+    home.backup()
+    home.pushed()
+    assert [name for name in home.objects if "/files.index.zst.0001" in name]
+    assert home.check() == home.site.ids()
+
+
+# ---- what goes there
+
+
+def several(home: Home, count: int) -> list[str]:
+    """So many more backups, each with a file of its own that was another one before; all are sent."""
+    for _ in range(count):
+        time.sleep(1.1)
+        (home.site.data / "large").write_bytes(os.urandom(100_000))
+        home.backup()
+    home.pushed()
+    return home.site.ids()
+
+
+def test_retention_there_is_its_own(home: Home) -> None:
+    ids = several(home, 3)
+    assert home.check() == ids
+    kept = configured(home.site, home.there, home.key, retention={"keep_last": 2})
+    rows = home.site.run("offsite", "prune", "--dry-run", "--json").succeeded().json
+    assert [row["id"] for row in rows if row["keep"]] == ids[:2]
+    assert kept.check() == ids
+    home.site.run("offsite", "prune").succeeded()
+    assert kept.check() == kept.listed() == ids[:2]
+    left = {name.split("/")[0] for name in kept.objects}
+    assert left == {"archives", *ids[:2]}
+    needed = {each["path"] for backup in ids[:2] for each in home.site.manifest(backup)["archives"]}
+    assert {name.partition(".tar.zst")[0] + ".tar.zst" for name in kept.objects if "archives/" in name} == needed
+    assert kept.pushed()["objects"] == 0  # and nothing of it is sent again
+
+
+@pytest.mark.parametrize("point", ["removing-there@1:kill", "removing-there@2:kill"])
+def test_a_prune_there_that_was_killed_leaves_nothing_that_looks_whole(home: Home, point: str) -> None:
+    ids = several(home, 2)
+    kept = configured(home.site, home.there, home.key, retention={"keep_last": 1})
+    assert home.site.run("offsite", "prune", failpoint=point).code == -signal.SIGKILL
+    assert kept.listed() == ids[:1]
+    home.site.run("offsite", "prune").succeeded()
+    assert kept.check() == ids[:1]
+    assert {name.split("/")[0] for name in kept.objects} == {"archives", ids[0]}
+
+
+def test_push_lets_go_what_retention_there_does(home: Home) -> None:
+    several(home, 1)
+    kept = configured(home.site, home.there, home.key, retention={"keep_last": 1})
+    time.sleep(1.1)
+    new = home.backup()
+    kept.pushed()
+    assert kept.check() == [new]

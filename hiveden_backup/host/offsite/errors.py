@@ -41,7 +41,8 @@ _FULL = re.compile(
 _DENIED = re.compile(
     r"access ?denied|\b40[13]\b|forbidden|permission denied|signature ?does ?not ?match|invalid ?access ?key"
     r"|unauthori[sz]ed|unable to authenticate|not authori[sz]ed|invalid_grant|token (?:has )?expired"
-    r"|not permitted|bad_auth|read-only|handshake failed|knownhosts|host key|InvalidObjectState|ObjectLocked|WORM",
+    r"|not permitted|bad_auth|read-only|couldn't delete: file does not exist|handshake failed"
+    r"|knownhosts|host key|InvalidObjectState|ObjectLocked|WORM",
     re.IGNORECASE,
 )
 _NO_PLACE = re.compile(r"NoSuchBucket|bucket (?:does not exist|not found)", re.IGNORECASE)

@@ -15,6 +15,7 @@ from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.identity import known_host, this_host
 from hiveden_backup.host.state.offsites import LockedOffsite, Offsites, Place
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.offsite.patience import patiently
 
 _FORMAT = 1
 
@@ -88,4 +89,4 @@ def _put(remote: Remote, folder: str, owner: Owner) -> None:
     with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as temporary:
         path = Path(temporary, "host")
         path.write_bytes(_HOSTS.dump(_Host(_FORMAT, owner.host_id, owner.host)))
-        remote.put(path, host_object(folder))
+        patiently(lambda: remote.put(path, host_object(folder)), remote)

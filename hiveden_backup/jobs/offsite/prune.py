@@ -14,6 +14,7 @@ from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.journal import Did, Line, There
 from hiveden_backup.core.offsite.plan import Moment, Removal, decided, removal
 from hiveden_backup.host.clock import local_zone
+from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.log import log
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.offsites import LockedOffsite, Offsites, offsite_lock
@@ -77,6 +78,7 @@ def prune(
     offsites, now = Offsites(installation.state), installation.now()
     lines = [there.objects[name] for name in going.markers if name in there.objects]
     offsites.note(locked, job, [Line(now, Did.REMOVED, line.object) for line in lines])
+    failpoint("removing-there")
     try:
         remote.remove(layout.job_object(host, job, name) for name in going.markers)
     except DeniedError as error:
@@ -84,6 +86,7 @@ def prune(
         said = _said(remote.offsite, job, going, error)
         log.warning(said, job=job)
         return Pruned(planned.offsite, job, planned.decisions, denied=said)
+    failpoint("removing-there")
     remote.remove(layout.job_object(host, job, name) for name in going.rest)
     offsites.note(locked, job, [Line(now, Did.REMOVED, name) for name in going.rest])
     return Pruned(planned.offsite, job, planned.decisions, len(lines) + len(going.rest), going.bytes)

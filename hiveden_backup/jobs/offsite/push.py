@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hiveden_backup.core.backup import layout as here
 from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.dataclass import dataclass, field
-from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, UsageError
+from hiveden_backup.core.errors import BackupError, CorruptError, UsageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.names import backup_time
 from hiveden_backup.core.offsite import layout
@@ -200,12 +200,15 @@ def _push_job(
                 _Backup(planned.known, sending, backup).send()
                 pushed.backups.append(backup)
                 log.info(f"{backup} is at the offsite {locked.name}", job=name, backup=backup)
-            except (CorruptError, NotFoundError) as error:
-                if planned.known.directory.backup_path(name, backup).is_dir():
-                    pushed.errors.append(error)
-                else:  # it was pruned meanwhile
+            except BackupError as error:
+                if not planned.known.directory.backup_path(name, backup).is_dir():  # it was pruned meanwhile
+                    remote.brake.insist()
                     pushed.skipped.append(backup)
                     log.info(f"{backup} was removed while it was on its way to {locked.name}", job=name)
+                elif isinstance(error, CorruptError):
+                    pushed.errors.append(error)
+                else:
+                    raise
     finally:
         pushed.bytes, pushed.objects = sending.sent, sending.objects
     pushed.pruned = prune_if_wanted(installation, locked, remote, planned.job)

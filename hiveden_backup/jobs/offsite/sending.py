@@ -6,7 +6,6 @@ not sent again, but the file is read all the same: what is there must be what th
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from hiveden_backup.core.dataclass import dataclass, field
-from hiveden_backup.core.errors import CorruptError, StorageError, UnreachableError
+from hiveden_backup.core.errors import CorruptError, StorageError
 from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.journal import Did, Line, There
 from hiveden_backup.core.offsite.plan import made_for
@@ -23,13 +22,13 @@ from hiveden_backup.host.disk.durable import make_directory, opened, pieces, tra
 from hiveden_backup.host.disk.repository import stored_file
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.later import Later
-from hiveden_backup.host.log import log
 from hiveden_backup.host.offsite import age
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.process import Brake
 from hiveden_backup.host.state.key import this_key
 from hiveden_backup.host.state.offsites import LockedOffsite, Offsites
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.offsite.patience import patiently
 from hiveden_backup.jobs.services.at_once import Errand
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ else:
     hashlib = Later("hashlib")
 
 _CHUNK = 1 << 20
-_PAUSES = (1.0, 5.0, 20.0)
-_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +171,7 @@ class Sending:
         try:
             size, sha256, md5 = _digests(path, with_md5=self.remote.knows_md5)
             name = layout.job_object(self.host, self.job, spooled.line.object)
-            self._patiently(lambda: self.remote.put(path, name))
+            patiently(lambda: self.remote.put(path, name), self.remote)
             with translated(f"sending {name}", unwritable=StorageError):
                 failpoint("slice")
             self._note([replace(spooled.line, at=self.installation.now(), bytes=size, sha256=sha256, md5=md5)])
@@ -187,19 +184,6 @@ class Sending:
         Offsites(self.installation.state).note(self.locked, self.job, lines)
         for line in lines:
             self.there.note(line)
-
-    def _patiently(self, act: Callable[[], None]) -> None:
-        """Do it, and again after a pause when the place was away for a moment, as none on this machine is."""
-        for pause in () if self.remote.offsite.is_local else _PAUSES:
-            try:
-                act()
-            except UnreachableError as error:
-                self.brake.insist()
-                log.debug(f"{error} It is tried again", job=self.job)
-                _wait(pause, self.brake)
-            else:
-                return
-        act()
 
 
 def sweep_spool(installation: Installation, locked: LockedOffsite) -> None:
@@ -239,10 +223,3 @@ def _digests(path: Path, *, with_md5: bool) -> tuple[int, str, str]:
                 md5.update(piece)
             size += len(piece)
     return size, sha256.hexdigest(), md5.hexdigest() if with_md5 else ""
-
-
-def _wait(seconds: float, brake: Brake) -> None:
-    deadline = time.monotonic() + seconds
-    while not brake.pulled and time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS)
-    brake.insist()
