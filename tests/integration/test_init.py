@@ -45,14 +45,38 @@ def test_marks_a_new_directory_and_writes_a_starter(bed: Site) -> None:
     bed.run("check").failed(66, "There is no job in the configuration")
 
 
+def test_leads_to_a_copy_elsewhere(bed: Site) -> None:
+    """With the first configuration alone, by commands that there are."""
+    said = init(bed).succeeded().out
+    assert "age-keygen -o identity.txt" in said
+    assert "[offsite.NAME]" in said
+    assert "hiveden-backup guide offsite" in said
+    assert "[offsite.elsewhere]" in bed.config.read_text()
+    assert bed.run("guide", "offsite").succeeded().out
+    assert "age-keygen" not in init(bed).succeeded().out
+
+
 def test_the_starter_becomes_a_job_by_taking_the_signs_away(bed: Site) -> None:
     init(bed).succeeded()
     lines = bed.config.read_text().splitlines()
     start = lines.index("# [jobs.immich]")
-    lines[start:] = [line.removeprefix("# ") for line in lines[start:]]
+    end = lines.index("", start)
+    lines[start:end] = [line.removeprefix("# ") for line in lines[start:end]]
     bed.config.write_text("\n".join(lines))
     assert bed.run("config", "get", "jobs.immich.containers", "--json").succeeded().json == ["immich_server"]
     assert bed.run("config", "get", "jobs.immich.postgres", "--json").succeeded().json[0]["databases"] == ["immich"]
+
+
+def test_the_starter_becomes_an_offsite_once_it_has_a_key(bed: Site) -> None:
+    init(bed).succeeded()
+    head, found, example = bed.config.read_text().partition("# [offsite.elsewhere]")
+    assert found
+    taken = found.removeprefix("# ") + example.replace("\n# ", "\n")
+    bed.config.write_text(head + taken)
+    bed.run("config", "get", "offsite.elsewhere.remote").failed(78, "recipients")
+    key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+    bed.config.write_text(head + taken.replace("age1...", key))
+    assert bed.run("config", "get", "offsite.elsewhere.remote").succeeded().out == "b2:bucket/backups\n"
 
 
 def test_again_changes_nothing(bed: Site) -> None:

@@ -43,9 +43,10 @@ class WebDav:
 
 
 @contextlib.contextmanager
-def running_sshd(options: Sequence[str] = ()) -> Iterator[Sshd]:
-    """An sshd for the block. `options` are those of its SFTP server."""
+def running_sshd(options: Sequence[str] = (), more: str = "") -> Iterator[Sshd]:
+    """An sshd for the block. `options` are those of its SFTP server, `more` are lines at the end of its settings."""
     top = Path(tempfile.mkdtemp(prefix="hb-sshd-"))
+    top.chmod(0o711)  # keys are looked up as the one who comes
     port = free_port("127.0.0.1")
     try:
         for name in ("host", "user"):
@@ -65,7 +66,7 @@ def running_sshd(options: Sequence[str] = ()) -> Iterator[Sshd]:
             "MaxStartups": 100,
             "Subsystem": " ".join(["sftp", "internal-sftp", *options]),
         }
-        (top / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+        (top / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()) + more)
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its start script makes it
         sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
         if sshd is None:

@@ -77,6 +77,7 @@ def _tell(done: Initialised) -> None:
         output.say(
             f"Wrote a starter configuration to {options.config}. Next: add a job to it, then hiveden-backup check"
         )
+        _lead_elsewhere()
     elif done.other_directory:
         output.say(f"{options.config} names another directory ({done.other_directory}): change `directory` there.")
     for job, before in done.taken_over:
@@ -105,6 +106,13 @@ def _left_out(mirrored: "Optional[Mirrored]") -> int:
     for error in errors:
         report(error)
     return common_exit_code(error.exit_code for error in errors)
+
+
+def _lead_elsewhere() -> None:
+    output.say("A backup on this machine dies with it. For encrypted copies elsewhere:")
+    output.say("  1. age-keygen -o identity.txt makes a key. Keep that file off this machine; a second one, on paper.")
+    output.say(f"  2. Its public part and the place go into a table [offsite.NAME] of {options.config}.")
+    output.say("  3. What places there are, and how each is set up: hiveden-backup guide offsite")
 
 
 def _taken(job: str, owner: Optional[Owner]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hiveden_backup.cli.app import app
+from hiveden_backup.core.config.parse import parse
 from tests.support.command_lines import PROGRAM, command_lines, exists
 
 CHECKOUT = Path(__file__).resolve().parents[4]
@@ -54,6 +55,12 @@ def test_a_guide_fits_a_terminal(topic: str) -> None:
 @pytest.mark.parametrize("words", LINES, ids=" ".join)
 def test_a_guides_command_line_exists(words: Sequence[str]) -> None:
     assert exists(words)
+
+
+@TOPICS
+def test_a_guides_configuration_is_valid(topic: str) -> None:
+    for text in re.findall(r"^```toml\n(.*?)^```$", GUIDES[topic], re.DOTALL | re.MULTILINE):
+        assert parse({"directory": "/srv/backups", **tomllib.loads(text)}, lambda _: topic).offsites
 
 
 def test_packages_have_them() -> None:
