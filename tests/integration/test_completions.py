@@ -118,7 +118,7 @@ SHELLS = (bash, zsh, fish)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("hiveden-backup re", {"restore", "recover"}),
+        ("hiveden-backup re", {"restore", "recover", "recovery-kit"}),
         ("hiveden-backup config s", {"set", "show"}),
         ("hiveden-backup --quiet config s", {"set", "show"}),
         ("hiveden-backup run --f", {"--full"}),

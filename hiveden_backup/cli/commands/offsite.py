@@ -16,6 +16,7 @@ from hiveden_backup.core.errors import BackupError, UsageError, common_exit_code
 from hiveden_backup.core.names import iso
 from hiveden_backup.jobs.offsite import listing, upkeep
 from hiveden_backup.jobs.offsite import prune as pruning
+from hiveden_backup.jobs.offsite import status as standing
 from hiveden_backup.jobs.offsite.afterwards import conclude
 from hiveden_backup.jobs.offsite.choice import chosen_offsites, jobs_there
 from hiveden_backup.jobs.offsite.push import Pushed
@@ -26,6 +27,7 @@ from hiveden_backup.jobs.offsite.verify import Verified
 _NAME = typer.Argument(
     None, metavar="[NAME]", help="The offsite; all when none is given.", autocompletion=completion.offsites
 )
+_SHOWN = 20
 _offsite = group("offsite", "Encrypted copies elsewhere: send them, see them, let them go.")
 
 
@@ -91,6 +93,46 @@ def list_(
         return
     cells = [(each["offsite"], each["job"], each["id"], each["sent"], output.size(each["bytes"])) for each in rows]
     output.print_table(("OFFSITE", "JOB", "BACKUP", "SENT", "SIZE THERE"), cells, right=(4,))
+
+
+@command("status", group=_offsite)
+def status(
+    name: Optional[str] = _NAME,
+    jobs: Optional[List[str]] = JOBS,  # noqa: UP006
+    as_json: bool = JSON,
+) -> None:
+    """How it stands with each offsite: what is there, what waits, what is damaged; and whether it keeps versions.
+
+    Exit 1 when a push failed, a backup waits for too long, or something is damaged.
+    """
+    surroundings = installation()
+    found = list(standing.rows(surroundings, chosen_offsites(surroundings, name), chosen(surroundings, jobs or [])))
+    if as_json:
+        output.print_json([row.table() for row in found])
+    else:
+        head = ("OFFSITE", "JOB", "STATE", "BACKUPS", "SIZE THERE", "NEWEST", "TO SEND", "COMPARED", "VERSIONS")
+        output.print_table(head, [_standing(row) for row in found], right=(3, 4, 6))
+        for row in found:
+            for sentence in row.status.attention:
+                output.say(f"{row.job}: {sentence}")
+            for damaged in row.status.facts.damaged[:_SHOWN]:
+                output.say(f"{row.job}: damaged: {damaged}")
+    raise typer.Exit(int(any(True for row in found for _ in row.status.attention)))
+
+
+def _standing(row: standing.Row) -> tuple[str, ...]:
+    status, reconciled = row.status, row.status.facts.reconciled
+    return (
+        status.name,
+        row.job,
+        status.state,
+        str(row.backups),
+        output.size(row.bytes),
+        status.newest or "-",
+        output.size(status.lag_bytes) if status.lag_bytes else "-",
+        output.moment(reconciled) if reconciled is not None else "-",
+        {True: "kept", False: "not kept", None: "-"}[row.versions],
+    )
 
 
 @command("prune", group=_offsite)
