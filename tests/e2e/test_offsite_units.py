@@ -11,7 +11,7 @@ import pytest
 
 from hiveden_backup.host.state.due import FOLDER
 from tests.support.machine import Machine
-from tests.support.timed import Timed, wait
+from tests.support.timed import CONFIG, Timed, wait
 
 UNIT = "hiveden-backup-offsite@app"
 THERE = "/srv/elsewhere"
@@ -62,6 +62,10 @@ def test_a_run_is_followed_by_a_push_and_a_failed_one_is_tried_again(timed: Time
     machine.ok("systemctl", "start", UNIT)  # it is not due
     assert machine.show(UNIT, "ExecMainStartTimestampMonotonic")["ExecMainStartTimestampMonotonic"] == "0"
 
+    machine.ok("hiveden-backup", "run", "app")  # by hand
+    wait(functools.partial(arrived, timed), "the second backup is elsewhere")
+    timed.ended_in(UNIT)
+
     machine.path(THERE).rename(machine.path("/srv/unplugged"))
     machine.ok("systemctl", "start", "hiveden-backup@app")
     wait(lambda: timed.ended_in(UNIT) == "exit-code", "the push failed")
@@ -76,7 +80,7 @@ def test_a_run_is_followed_by_a_push_and_a_failed_one_is_tried_again(timed: Time
     machine.write(f"/run/systemd/system/{UNIT}.timer.d/90-test.conf", SOON)
     machine.ok("systemctl", "daemon-reload")
     machine.ok("systemctl", "restart", f"{UNIT}.timer")
-    time.sleep(2.5)
+    time.sleep(1.5)
     assert not arrived(timed)  # a quarter of an hour is not over
     os.utime(timed.state / FOLDER / "app", (time.time() - 1, time.time() - 1))
     wait(functools.partial(arrived, timed), "the timer has sent it")
@@ -95,12 +99,25 @@ def test_a_backup_of_a_run_with_a_flaw_is_sent_by_the_timer(timed: Timed) -> Non
     wait(functools.partial(arrived, timed), "the backup is elsewhere")
 
 
+def test_the_unit_writes_to_the_backup_directory_where_archives_leave_it(timed: Timed) -> None:
+    machine = timed.machine
+    text = machine.path(CONFIG).read_text()
+    machine.write(CONFIG, text.replace(f'remote = "{THERE}"', f'remote = "{THERE}"\nkeep_local = "newest"'))
+    timed.apply()
+    machine.ok("systemctl", "start", "hiveden-backup@app")
+    archives = machine.path(f"{timed.directory}/app/archives")
+    wait(lambda: list(archives.glob("*.tar.zst.offsite")), "the archive is there alone")
+    assert not list(archives.glob("*.tar.zst"))
+    assert timed.ended_in(UNIT) == "success"
+
+
 def test_no_secret_of_an_offsite_is_in_the_journal(timed: Timed) -> None:
     machine = timed.machine
     machine.ok("systemctl", "start", "hiveden-backup@far")
     wait(lambda: (due(timed, "far") or 0) > 0, "the push failed")
+    assert timed.ended_in("hiveden-backup-offsite@far") == "exit-code"
     failures = machine.journal("-u", "hiveden-backup-offsite@far", "SYSLOG_IDENTIFIER=hiveden-backup")
-    assert any("dav" in str(entry["MESSAGE"]) for entry in failures)
+    assert any("refused" in str(entry["MESSAGE"]) for entry in failures)  # so it has seen rclone's configuration
     everything = [*timed.state.rglob("*"), *machine.path("/etc/systemd/system").rglob("*hiveden*")]
     texts = [path.read_bytes() for path in everything if path.is_file() and not path.is_symlink()]
     hidden = machine.path("/etc/hiveden-backup/rclone.conf").read_text().split("pass = ")[1].strip()

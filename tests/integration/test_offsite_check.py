@@ -74,6 +74,12 @@ def test_what_a_bucket_keeps_and_its_key_may_do(site: Site, s3: S3, tmp_path: Pa
     assert (("OK", "there: the bucket keeps versions") in found) == (kind != "putter")
 
 
+def test_a_server_that_removes_nothing_is_no_failure(site: Site, keeping_sftp_place: Place, keys: list[str]) -> None:
+    configured(site, table(keeping_sftp_place, keys))
+    warned = [message for status, message in findings(site) if status == "WARN"]
+    assert any("may not remove" in message for message in warned)
+
+
 def test_a_place_that_is_away_or_refuses_fails(site: Site, s3_place: Place, keys: list[str]) -> None:
     configured(site, table(s3_place, keys))
     for answer, word in ((BROKEN, "InternalError"), (DENIED, "AccessDenied")):

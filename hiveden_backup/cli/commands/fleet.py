@@ -2,7 +2,7 @@
 
 import typer
 
-from hiveden_backup.cli import output
+from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command
 from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JSON
@@ -13,7 +13,10 @@ from hiveden_backup.jobs.offsite.fleet import fleet, is_troubled
 
 @command("fleet")
 def list_fleet(
-    offsite: str = typer.Argument(..., metavar="OFFSITE", help="The name of an offsite."), as_json: bool = JSON
+    offsite: str = typer.Argument(
+        ..., metavar="OFFSITE", help="The name of an offsite.", autocompletion=completion.offsites
+    ),
+    as_json: bool = JSON,
 ) -> None:
     """List the hosts that send to an offsite; exit 1 if one is late, failing or needs attention.
 

@@ -13,10 +13,11 @@ from hiveden_backup.jobs.schedule.status import JobState, statuses
 
 
 def _offsite(found: OffsiteStatus) -> str:
-    """`b2 ok`, `friend 3 h behind`; what is wrong there is said below."""
-    if found.state is OffsiteState.WAITING and found.lag_seconds:
-        return f"{found.name} {output.span(found.lag_seconds)} behind"
-    return f"{found.name} {found.state}"
+    """`b2 ok, compared 2026-11-23 02:30`, `friend 3 h behind`; what is wrong there is said below."""
+    lags = found.state is OffsiteState.WAITING and found.lag_seconds
+    state = f"{output.span(found.lag_seconds)} behind" if lags else found.state.value
+    compared = found.facts.reconciled
+    return f"{found.name} {state}{f', compared {output.moment(compared)}' if compared is not None else ''}"
 
 
 @command("status")
@@ -40,7 +41,7 @@ def status(as_json: bool = JSON) -> None:
                 output.moment(row.next_run) if row.next_run else "-",
                 f"{row.verified.result} {output.moment(row.verified.at)}" if row.verified else "-",
                 row.signature.short if row.signature is not None else "-",
-                *([", ".join(map(_offsite, row.offsite)) or "-"] if away else []),
+                *(["; ".join(map(_offsite, row.offsite)) or "-"] if away else []),
             )
             for row in rows
         ]
