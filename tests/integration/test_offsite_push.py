@@ -210,6 +210,19 @@ def test_of_two_places_the_one_that_is_away_does_not_matter_to_the_other(home: H
     home.push("nowhere").failed(66, "There is no offsite nowhere")
 
 
+def test_another_place_under_the_same_name_gets_all_of_it(home: Home, tmp_path: Path) -> None:
+    home.pushed()
+    again = configured(home.site, tmp_path / "elsewhere", home.key)
+    assert again.listed() == []
+    again.pushed()
+    assert again.check() == again.listed() == home.site.ids() == home.check()
+    (archive,) = (home.site.job() / "archives").iterdir()
+    archive.unlink()  # as if it had left this machine
+    third = configured(home.site, tmp_path / "third", home.key)
+    third.push().failed(78, "may be there alone", "another name")
+    assert not list((tmp_path / "third").iterdir())
+
+
 def test_a_job_that_goes_nowhere_is_not_sent(home: Home) -> None:
     home.site.change(offsite=[])
     home.push().failed(2, "goes to usb")

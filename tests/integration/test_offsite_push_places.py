@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.job import Site, site
-from tests.support.meddler import BROKEN, DENIED, DROP, FULL, PASS, SLOW_DOWN, cut, times
+from tests.support.meddler import BROKEN, DENIED, DROP, FULL, PASS, SKEWED, SLOW_DOWN, cut, times
 from tests.support.offsite_home import Key, check_there, new_key
 from tests.support.offsite_places import Place, on_s3
 from tests.support.offsite_s3 import S3
@@ -81,7 +81,7 @@ def test_what_fails_once_is_tried_again(made: Site, s3_place: Place, key: Key, a
     whole(made, s3_place, key, tmp_path / "copy")
 
 
-@pytest.mark.parametrize(("answer", "code"), [(DENIED, 77), (FULL, 73)])
+@pytest.mark.parametrize(("answer", "code"), [(DENIED, 77), (FULL, 73), (SKEWED, 69)])
 def test_what_a_place_refuses_is_said_and_goes_on_later(
     made: Site, s3_place: Place, key: Key, tmp_path: Path, *, answer: str, code: int
 ) -> None:

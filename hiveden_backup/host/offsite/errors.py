@@ -53,12 +53,16 @@ _SET_UP = re.compile(
 )
 
 
+class ClockError(UnreachableError):
+    """A place does not answer a machine whose clock is wrong; nor will it in a moment."""
+
+
 def translated(error: ProcessError, offsite: Offsite, doing: str, configuration: str = "") -> BackupError:
     """`error` in our words; `doing` is such as "sending to". `configuration` has the secrets to be left out."""
     why = said(error.stderr, configuration) or f"rclone ended with status {error.status}"
     what = f"{doing[:1].upper()}{doing[1:]} the offsite {offsite.name} failed"
     if _CLOCK.search(why):
-        return UnreachableError(what, why, "The clock of this machine seems to be wrong: look at `timedatectl`")
+        return ClockError(what, why, "The clock of this machine seems to be wrong: look at `timedatectl`")
     if _FULL.search(why):
         return FullError(what, why, "Make room there, or keep less: look at its retention table")
     if _SET_UP.search(why):

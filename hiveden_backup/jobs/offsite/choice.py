@@ -9,16 +9,18 @@ from hiveden_backup.core.backup import layout as here
 from hiveden_backup.core.backup.unusual import waiting
 from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.dataclass import dataclass
-from hiveden_backup.core.errors import BackupError, NotFoundError
+from hiveden_backup.core.errors import BackupError, ImpossibleError, NotFoundError
 from hiveden_backup.core.names import did_you_mean
 from hiveden_backup.core.offsite.journal import There
 from hiveden_backup.core.offsite.plan import Moment, to_send
 from hiveden_backup.host.clock import local_zone
+from hiveden_backup.host.disk.archives import missing_archives
 from hiveden_backup.host.disk.repository import read_archive_names
 from hiveden_backup.host.state.offsites import Offsites
 from hiveden_backup.jobs.backups.counted import Counted, counted
 from hiveden_backup.jobs.backups.ownership import check_owner
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.offsite.place import moved_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def draft(installation: Installation, offsite: Offsite, job: Job) -> "Draft | Ba
         directory = installation.own_directory
         check_owner(installation, directory, job.name)
         known = counted(installation, directory, job.name)
-        there = Offsites(installation.state).there(offsite.name, job.name)
+        there = _there(installation, offsite, known)
         at = Moment(installation.now(), local_zone().zone)
         own = known.own
         found = [backup for backup in known.backups if backup not in own]
@@ -65,6 +67,24 @@ def draft(installation: Installation, offsite: Offsite, job: Job) -> "Draft | Ba
         return Draft(offsite, job, known, backups, sum(missing(known, there, backups).values()))
     except BackupError as error:
         return error
+
+
+def _there(installation: Installation, offsite: Offsite, known: Counted) -> There:
+    """What is at an offsite; nothing when it is another place since the last push.
+
+    ImpossibleError when that was the only one to have archives of this machine.
+    """
+    before = moved_from(installation, offsite)
+    if not before:
+        return Offsites(installation.state).there(offsite.name, known.job)
+    named = {(each.path, each.bytes) for backup in known.backups for each in known.manifest(backup).archives}
+    if gone := missing_archives(known.directory, known.job, named):
+        raise ImpossibleError(
+            f"The offsite {offsite.name} is {offsite.remote} now, and was {before}",
+            f"{len(gone)} archives of {known.job} are not on this machine, and may be there alone",
+            "Give the new place another name, and leave the old one in the configuration",
+        )
+    return There()
 
 
 def kept_for(installation: Installation, known: Counted) -> dict[str, str]:

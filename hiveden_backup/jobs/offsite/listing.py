@@ -9,6 +9,7 @@ from hiveden_backup.core.names import iso, newest_first
 from hiveden_backup.core.offsite.journal import Line, There
 from hiveden_backup.host.state.offsites import Offsites
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.offsite.place import moved_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ def rows(installation: Installation, offsites: Sequence[Offsite], jobs: Sequence
     """What is complete there, newest first. With no `jobs` given, also of jobs that are no longer configured."""
     known = Offsites(installation.state)
     for offsite in offsites:
+        if moved_from(installation, offsite):
+            continue  # what is known is of another place
         for name in [job.name for job in jobs] or known.jobs(offsite.name):
             there = known.there(offsite.name, name)
             weights = _weights(there)

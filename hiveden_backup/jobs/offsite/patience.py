@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from hiveden_backup.core.errors import UnreachableError
 from hiveden_backup.host.log import log
+from hiveden_backup.host.offsite.errors import ClockError
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.process import Brake
 
@@ -17,6 +18,8 @@ def patiently(act: Callable[[], None], remote: Remote) -> None:
     for pause in () if remote.offsite.is_local else _PAUSES:
         try:
             act()
+        except ClockError:
+            raise
         except UnreachableError as error:
             remote.brake.insist()
             log.debug(f"{error} It is tried again in {pause:g} seconds.")

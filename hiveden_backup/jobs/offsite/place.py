@@ -41,6 +41,12 @@ def host_of(installation: Installation, offsite: Offsite) -> str | None:
     return place.host if _is_of(place.host, owner) else None
 
 
+def moved_from(installation: Installation, offsite: Offsite) -> str:
+    """The place that an offsite was before, by its journals; "" when it was none, or is the same."""
+    place = Offsites(installation.state).place(offsite.name)
+    return place.remote if place is not None and place.remote != offsite.remote else ""
+
+
 def claimed(installation: Installation, locked: LockedOffsite, remote: Remote) -> str:
     """This host's folder there, which is seen to be its own; the first time it is taken. DirectoryError.
 
