@@ -27,6 +27,9 @@ def test_what_is_as_it_was_sent_is_left_alone(sent: Make, each_place: Place) -> 
     assert made.visit.facts().reconciled
 
 
+@pytest.mark.parametrize(
+    "each_place", ["s3", pytest.param("sftp", marks=pytest.mark.slow), "webdav", "disk"], indirect=True
+)
 def test_what_is_gone_or_cut_short_is_sent_again(sent: Make, each_place: Place) -> None:
     made = sent(each_place)
     gone, short = made.object(".0000"), made.object(".0001")
@@ -67,6 +70,7 @@ def test_what_cannot_be_sent_again_is_damaged(sent: Make, disk_place: Place) -> 
     assert name in made.visit.there().objects
 
 
+@pytest.mark.parametrize("each_place", ["s3", "webdav"], indirect=True)
 def test_an_emptied_place_is_filled_again(sent: Make, each_place: Place) -> None:
     made = sent(each_place)
     before = made.place.listing()

@@ -27,6 +27,9 @@ PATIENCE = 60.0
 KEYS = {"admin": "the-admin's+secret/key", "putter": "the-putter's+secret/key", "adder": "the-adder's+secret/key"}
 """Who may come in. The putter may only put, where `only_add` said so; the adder may list and read as well."""
 
+_FEW_VOLUMES = "[master.volume_growth]\ncopy_1 = 1\n"
+"""Else each bucket takes seven of its volumes at once, and there are none left after a few buckets."""
+
 _ADD = ["s3:PutObject"]
 _READ = ["s3:GetObject", "s3:GetObjectVersion"]
 _LIST = ["s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning"]
@@ -138,6 +141,7 @@ def running_s3() -> Iterator[S3]:
         for name, secret in KEYS.items()
     ]
     (top / "identities.json").write_text(json.dumps({"identities": identities}))
+    (top / "master.toml").write_text(_FEW_VOLUMES)
     server = S3(top, free_port("127.0.0.1"))
     ports = [free_port("127.0.0.1") for _ in range(7)]
     with (top / "log").open("wb") as log:
@@ -173,7 +177,7 @@ def _arguments(server: S3, ports: list[int]) -> list[str]:
         **{f"{part}.localSocket": str(server.directory / part) for part in ("filer", "s3")},
         "master.telemetry": "false",
         "master.volumeSizeLimitMB": "64",
-        "volume.max": "100",
+        "volume.max": "5000",
         "master.electionTimeout": "200ms",
         "master.heartbeatInterval": "50ms",
     }
