@@ -20,6 +20,7 @@ pytest_plugins = [  # one that another imports stands before it
     "tests.support.offsite_places",
     "tests.support.offsite_sent",
     "tests.support.readme",
+    "tests.support.sent",
 ]
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # the machine may be busy

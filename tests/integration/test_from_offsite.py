@@ -8,91 +8,17 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.support.dockerd import unique_name
-from tests.support.job import Site, site
+from tests.support.job import site
 from tests.support.offsite_places import on_s3
 from tests.support.offsite_s3 import S3
 from tests.support.postgres import Server
+from tests.support.sent import HOST, Sent, below, key, spool
 from tests.support.storm import describe
-from tests.support.written_offsite import write_offsite
-
-HOST = "nas-1a2b3c4d"
-
-
-@dataclass(frozen=True)
-class Sent:
-    """An installation whose backups lie at `place` as well, for the key in `identity`."""
-
-    site: Site
-    place: Path
-    identity: Path
-    recipient: str
-    files: Path
-
-    @property
-    def job(self) -> Path:
-        """The job's folder there."""
-        return self.place / HOST / "app"
-
-    @property
-    def source(self) -> tuple[str, ...]:
-        return "--from", "there", "--identity", str(self.identity)
-
-    def slices(self) -> list[Path]:
-        """All of archives."""
-        return sorted(self.job.glob("archives/*.age"))
-
-    def lose_the_disk(self) -> None:
-        """The backup directory is gone."""
-        shutil.rmtree(self.site.backups)
-
-
-def key(path: Path) -> str:
-    """A new identity; the recipient."""
-    subprocess.run(["age-keygen", "-o", path], capture_output=True, check=True)
-    (recipient,) = re.findall("age1[0-9a-z]+", path.read_text())
-    return str(recipient)
-
-
-@pytest.fixture
-def sent(tmp_path: Path) -> Iterator[Sent]:
-    """Two backups in several archives each of several slices."""
-    with site(tmp_path, "unix:///none") as made:
-        yield send(made, made.data / "files")
-
-
-def send(made: Site, files: Path, **job: object) -> Sent:
-    place, identity = made.path / "place", made.path / "identity"
-    place.mkdir()
-    recipient = key(identity)
-    made.archive_bytes = 1 << 18
-    offsite = {"there": {"remote": str(place), "recipients": [recipient]}}
-    made.configure({"app": {"paths": [str(files)], **job}}, offsite=offsite)
-    files.mkdir(parents=True)
-    for number in range(8):
-        (files / f"{number}").write_bytes(os.urandom(100_000))
-    os.link(files / "0", files / "linked")
-    made.init().run("run", "app").succeeded()
-    (files / "3").write_text("changed")
-    made.run("run", "app").succeeded()
-    write_offsite(made, "app", place / HOST, recipient)
-    return Sent(made, place, identity, recipient, files)
-
-
-def below(target: Path, path: Path) -> Path:
-    return target / str(path).lstrip("/")
-
-
-def spool(made: Site) -> list[str]:
-    return [name for name in os.listdir(made.state / "spool") if name.startswith(".from-offsite-")]
-
 
 # ---- the same as here
 
@@ -306,29 +232,16 @@ def test_as_it_was_before_the_thief_came(sent: Sent, s3: S3, tmp_path: Path) -> 
 # ---- databases, and in place
 
 
-@pytest.fixture
-def shop(tmp_path: Path, postgres: Server) -> Iterator[tuple[Sent, Server, str]]:
-    with (
-        postgres.database(unique_name("shop"), "CREATE TABLE sale AS SELECT 'then' AS word") as database,
-        site(tmp_path, "unix:///none") as made,
-    ):
-        source = {"dsn": postgres.dsn(), "databases": [database], "globals": False}
-        yield send(made, made.data / "files", postgres=[source]), postgres, database
-        for name in postgres.databases():
-            if name.startswith(("hiveden_", f"{database}_")):
-                postgres.drop(name)
-
-
-def test_a_database_comes_back(shop: tuple[Sent, Server, str]) -> None:
-    sent, postgres, database = shop
+def test_a_database_comes_back(sent_shop: tuple[Sent, Server, str]) -> None:
+    sent, postgres, database = sent_shop
     sent.lose_the_disk()
     command = ("restore", "app/latest", "--database", database, "--as", f"{database}_back", *sent.source)
     sent.site.run(*command).succeeded()
     assert postgres.sql("SELECT word FROM sale", dbname=f"{database}_back") == [("then",)]
 
 
-def test_in_place_and_undone(shop: tuple[Sent, Server, str]) -> None:
-    sent, postgres, database = shop
+def test_in_place_and_undone(sent_shop: tuple[Sent, Server, str]) -> None:
+    sent, postgres, database = sent_shop
     wanted = describe(sent.files)
     (sent.files / "3").write_text("lost")
     (sent.files / "4").unlink()
@@ -351,43 +264,3 @@ def test_in_place_wants_to_know_whose_it_is(sent: Sent) -> None:
     done = sent.site.run(*command).failed(77, "--trust SHA256:")
     trust = re.findall(r"--trust (SHA256:\S+?)[;.]? ", done.err)[0].rstrip(";.")
     sent.site.run(*command, "--trust", trust).succeeded()
-
-
-# ---- a new machine
-
-
-def test_a_bare_machine_adopts_all_of_it(shop: tuple[Sent, Server, str], tmp_path: Path) -> None:
-    sent, _, database = shop
-    wanted = describe(sent.files)
-    with site(tmp_path / "bare", "unix:///none") as bare:
-        source = ("--from", str(sent.place), "--identity", str(sent.identity))
-        init = ("init", "--directory", str(bare.backups), *source)
-        assert bare.run(*init, failpoint="adopt@2:kill").code == -9
-        assert len(bare.ids()) == 1, "what is visible is whole"
-        said = bare.run(*init).succeeded().out
-        assert "belong to" in said
-        assert bare.ids() == sent.site.ids()
-        assert spool(bare) == []
-        rows = bare.run("list", "--json").succeeded().json
-        assert {row["where"] for row in rows} == {"there"}
-        assert str(sent.files / "3") in bare.run("find", "files/3").succeeded().out
-        verified = bare.run("verify", "--all")
-        assert verified.code == 0, verified.err
-        assert not verified.err
-        back = bare.path / "back"
-        command = ("restore", "app/latest", "--to", str(back))
-        bare.run(*command).failed(66, "is not on this machine", "--from", "--identity")
-        bare.run(*command, *source).succeeded()
-        assert describe(below(back, sent.files)) == wanted
-        dump = next((bare.job() / bare.ids()[0]).glob(f"database.*.{database}.dump.zst.offsite"))
-        assert dump.stat().st_size < 1000
-        assert sum(path.stat().st_size for path in bare.backups.rglob("*") if path.is_file()) < 50_000
-        bare.run("init", "--directory", str(bare.backups), "--take-over", "app").succeeded()
-
-
-def test_init_without_the_key(sent: Sent, tmp_path: Path) -> None:
-    with site(tmp_path / "bare") as bare:
-        init = ("init", "--directory", str(bare.backups), "--from", str(sent.place))
-        bare.run(*init).failed(66, sent.recipient)
-        bare.run(*init, "--identity", str(sent.identity)).succeeded()
-        assert bare.ids() == sent.site.ids()
