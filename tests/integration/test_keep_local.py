@@ -85,6 +85,9 @@ def test_what_is_neither_here_nor_there_is_archived_again(home: Home) -> None:
     home.pushed()
     shutil.rmtree(home.site.state / "offsite")  # so that nothing tells any more that it is there
     assert where(home) == ["lost"]
+    (status,) = home.site.run("status", "--json").json
+    assert (status["state"], status["where"]) == ("attention", "lost")
+    assert "partly neither here nor at an offsite" in status["attention"][0]
     again = home.site.run("run", "app").succeeded()
     assert "missing or cut short: what it held is archived again" in again.err
     assert where(home)[0] == "here"

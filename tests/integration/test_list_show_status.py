@@ -27,7 +27,7 @@ ROW = {
 }
 STATUS = {
     *("job", "state", "result", "last_run", "last_success", "age_seconds"),
-    *("size", "downtime_seconds", "next_run", "verified", "attention", "signature", "offsite"),
+    *("size", "downtime_seconds", "next_run", "verified", "attention", "signature", "offsite", "where"),
 }
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from hiveden_backup.core.backup.place import Place
 from hiveden_backup.core.backup.signature import Signature
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass
@@ -23,6 +24,7 @@ from hiveden_backup.jobs.backups import signing, unusual
 from hiveden_backup.jobs.backups.catalog import backup_size, verified_table
 from hiveden_backup.jobs.backups.counted import one_by_one
 from hiveden_backup.jobs.backups.signing import signatures
+from hiveden_backup.jobs.backups.whereabouts import Places
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule.offsite_status import OffsiteStatus, offsite_statuses
 from hiveden_backup.jobs.schedule.survey import idle_jobs
@@ -56,8 +58,25 @@ def _stuck(installation: Installation, job: Job) -> Iterable[str]:
     )
 
 
+def _lost(installation: Installation, job: Job) -> Iterable[str]:
+    """Backups that need archives which are neither here nor at any offsite."""
+    if not installation.config.offsites:
+        return ()  # what is missing here is for a run, or `verify`, to notice
+    directory = installation.directory
+    places = Places(installation, directory, job.name)
+    lost = [backup for backup in directory.backups(job.name) if places.of(backup) is Place.LOST]
+    if not lost:
+        return ()
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    told = (
+        f"What {lost[0]}{more} needs is partly neither here nor at an offsite. The next run archives again what is"
+        f" still in the live tree. See what is there: hiveden-backup offsite reconcile, hiveden-backup verify --all"
+    )
+    return (told,)
+
+
 _REASONS: Sequence[Callable[[Installation, Job], Iterable[str]]] = (
-    *(_left_down, unusual.reasons, signing.reasons, silenced, _stuck),
+    *(_left_down, unusual.reasons, signing.reasons, silenced, _stuck, _lost),
 )
 """What may need a person's attention, each in one sentence; a line of `status` for each, and exit 1."""
 
@@ -94,6 +113,7 @@ class JobStatus:
     attention: tuple[str, ...] = ()
     signature: Signature | None = None
     offsite: tuple[OffsiteStatus, ...] = ()
+    where: Place | None = None
 
     @property
     def needs_attention(self) -> bool:
@@ -115,6 +135,7 @@ class JobStatus:
             "verified": verified_table(self.verified),
             "signature": self.signature.table() if self.signature is not None else None,
             "offsite": [each.table() for each in self.offsite],
+            "where": self.where,
             "attention": list(self.attention),
         }
 
@@ -166,7 +187,8 @@ def job_status(installation: Installation, job: Job, *, idle: bool = False) -> J
     attention = (*_attention(installation, job, trouble), *(text for each in elsewhere for text in each.attention))
     if attention and state is JobState.OK:
         state = JobState.ATTENTION
-    return replace(status, state=state, attention=attention, offsite=elsewhere)
+    where = Places(installation, installation.directory, job.name).of(newest.id) if newest is not None else None
+    return replace(status, state=state, attention=attention, offsite=elsewhere, where=where)
 
 
 def _elsewhere(
