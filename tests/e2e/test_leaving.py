@@ -1,7 +1,6 @@
 """`guide leaving` as printed, from an offsite, in a fresh Debian without our program: everything comes back."""
 
 import filecmp
-import json
 import os
 import re
 import signal
@@ -9,18 +8,15 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from socket import gethostname
 
 import pytest
 import tomli_w
 
 from hiveden_backup.core.names import encode
-from hiveden_backup.core.offsite.layout import host_folder
 from tests.support.fresh import in_memory, mount_overlay
 from tests.support.job import Site, site, until
 from tests.support.postgres import Server
 from tests.support.readme import ID_IN_README, LEAVING, section
-from tests.support.written_offsite import write_offsite
 
 TOOLS = "rclone age zstd openssh-client"  # what the guide asks for
 DATABASE = "postgresql"
@@ -82,20 +78,22 @@ def root(
 
 @pytest.fixture
 def filled(tmp_path: Path, postgres: Server) -> Iterator[Site]:
-    """Two runs of a job with files, in several archives, and a database."""
-    with site(tmp_path / "site") as made, postgres.database("shop", "CREATE TABLE sale AS SELECT 1 AS id"):
-        made.archive_bytes = 1 << 18
+    """Two runs of a job with files, in several archives, and a database, all of which are larger than a slice."""
+    sale = "CREATE TABLE sale AS SELECT 1 AS id"
+    much = "CREATE TABLE much AS SELECT md5(random()::text) FROM generate_series(1, 100000)"
+    with site(tmp_path / "site") as made, postgres.database("shop", sale, much):
+        made.archive_bytes = 2 << 20
         source = {"dsn": postgres.dsn(), "databases": ["shop"]}
         made.configure({"immich": {"paths": [str(made.data)], "postgres": [source]}})
         made.init()
         upload = made.data / "upload/anna"
         upload.mkdir(parents=True)
         for number in range(12):
-            (upload / f"IMG_{number}.jpg").write_bytes(os.urandom(100_000))
+            (upload / f"IMG_{number}.jpg").write_bytes(os.urandom(700_000))
         os.utime(upload, ns=(1, 1_500_000_000_123_456_789))
         (made.data / "odd *[name]\n").symlink_to("upload")
         made.run("run", "immich").succeeded()
-        (upload / "IMG_3.jpg").write_bytes(os.urandom(100_000))
+        (upload / "IMG_3.jpg").write_bytes(os.urandom(700_000))
         made.run("run", "immich").succeeded()
         yield made
 
@@ -137,14 +135,18 @@ def copied(root: Root, filled: Site, postgres: Server) -> Copied:
     identity.unlink(missing_ok=True)
     subprocess.run(["age-keygen", "-o", identity], capture_output=True, check=True)
     recipient = re.findall("age1[0-9a-z]+", identity.read_text())[0]
-    (filled.path / "rclone.conf").write_text("[b2]\ntype = alias\nremote = /offsite\n")
+    (root.top / "offsite").mkdir()
+    (filled.path / "rclone.conf").write_text(f"[b2]\ntype = alias\nremote = {root.top}/offsite\n")
     place = {"remote": "b2:bucket/backups", "rclone_config": f"{filled.path}/rclone.conf", "recipients": [recipient]}
-    filled.change("immich", offsite=["b2"])
     with open(filled.config, "a", encoding="utf-8") as file:
-        file.write(tomli_w.dumps({"offsite": {"b2": place}}))
-    host = host_folder(gethostname(), json.loads((filled.state / "host.json").read_text())["id"])
-    write_offsite(filled, "immich", root.top / "offsite/bucket/backups" / host, recipient)
-    (root.top / "offsite/bucket/backups" / HOST).symlink_to(host)
+        file.write(tomli_w.dumps({"offsite": {"b2": {**place, "slice": "1MiB"}}}))
+    filled.run("offsite", "push").succeeded()
+    there = root.top / "offsite/bucket/backups"
+    (host,) = (each for each in there.iterdir() if each.name != ".status")
+    (there / HOST).symlink_to(host.name)
+    objects = {path.name for path in host.rglob("*")}
+    assert any(name.endswith(".dump.zst.0001.age") for name in objects)
+    assert any(name.endswith(".tar.zst.0001.age") for name in objects)
     return Copied(filled, root, max(filled.ids("immich")), encode(str(postgres.sockets)))
 
 

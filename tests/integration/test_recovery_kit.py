@@ -3,6 +3,7 @@
 import json
 import stat
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.command_lines import command_lines, exists
 from tests.support.job import Site, site
+from tests.support.offsite_home import configured, new_key
 
 KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 OTHER_KEY = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
@@ -52,7 +54,8 @@ def test_has_what_is_needed_and_no_secret(kitted: Site) -> None:
 
 def test_its_command_lines_are_the_programs(kitted: Site) -> None:
     said = kitted.run("recovery-kit").succeeded().out
-    lines = [line.strip() for line in said.splitlines() if line.strip().startswith("hiveden-backup ")]
+    whole = said.replace(" \\\n", " ").replace("set --", "hiveden-backup list")
+    lines = [line.strip() for line in whole.splitlines() if line.strip().startswith("hiveden-backup ")]
     assert len(lines) >= 3
     for words in command_lines("```sh\n" + "\n".join(lines) + "\n```\n"):
         assert exists(words)
@@ -110,3 +113,28 @@ def test_rclones_configuration_may_be_away_or_closed(kitted: Site) -> None:
     assert "is encrypted" in kitted.run("recovery-kit").succeeded().out
     (kitted.path / "rclone.conf").unlink()
     assert "cannot be read" in kitted.run("recovery-kit").succeeded().out
+
+
+def test_its_steps_bring_everything_back_on_a_bare_machine(tmp_path: Path) -> None:
+    """As they are typed, but for the program's and the key's place."""
+    key = new_key(tmp_path / "identity.txt")
+    with site(tmp_path / "old") as old, site(tmp_path / "bare") as bare:
+        home = configured(old, tmp_path / "there", key)
+        (old.data / "file").write_text("precious")
+        old.init()
+        home.backup()
+        home.pushed()
+        said = old.run("recovery-kit").succeeded().out
+        steps = said.partition("WITH hiveden-backup")[2].partition("WITHOUT IT")[0]
+        typed = [line.strip() for line in steps.splitlines() if line.startswith("   ")]
+        assert typed[0].startswith("set -- --from")
+        for place in (old.data / "file", old.config, old.state / "key"):
+            place.unlink()
+        program = f'"{sys.executable}" -m hiveden_backup --config "{bare.config}"'
+        script = "\n".join(typed).replace("hiveden-backup ", f"{program} ").replace("JOB/", "app/")
+        script = script.replace("/root/identity.txt", str(key.path)).replace(str(old.backups), str(bare.backups))
+        done = subprocess.run(
+            ["sh", "-euc", script], env=bare.environment, cwd=bare.path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        assert (old.data / "file").read_text() == "precious"

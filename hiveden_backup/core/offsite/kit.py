@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from html import escape
+from shlex import quote
 
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.shown import printable
@@ -153,22 +154,37 @@ def _place(place: KitPlace) -> Iterator[Line]:
 def _recovery(kit: Kit) -> Iterator[Line]:
     yield Line("WITH hiveden-backup", head=True)
     yield from _wrapped("1. Install Debian's rclone, age, zstd and openssh-client, and the package hiveden-backup.")
-    if kit.places:
-        yield from _wrapped("2. Fetch the newest backup of each job as it is said below, up to the archives. Then:")
-        yield from _wrapped("hiveden-backup init --directory /var/tmp/back", 3)
-    else:
+    place = kit.places[0] if kit.places else None
+    if place is None:
         yield from _wrapped("2. Mount the disk with the backups. Then:")
-        yield from _wrapped(f"hiveden-backup init --directory {kit.directory}", 3)
+        yield from _typed(f"hiveden-backup init --directory {quote(kit.directory)}")
+    else:
+        settings = (
+            "2. Write rclone's settings, as above, into /root/rclone.conf" if place.settings else "2. Mount the disk"
+        )
+        yield from _wrapped(f"{settings}; the identity into /root/identity.txt. Then:")
+        config = " --rclone-config /root/rclone.conf" * (not place.remote.startswith("/"))
+        host = f"--host {kit.folder} --identity /root/identity.txt"
+        yield from _typed(f"set -- --from {quote(place.remote)}{config} {host}")
+        yield from _typed(f'hiveden-backup init --directory {quote(kit.directory)} "$@"')
+    further = ' "$@"' * (place is not None)
     yield from _wrapped("3. See what there is, and what a restore would replace (without --yes); then do it:")
-    yield from _wrapped("hiveden-backup list", 3)
-    restore = "hiveden-backup restore JOB/latest --in-place --trust"
-    yield from _wrapped(f"{restore} {kit.fingerprint} --allow-beyond --yes", 3)
+    yield from _typed(f"hiveden-backup list{further}")
+    restore = f"hiveden-backup restore JOB/latest{further} --in-place --trust {kit.fingerprint}"
+    yield from _typed(f"{restore} --allow-beyond --yes")
     yield Line("WITHOUT IT, by stock tools (in a shell of its own, sh)", head=True)
     yield from (Line(printable(line)) for line in kit.recipe)
 
 
 def _told(what: str, text: str) -> Iterator[Line]:
     yield from _wrapped(f"{what + ':':12}{text}", further=12)
+
+
+def _typed(command: str) -> Iterator[Line]:
+    """A command, in lines that a shell takes for one."""
+    *lines, last = _wrapped(command, 3, 5)
+    yield from (Line(f"{line.text} \\") for line in lines)
+    yield last
 
 
 def _wrapped(text: str, first: int = 0, further: int = 4) -> Iterator[Line]:
