@@ -20,9 +20,9 @@ from tests.support.offsite_home import configured, new_key
 from tests.support.offsite_places import s3_section, write_config
 from tests.support.offsite_s3 import S3
 from tests.support.offsite_servers import Sshd, running_sshd
-from tests.support.readme import CHECKOUT, section
+from tests.support.readme import GUIDES, section
 
-GUIDE = (CHECKOUT / "hiveden_backup/guides/offsite.md").read_text(encoding="utf-8")
+GUIDE = (GUIDES / "offsite.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

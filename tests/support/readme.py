@@ -20,7 +20,8 @@ from tests.support.postgres import Server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-LEAVING = (CHECKOUT / "hiveden_backup/guides/leaving.md").read_text(encoding="utf-8")
+GUIDES = Path(hiveden_backup.__file__).parent / "guides"
+LEAVING = (GUIDES / "leaving.md").read_text(encoding="utf-8")
 ID_IN_README = "20261123T023000Z"
 ODD_NAME = "-odd *[name]\n\udcff\\"
 

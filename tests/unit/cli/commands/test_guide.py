@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from hiveden_backup.cli.app import app
 from hiveden_backup.core.config.parse import parse
 from tests.support.command_lines import PROGRAM, command_lines, exists
+from tests.support.readme import GUIDES as PLACE
 
 CHECKOUT = Path(__file__).resolve().parents[4]
-GUIDES = {path.stem: path.read_text(encoding="utf-8") for path in (CHECKOUT / "hiveden_backup/guides").iterdir()}
+GUIDES = {path.stem: path.read_text(encoding="utf-8") for path in PLACE.iterdir()}
 TOPICS = pytest.mark.parametrize("topic", sorted(GUIDES))
 LINES = sorted({tuple(words) for text in GUIDES.values() for words in command_lines(text)})
 NO_CONFIGURATION = {"HIVEDEN_BACKUP_CONFIG": "/nowhere", "STATE_DIRECTORY": "/nowhere"}
@@ -66,4 +67,4 @@ def test_a_guides_configuration_is_valid(topic: str) -> None:
 def test_packages_have_them() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "guides/*.md" in project["tool"]["setuptools"]["package-data"]["hiveden_backup"]
-    assert all(path.suffix == ".md" for path in (CHECKOUT / "hiveden_backup/guides").iterdir())
+    assert all(path.suffix == ".md" for path in PLACE.iterdir())
