@@ -86,7 +86,7 @@ def test_a_fleet_costs_one_listing_and_a_request_for_each_host(site: Site, s3_pl
 
 def test_an_offsite_that_is_not_configured_or_away(site: Site, s3_place: Place) -> None:
     configured(site, s3_place)
-    site.run("fleet", "theer").failed(66, "There is no offsite theer", "Did you mean there?")
+    site.run("fleet", "there2").failed(66, "There is no offsite there2", "Did you mean there?")
     s3_place.config.unlink()
     assert site.run("fleet", "there").code != 0
 
