@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from hiveden_backup.core.backup.layout import ARCHIVES
 from hiveden_backup.core.backup.stub import Stub
-from hiveden_backup.core.errors import BusyError
+from hiveden_backup.core.errors import BusyError, NotFoundError
 from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.journal import Line
 from hiveden_backup.core.offsite.sums import ArchiveSums, load_archive
@@ -81,7 +81,10 @@ def _as_sent(found: Object | None, line: Line) -> bool:
 def _proven(remote: Remote, folder: str, path: str, lines: Mapping[str, Line]) -> ArchiveSums | None:
     """What the sums of an archive say there: what this host wrote, of the objects that it has sent."""
     sums = layout.archive_sums(path)
-    content = remote.read(f"{folder}/{sums}", layout.LONGEST_SUMS)
+    try:
+        content = remote.read(f"{folder}/{sums}", layout.LONGEST_SUMS)
+    except NotFoundError:  # rclone says so as well where it was refused
+        return None
     if hashlib.sha256(content).hexdigest() != lines[sums].sha256:
         return None
     found = load_archive(content)

@@ -3,7 +3,7 @@
 No listing is needed to know what is there: the journal tells. A push that was killed goes on within one slice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 else:
     hashlib = Later("hashlib")
 
-After = Callable[[Installation, LockedOffsite, Remote, str, Sequence[str]], None]
-"""What is done at an offsite when a push has ended there: with our folder, and the jobs of which something was sent."""
-
 _MOST_AT_ONCE = 8
 
 
@@ -80,9 +77,7 @@ class Pushed:
         }
 
 
-def push(
-    installation: Installation, offsites: Sequence[Offsite], jobs: Sequence[Job], after: After | None = None
-) -> list[Pushed]:
+def push(installation: Installation, offsites: Sequence[Offsite], jobs: Sequence[Job]) -> list[Pushed]:
     """Send what is to be there and is not. What fails is in the results: other offsites, jobs and backups go on.
 
     UsageError when none of the jobs goes to one of the offsites.
@@ -98,7 +93,7 @@ def push(
 
     def act(each: tuple[Offsite, tuple[Job, ...]], brake: Brake) -> list[Pushed]:
         offsite, some = each
-        return _push_to(installation, offsite, [(job, drafts[offsite.name, job.name]) for job in some], brake, after)
+        return _push_to(installation, offsite, [(job, drafts[offsite.name, job.name]) for job in some], brake)
 
     return [each for some in several(wanted, act, _MOST_AT_ONCE) for each in some]
 
@@ -111,7 +106,6 @@ def _push_to(
     offsite: Offsite,
     drafts: Sequence[tuple[Job, "Draft | BackupError"]],
     brake: Brake,
-    after: After | None,
 ) -> list[Pushed]:
     results = [Pushed(offsite.name, job.name) for job, _ in drafts]
     try:
@@ -119,7 +113,7 @@ def _push_to(
             remote = Remote(offsite, installation.state, brake=brake)
             sweep_spool(installation, locked)
             try:
-                _push_jobs(installation, locked, remote, list(zip(drafts, results, strict=True)), after)
+                _push_jobs(installation, locked, remote, list(zip(drafts, results, strict=True)))
             finally:
                 sweep_spool(installation, locked)
     except BackupError as error:
@@ -133,7 +127,6 @@ def _push_jobs(
     locked: LockedOffsite,
     remote: Remote,
     drafts: Sequence[tuple[tuple[Job, "Draft | BackupError"], Pushed]],
-    after: After | None,
 ) -> None:
     drafts, to_read = _compared(installation, locked, remote, drafts)
     host, away = "", None
@@ -153,9 +146,6 @@ def _push_jobs(
         _remember(installation, locked, job.name, planned, pushed)
     for visit in to_read if away is None else ():
         read_some(visit)
-    some = [pushed.job for _, pushed in drafts if pushed.objects]
-    if host and some and after is not None:
-        after(installation, locked, remote, host, some)
 
 
 def _compared(
