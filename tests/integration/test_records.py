@@ -37,7 +37,7 @@ def test_a_record_that_a_crash_cut_short_hides_no_other(tmp_path: Path) -> None:
     records.write(path, whole)
     for number, content in enumerate([b"", b'{"job": "a", "sta', b"[]", b'{"job": "a"}', b"\xff"]):
         (path.parent / f"20261123T04000{number}Z.json").write_bytes(content)
-    (path.parent / f".20261123T050000Z.json.{os.getpid()}.tmp").write_bytes(b"{")
+    (path.parent / ".0123456789abcdef0123456789abcdef.tmp").write_bytes(b"{")
     assert list(records.runs("a")) == [(path, whole)]
 
 

@@ -40,11 +40,13 @@ def fsync_file(path: Path) -> None:
 def write_durably(path: Path, data: bytes, growing: Path | None = None) -> None:
     """Put `data` at `path` in one step: a reader sees the old content or the new one, also after a power cut.
 
-    It grows at `growing`, beside it, where that is given.
+    It grows at `growing`, beside it, where that is given. What somebody has put there goes, and is never written into.
     """
-    temporary = growing or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # nobody can make it before who cannot foresee the name, and that is no longer than names may be
+    temporary = growing or path.with_name(f".{os.urandom(16).hex()}.tmp")
     try:
-        _write(temporary, os.O_TRUNC, data)
+        temporary.unlink(missing_ok=True)
+        _write(temporary, data)
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -58,21 +60,21 @@ def write_once(path: Path, data: bytes, growing: Path) -> None:
     A reader sees nothing or all of it. It grows at `growing`, beside it, which others may sweep: then look, and repeat.
     """
     try:
-        _write(growing, os.O_EXCL, data)
+        _write(growing, data)
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             try:
                 path.hardlink_to(growing)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                _write(path, os.O_EXCL, data)  # a crash may leave it cut short there
+                _write(path, data)  # a crash may leave it cut short there
     finally:
         growing.unlink(missing_ok=True)
     fsync_directory(path.parent)
 
 
-def _write(path: Path, how: int, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
