@@ -12,9 +12,11 @@ OPEN = frozenset(
 )
 """Settings that open nothing by themselves. What is not among them counts as a secret."""
 
+_ADDRESSES = frozenset({"url", "endpoint", "host"})
 _SECTION = re.compile(r"\[(?P<name>[^\]]+)\]\s*")
 _SETTING = re.compile(r"(?P<key>[A-Za-z0-9_-]+)\s*=\s*(?P<value>.*)")
-_LOGIN = re.compile(r"(?<=://)[^/@]*@")
+_LOGIN = re.compile(r"(?:(?<=://)|^(?!.*://)).*@")  # to the last one: a password may have any of `/`, `:`, `?` and `@`
+_QUESTION = re.compile(r"[?#].*")
 _BLANK = "_" * 40
 
 
@@ -53,7 +55,13 @@ def for_paper(name: str, known: Mapping[str, Mapping[str, str]]) -> tuple[str, .
 
 
 def _shown(key: str, value: str) -> str:
-    if key not in OPEN:
+    if key not in OPEN or (key == "remote" and _sets_more(value)):
         return _BLANK
-    note = "    <- a file: keep a copy of it elsewhere" if key == "key_file" and value else ""
-    return _LOGIN.sub("", value) + note
+    if key in _ADDRESSES or "://" in value:
+        return _QUESTION.sub("", _LOGIN.sub("", value))
+    return value + ("    <- a file: keep a copy of it elsewhere" if key == "key_file" and value else "")
+
+
+def _sets_more(remote: str) -> bool:
+    """Whether a remote brings settings along, as in `:s3,secret_access_key=...:bucket`."""
+    return remote.startswith(":") or "," in remote.partition(":")[0]

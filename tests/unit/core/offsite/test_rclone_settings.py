@@ -1,5 +1,7 @@
 """Which settings of rclone stand on paper: none that opens a place."""
 
+import pytest
+
 from hiveden_backup.core.offsite.rclone_settings import for_paper, is_encrypted, sections
 
 TEXT = """\
@@ -64,3 +66,26 @@ def test_a_circle_ends_and_an_unknown_remote_is_nothing() -> None:
 def test_an_encrypted_configuration_is_known() -> None:
     assert is_encrypted("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nabc=")
     assert not is_encrypted(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("url", "https://u:SECRET/SECRET@h/dav", "https://h/dav"),
+        ("url", "https://u:SECRET@SECRET@h/dav", "https://h/dav"),
+        ("url", "https://u:SECRET?SECRET#SECRET@h/dav", "https://h/dav"),
+        ("url", "https://u:SECRET SECRET@h/dav", "https://h/dav"),
+        ("url", "https://h/dav?token=SECRET", "https://h/dav"),
+        ("url", "https://h/dav#SECRET", "https://h/dav"),
+        ("endpoint", "u:SECRET@h:9000", "h:9000"),
+        ("location_constraint", "ftp://u:SECRET@h", "ftp://h"),
+        ("user", "anna@example.org", "anna@example.org"),
+        ("remote", ":s3,access_key_id=A,secret_access_key=SECRET:bucket", "_" * 40),
+        ("remote", "b2,secret_access_key=SECRET:bucket", "_" * 40),
+        ("remote", ":webdav,url='https://u:SECRET@h':x", "_" * 40),
+        ("remote", "b2,key=SECRET", "_" * 40),
+        ("remote", "b2:a,b/c@d?", "b2:a,b/c@d?"),
+    ],
+)
+def test_a_secret_within_a_setting_does_not(key: str, value: str, shown: str) -> None:
+    assert for_paper("a", {"a": {key: value}}) == ("[a]", f"{key} = {shown}")
