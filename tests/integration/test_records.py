@@ -1,6 +1,5 @@
 """Records of runs: bounded, and of use after a crash while one was written."""
 
-import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -27,9 +27,7 @@ def _second_name(place: Path) -> None:
 
 @pytest.mark.parametrize("plant", [_link, _second_name, os.mkfifo])
 @pytest.mark.parametrize("given", ["", ".growing"])
-def test_what_waits_where_it_grows_gets_nothing(
-    victim: Path, plant: Callable[[Path], None], given: str
-) -> None:
+def test_what_waits_where_it_grows_gets_nothing(victim: Path, plant: Callable[[Path], None], given: str) -> None:
     path = victim.with_name("kit.svg")
     foreseen = path.with_name(given or f".kit.svg.{os.getpid()}.tmp")
     plant(foreseen)
