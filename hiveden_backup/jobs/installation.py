@@ -1,6 +1,7 @@
 """One installed program as every act on it sees it: configuration, state, clock, and who watches."""
 
 import functools
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -8,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self
 
+from hiveden_backup.core.config.offsites import offsite_name, remote_fault
 from hiveden_backup.core.config.values import Config
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, NotFoundError
@@ -24,12 +26,16 @@ DEFAULT_CONFIG = Path("/etc/hiveden-backup/config.toml")
 BROKEN_OFF = "broken-off"
 
 
-def away(what: str, offsites: Sequence[str]) -> BackupError:
-    """The error for what these offsites have, and this machine has not."""
+def away(what: str, said: Sequence[str]) -> BackupError:
+    """The error for what this machine has not, and the offsites or places have of which a stub has `said` so.
+
+    Whoever can write to the backup directory can write a stub, and people paste what they are told to.
+    """
+    offsites = [each for each in said if each.isprintable() and None in (offsite_name(each), remote_fault(each))]
     return NotFoundError(
         f"{what} is not on this machine",
-        f"It lies at the offsite {' and '.join(offsites)}",
-        f"Add to the command: --from {next(iter(offsites), 'OFFSITE')} --identity FILE",
+        f"It lies at the offsite {' and '.join(offsites)}" if offsites else "Its stub names no offsite",
+        f"Add to the command: --from {shlex.quote(offsites[0]) if offsites else 'OFFSITE'} --identity FILE",
     )
 
 
@@ -104,12 +110,6 @@ class Installation:
     def own_directory(self) -> BackupDirectory:
         """As `directory`, of the configuration, wherever backups are read from."""
         return BackupDirectory.open(Path(self.config.directory))
-
-    def left_out(self, job: str, backup: str) -> Collection[str]:
-        """The files of a backup that are not in the backup directory, and come by `at_hand`."""
-        if self.elsewhere is not None:
-            return self.elsewhere.left_out(job, backup)
-        return archives.stubbed(self.directory.backup_path(job, backup))
 
     @contextmanager
     def at_hand(self, job: str, path: str, written: Written, brake: Brake | None = None) -> Iterator[Path]:

@@ -1,10 +1,12 @@
 """A new machine that begins with what lies at an offsite, and what the program itself has sent there."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.support.job import site
+from tests.support.job import Site, site
 from tests.support.postgres import Server
 from tests.support.sent import Sent, below, spool
 from tests.support.storm import describe
@@ -35,8 +37,38 @@ def test_a_bare_machine_adopts_all_of_it(sent_shop: tuple[Sent, Server, str], tm
         assert describe(below(back, sent.files)) == wanted
         dump = next((bare.job() / bare.ids()[0]).glob(f"database.*.{database}.dump.zst.offsite"))
         assert dump.stat().st_size < 1000
+        _meddle_with_stubs(bare, dump)
         assert sum(path.stat().st_size for path in bare.backups.rglob("*") if path.is_file()) < 50_000
         bare.run("init", "--directory", str(bare.backups), "--take-over", "app").succeeded()
+
+
+def _meddle_with_stubs(bare: Site, dump: Path) -> None:
+    """What a stub says is held against the manifest, and nobody is told to paste what stands in it."""
+    (archive, *_) = (bare.job() / "archives").iterdir()
+    for path, words in ((archive, "is missing"), (dump, "missing")):
+        content = path.read_text()
+        path.write_text(json.dumps({**json.loads(content), "sha256": "0" * 64}))
+        bare.run("verify", "--all").failed(65, path.name.removesuffix(".offsite"), words)
+        path.write_text(content)
+    whole = {path: path.read_text() for path in archive.parent.iterdir()}
+    for path, content in whole.items():
+        path.write_text(json.dumps({**json.loads(content), "offsites": ["x; touch owned", "b2:$(touch owned)"]}))
+    done = bare.run("restore", "app/latest", "--to", str(bare.path / "never"))
+    done.failed(66, "is not on this machine", "--from 'b2:$(touch owned)' --identity FILE")
+    assert "; touch" not in done.err
+    for path, content in whole.items():
+        path.write_text(content)
+
+
+def test_a_stub_hides_no_dump_that_was_made_here(sent_shop: tuple[Sent, Server, str]) -> None:
+    sent, _, database = sent_shop
+    backup = sent.site.ids()[0]
+    (dump,) = (sent.site.job() / backup).glob(f"database.*.{database}.dump.zst")
+    content = dump.read_bytes()
+    stub = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "offsites": ["there"]}
+    dump.with_name(f"{dump.name}.offsite").write_text(json.dumps({"path": f"{backup}/{dump.name}", **stub}))
+    dump.unlink()
+    sent.site.run("verify", f"app/{backup}").failed(65, dump.name, "missing")
 
 
 def test_init_without_the_key(sent: Sent, tmp_path: Path) -> None:

@@ -105,6 +105,40 @@ def test_a_stub_proves_nothing(home: Home) -> None:
     assert "archived again" in home.site.run("run", "app").succeeded().err
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_stubs_prove_nothing_where_there_is_no_offsite(home: Home, *, exact: bool) -> None:
+    """Not even that they say what the manifest says: this host made the backup, and sent it nowhere."""
+    home.site.configure({"app": {"paths": [str(home.site.data)]}})
+    for archive in home.site.manifest()["archives"]:
+        path = home.site.job() / archive["path"]
+        stub = {**{key: archive[key] for key in ("path", "bytes", "sha256")}, "offsites": ["usb"]}
+        path.with_name(f"{path.name}.offsite").write_text(json.dumps(stub) if exact else "")
+        path.unlink()
+    home.site.run("verify", "--all").failed(65, "is missing")
+    if exact:  # another id of the directory makes it no other host's
+        marker = home.site.backups / ".hiveden-backup.json"
+        table = json.loads(marker.read_text())
+        marker.write_text(json.dumps({**table, "id": "0" * len(table["id"])}))
+        home.site.run("verify", "--all").failed(65, "is missing")
+
+
+def test_while_it_cannot_be_told_what_is_damaged_there_all_of_it_stays(home: Home) -> None:
+    there = configured(home.site, home.there, home.key, keep_local="all")
+    there.pushed()
+    now = configured(home.site, home.there, home.key, keep_local="newest")
+    record = now.site.state / "offsite/usb/app.json"
+    whole, before = record.read_bytes(), here(now)
+    record.write_bytes(whole.replace(b'"error": ""', b'"error": "a\\u0000b"'))
+    now.push().failed(74, "it is not known how app stands at the offsite usb")
+    assert (here(now), where(now)) == (before, ["here"])
+    (status,) = now.site.run("status", "--json").json
+    assert (status["state"], status["offsite"][0]["state"]) == ("attention", "failed")
+    assert any("not known how app stands" in each for each in status["attention"])
+    now.site.run("run", "app").succeeded()
+    record.write_bytes(whole)
+    assert now.pushed()["evicted"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("meddle", ["truncated", "replaced", "gone", "sums"])
 def test_what_is_not_whole_there_stays_here(home: Home, meddle: str) -> None:

@@ -101,7 +101,15 @@ def test_a_push_tells_how_this_host_is_and_does_so_each_day(site: Site, s3_place
     (row,) = site.run("fleet", "there", "--json").succeeded().json
     assert (row["state"], row["newest"], row["lag_seconds"], row["lag_bytes"]) == ("ok", site.ids()[0], 0, 0)
     assert row["jobs"] == [
-        {"job": "app", "newest": site.ids()[0], "result": "success", "lag_seconds": 0, "lag_bytes": 0, "attention": []}
+        {
+            "job": "app",
+            "newest": site.ids()[0],
+            "result": "success",
+            "lag_seconds": 0,
+            "lag_bytes": 0,
+            "state": "ok",
+            "offsite": "ok",
+        }
     ]
     assert s3_place.listing().keys() >= {f".status/{row['name']}.json", f"{row['name']}/.host.json"}
 

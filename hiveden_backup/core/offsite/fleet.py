@@ -3,8 +3,7 @@
 It is small, not signed, and written by whoever may write there: it is shown, and nothing is decided by it.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -12,21 +11,22 @@ from typing import Any
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.names import iso
-from hiveden_backup.core.offsite.layout import LONGEST_STATUS
 
 LATE = timedelta(days=2)
 """What has not been heard of, or sent, for so long, somebody should look at."""
 
 _AHEAD = timedelta(hours=1)
-_SENTENCES, _LONGEST_SENTENCE = 3, 200
 _FINE = frozenset({"", "success", "running", "busy"})
+_STATES_FINE = frozenset({"", "ok", "running", "never", "waiting"})
 
 
 @dataclass(frozen=True, slots=True)
 class JobStanding:
     """One job of a host: the newest backup that is complete there, how its last run ended, and what is not there yet.
 
-    `lag_seconds` is for how long the oldest backup that is still to be sent has been waiting.
+    `lag_seconds` is for how long the oldest backup that is still to be sent has been waiting. `state` is in a word how
+    the job stands there, `offsite` how it stands with this place: why, that host's own status says, as what programs
+    and places say may have more in it than everybody should read who can read there.
     """
 
     job: str
@@ -34,7 +34,8 @@ class JobStanding:
     result: str = ""
     lag_seconds: float = 0.0
     lag_bytes: int = 0
-    attention: tuple[str, ...] = ()
+    state: str = ""
+    offsite: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,8 @@ _STANDINGS = Codec(HostStanding)
 
 
 def dump(standing: HostStanding) -> bytes:
-    """The object that tells of a host; where that would be long, without sentences."""
-    short = replace(standing, jobs=tuple(replace(job, attention=_clipped(job.attention)) for job in standing.jobs))
-    for each in (short, _bare(short, 1), _bare(short, 0)):
-        data = _STANDINGS.dump(each)
-        if len(data) <= LONGEST_STATUS:
-            break
-    return data
+    """The object that tells of a host."""
+    return _STANDINGS.dump(standing)
 
 
 def load(data: bytes) -> HostStanding:
@@ -68,15 +64,6 @@ def load(data: bytes) -> HostStanding:
     if standing.format != 1:
         raise RecordError(f"it has the format {standing.format}, of a newer version")
     return standing
-
-
-def _clipped(sentences: Sequence[str]) -> tuple[str, ...]:
-    return tuple(each[:_LONGEST_SENTENCE] for each in sentences[:_SENTENCES])
-
-
-def _bare(standing: HostStanding, sentences: int) -> HostStanding:
-    jobs = tuple(replace(job, attention=job.attention[:sentences]) for job in standing.jobs)
-    return replace(standing, jobs=jobs)
 
 
 class State(StrEnum):
@@ -128,7 +115,8 @@ def _job_table(job: JobStanding) -> dict[str, Any]:
         "result": job.result or None,
         "lag_seconds": job.lag_seconds,
         "lag_bytes": job.lag_bytes,
-        "attention": list(job.attention),
+        "state": job.state or None,
+        "offsite": job.offsite or None,
     }
 
 
@@ -144,7 +132,7 @@ def row(name: str, standing: HostStanding, now: datetime) -> FleetRow:
     lag = max(lags, default=0.0)
     failing = [f"{job.job}: its last run ended as {job.result}" for job in standing.jobs if job.result not in _FINE]
     late = list(_late(age, lag))
-    said = [f"{job.job}: {sentence}" for job in standing.jobs for sentence in job.attention]
+    said = list(_said(standing.jobs))
     state = State.FAILING if failing else State.LATE if late else State.ATTENTION if said else State.OK
     return FleetRow(
         name,
@@ -156,6 +144,14 @@ def row(name: str, standing: HostStanding, now: datetime) -> FleetRow:
         max((job.newest for job in standing.jobs if job.newest is not None), default=None),
         (*failing, *late, *said),
     )
+
+
+def _said(jobs: Iterable[JobStanding]) -> Iterable[str]:
+    for job in jobs:
+        words = [] if job.state in _STATES_FINE else [f"its state there is {job.state}"]
+        words += [] if job.offsite in _STATES_FINE else [f"its copy here is {job.offsite}"]
+        if words:
+            yield f"{job.job}: {', '.join(words)}: see `hiveden-backup status` on that host"
 
 
 def _late(age: timedelta, lag: float) -> Iterable[str]:

@@ -3,7 +3,9 @@
 Its exit statuses do not tell (all of these are 1), so its words have to.
 """
 
+import json
 import re
+from collections.abc import Iterator
 
 from hiveden_backup.core.config.values import Offsite
 from hiveden_backup.core.errors import (
@@ -16,6 +18,7 @@ from hiveden_backup.core.errors import (
 )
 from hiveden_backup.core.lines import split_lines
 from hiveden_backup.core.paths import shortened
+from hiveden_backup.core.shown import printable
 from hiveden_backup.host.process import ProcessError
 
 _LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?(?:(?:CRITICAL|ERROR|Fatal error|NOTICE)\s*:? ?:?\s*)?(.*)")
@@ -23,9 +26,11 @@ _EMPTY = re.compile(r"Attempt \d+/\d+ |Config file .* not found")
 _FAILED = re.compile(r"^Failed to \w+(?: with \d+ errors: last error was)?: ")
 _LOGIN = re.compile(r"://[^/\s@\"]*@")
 _SECRET = re.compile(
-    r"((?:X-Amz-[\w-]+|[\w-]*(?:signature|token|secret|password|passwd|authorization|api_?key))\"?\s*[=:]\s*\"?)[^\s&\"',]+",
+    r"((?:X-Amz-[\w-]+|[\w-]*(?:signature|token|secret|password|passwd|authorization|api_?key))\"?\s*[=:]\s*\"?)"
+    r"(?:(?:Basic|Bearer)\s+)?[^\s&\"',]+",
     re.IGNORECASE,
 )
+_SCHEME = re.compile(r"\b(Basic|Bearer)\s+[\w.~+/=-]{16,}", re.IGNORECASE)
 _SECRET_KEYS = re.compile(
     r"^\s*[\w-]*(?:secret|pass|key|token|sas_url|credential)[\w-]*\s*=\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE
 )
@@ -76,7 +81,7 @@ def translated(error: ProcessError, offsite: Offsite, doing: str, configuration:
 
 
 def said(text: str, configuration: str = "") -> str:
-    """What rclone said, in one line, without times, levels, repetition and secrets."""
+    """What rclone said, in one printable line, without times, levels, repetition and secrets."""
     found: dict[str, None] = {}
     for line in split_lines(text):
         match = _LINE.fullmatch(line.strip())
@@ -85,11 +90,28 @@ def said(text: str, configuration: str = "") -> str:
             found[plain] = None
     lines = list(found)
     kept = [each for each in lines if not any(each != other and each in other for other in lines)]
-    return shortened(_without_secrets("; ".join(kept[-3:]), configuration))
+    return shortened(printable(_without_secrets("; ".join(kept[-3:]), configuration)))
 
 
 def _without_secrets(text: str, configuration: str) -> str:
-    for secret in _SECRET_KEYS.findall(configuration):
+    secrets = (inner for each in _SECRET_KEYS.findall(configuration) for inner in (each, *_inside(each)))
+    for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _LEAST_SECRET:
             text = text.replace(secret, "…")
-    return _SECRET.sub(r"\1…", _LOGIN.sub("://…@", text))
+    return _SCHEME.sub(r"\1 …", _SECRET.sub(r"\1…", _LOGIN.sub("://…@", text)))
+
+
+def _inside(secret: str) -> Iterator[str]:
+    """The texts in a secret that is JSON, as tokens are; but for what kind it is."""
+    try:
+        todo = [json.loads(secret)]
+    except (ValueError, RecursionError):
+        return
+    while todo:
+        match todo.pop():
+            case dict() as table:
+                todo.extend(value for key, value in table.items() if key != "token_type")
+            case list() as values:
+                todo.extend(values)
+            case str() as text:
+                yield text

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from hiveden_backup.core.names import is_job_name
 from hiveden_backup.core.offsite import journal
 from hiveden_backup.core.offsite.checked import Checked
 from hiveden_backup.core.offsite.layout import state_folder
+from hiveden_backup.core.shown import printable
 from hiveden_backup.host.disk.durable import (
     UnfitFileError,
     fsync_directory,
@@ -147,15 +149,30 @@ class Offsites:
     # ---- how it stands
 
     def facts(self, offsite: str, job: str) -> Facts:
-        """How it stands with a job; nothing known where there is no record, or it cannot be read."""
-        return _read(_FACTS, self._path(offsite, job, ".json")) or Facts()
+        """How it stands with a job; nothing known where there is no record. StorageError when it cannot be read.
+
+        What is damaged there would count as there again.
+        """
+        path = self._path(offsite, job, ".json")
+        with translated(f"reading {path}", unwritable=StorageError), suppress(FileNotFoundError):
+            try:
+                return _FACTS.load(read_regular(path, LONGEST))
+            except (RecordError, UnfitFileError) as error:
+                raise StorageError(
+                    f"{path} is damaged, so it is not known how {job} stands at the offsite {offsite}",
+                    str(error),
+                    f"Remove it, and compare what is there: hiveden-backup offsite reconcile {offsite} {job}, then"
+                    f" hiveden-backup offsite verify {offsite} {job}",
+                ) from error
+        return Facts()
 
     def put_facts(self, offsite: LockedOffsite, job: str, facts: Facts) -> None:
         """Remember how it stands."""
         path = self._path(offsite.name, job, ".json")
         with translated(f"writing {path}", unwritable=StorageError):
             make_directory(path.parent)
-            write_durably(path, _FACTS.dump(facts))
+            error, denied, unlisted = map(printable, (facts.error, facts.denied, facts.unlisted))
+            write_durably(path, _FACTS.dump(replace(facts, error=error, denied=denied, unlisted=unlisted)))
 
     def checked(self, offsite: str, job: str) -> Checked:
         """When what is there was last read back; never, where there is no record, or it cannot be read."""

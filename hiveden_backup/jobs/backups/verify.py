@@ -44,6 +44,7 @@ from hiveden_backup.jobs.backups.adoption import adopted
 from hiveden_backup.jobs.backups.catalog import Backup, show_path
 from hiveden_backup.jobs.backups.reader import Reader
 from hiveden_backup.jobs.backups.signing import Proof, forged, judged, proof_of, signatures
+from hiveden_backup.jobs.backups.whereabouts import left_out
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.services.servers import server_container
 
@@ -170,8 +171,8 @@ class Verifier:
         """Note the archives that are not what they were. All are read, whatever else is wrong."""
         manifest = self._directory.manifest(backup.job, backup.id)
         try:
-            left_out = self.installation.left_out(backup.job, backup.id)
-            looked.sums = check_sums(self._directory, backup, manifest, left_out=left_out)
+            looked.left_out = left_out(self.installation, manifest)
+            looked.sums = check_sums(self._directory, backup, manifest, left_out=looked.left_out)
             looked.proof, looked.signature = self._signature(backup, looked.sums)
             if looked.signature.state is Signed.FORGED:
                 looked.errors.append(forged(str(backup), looked.signature))
@@ -191,7 +192,7 @@ class Verifier:
             self._decode(backup, manifest, looked)
 
     def _decode(self, backup: Backup, manifest: Manifest, looked: "_Looked") -> None:
-        away = self.installation.left_out(backup.job, backup.id) if self.installation.elsewhere is None else ()
+        away = looked.left_out if self.installation.elsewhere is None else ()
         path = self._directory.backup_path(backup.job, backup.id)
         for artifact in manifest.artifacts:
             if artifact.type is ArtifactType.APPLICATION:
@@ -245,13 +246,15 @@ class Verifier:
 class _Looked:
     """What a verification came across: what is wrong, archives that `failed`, and whose the backup is.
 
-    `archives_read` is of those that were not read this time. `away` is how many are not on this machine.
+    `archives_read` is of those that were not read this time. `away` is how many are not on this machine, `left_out`
+    are files that are not in the backup directory.
     """
 
     errors: list[BackupError] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     archives_read: datetime | None = None
     away: int = 0
+    left_out: Collection[str] = ()
     sums: bytes = b""
     proof: Proof | None = None
     signature: Signature = Signature(Signed.UNPROVEN)

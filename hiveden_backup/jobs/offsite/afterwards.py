@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from hiveden_backup.core.config.values import Job, Offsite
-from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.errors import BackupError, StorageError
 from hiveden_backup.core.offsite.layout import state_folder
 from hiveden_backup.host.log import log
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.due import due_now, put_due
-from hiveden_backup.host.state.offsites import Offsites
+from hiveden_backup.host.state.offsites import Facts, Offsites
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.choice import Draft, draft
 from hiveden_backup.jobs.offsite.fleet import tell
@@ -59,7 +60,10 @@ def _is_quiet(installation: Installation, offsite: Offsite) -> bool:
 
 def _settle(installation: Installation, job: Job) -> None:
     """Let the timer start the next push of a job in time: for what failed, for what came meanwhile; daily else."""
-    facts = [Offsites(installation.state).facts(each.name, job.name) for each in installation.config.offsites_of(job)]
+    facts = list[Facts]()
+    for each in installation.config.offsites_of(job):
+        with suppress(StorageError):  # the push has told
+            facts.append(Offsites(installation.state).facts(each.name, job.name))
     tried = [each.next_try for each in facts if each.failures and each.next_try is not None]
     if not tried and _is_owed(installation, job):
         due_now(installation.state, job.name)

@@ -70,13 +70,15 @@ def draft(installation: Installation, offsite: Offsite, job: Job) -> "Draft | Ba
 
 
 def _there(installation: Installation, offsite: Offsite, known: Counted) -> There:
-    """What is at an offsite; nothing when it is another place since the last push.
+    """What is at an offsite; nothing when it is another place since the last push. StorageError.
 
     ImpossibleError when that was the only one to have archives of this machine.
     """
     before = moved_from(installation, offsite)
     if not before:
-        return Offsites(installation.state).there(offsite.name, known.job)
+        known_there = Offsites(installation.state)
+        known_there.facts(offsite.name, known.job)  # without these it is not known what is damaged
+        return known_there.there(offsite.name, known.job)
     named = {(each.path, each.bytes) for backup in known.backups for each in known.manifest(backup).archives}
     if gone := missing_archives(known.directory, known.job, named):
         raise ImpossibleError(

@@ -41,7 +41,9 @@ def _standing(installation: Installation, offsite: Offsite) -> told.HostStanding
 def _job(row: JobStatus, offsite: Offsite) -> told.JobStanding:
     (found,) = (each for each in row.offsite if each.name == offsite.name)
     result = row.result.value if row.result is not None else ""
-    return told.JobStanding(row.job, found.newest, result, found.lag_seconds, found.lag_bytes, row.attention)
+    return told.JobStanding(
+        row.job, found.newest, result, found.lag_seconds, found.lag_bytes, row.state.value, found.state.value
+    )
 
 
 def fleet(installation: Installation, name: str) -> Sequence[told.FleetRow]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hiveden_backup.core.backup import layout as here
 from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.dataclass import dataclass, field
-from hiveden_backup.core.errors import BackupError, CorruptError, UsageError
+from hiveden_backup.core.errors import BackupError, CorruptError, StorageError, UsageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.names import backup_time
 from hiveden_backup.core.offsite import layout
@@ -210,7 +210,11 @@ def _remember(
 ) -> None:
     """Note how it stands with a job there."""
     offsites, now = Offsites(installation.state), installation.now()
-    facts = offsites.facts(locked.name, job)
+    try:
+        facts = offsites.facts(locked.name, job)
+    except StorageError as unread:  # it stays as it is, for a person
+        pushed.errors += [] if pushed.errors else [unread]
+        return
     if not pushed.errors:
         offsites.put_facts(
             locked,

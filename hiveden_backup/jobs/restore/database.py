@@ -20,6 +20,7 @@ from hiveden_backup.host.postgres.tools import restore_tool
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums, dump_at_hand
+from hiveden_backup.jobs.backups.whereabouts import left_out
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.differing import beside
 from hiveden_backup.jobs.restore.trust import Believed, Consent, believed
@@ -75,8 +76,7 @@ def _restore_as(
     backup = Backup(manifest.job, manifest.id)
     if artifact.database is None:
         raise NotFoundError(f"{backup} does not say what the database {database} was made with")
-    left_out = installation.left_out(backup.job, backup.id)
-    check_sums(directory, backup, manifest, found.sums, left_out=left_out)
+    check_sums(directory, backup, manifest, found.sums, left_out=left_out(installation, manifest))
     with ExitStack() as stack:
         _, endpoint = find_server(installation, scope, manifest, artifact, stack)
         dumped, major = major_of(artifact.database.server_version), inspect(endpoint).major

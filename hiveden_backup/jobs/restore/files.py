@@ -22,6 +22,7 @@ from hiveden_backup.host.log import log
 from hiveden_backup.host.state.locks import LockedJob, job_lock
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.verify import check_sums
+from hiveden_backup.jobs.backups.whereabouts import left_out
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.restore.holding import refuse_reached
 from hiveden_backup.jobs.restore.trust import warn_of
@@ -74,8 +75,8 @@ def _restore(
             f"See what it has: hiveden-backup show {backup}",
         )
     place = _resolved(target)
-    left_out = installation.left_out(job.name, backup.id)
-    warn_of(installation, directory, backup, check_sums(directory, backup, manifest, left_out=left_out))
+    away = left_out(installation, manifest)
+    warn_of(installation, directory, backup, check_sums(directory, backup, manifest, left_out=away))
     with temporary_spool() as spool:
         wanted = Globs(only, covering=True)
         plan = select(directory, manifest, wanted.matches if only else None, spool)

@@ -27,6 +27,7 @@ from hiveden_backup.host.state.records import RunRecord
 from hiveden_backup.jobs.backups.catalog import Backup
 from hiveden_backup.jobs.backups.recording import Recording, done
 from hiveden_backup.jobs.backups.verify import check_sums, dump_at_hand
+from hiveden_backup.jobs.backups.whereabouts import left_out
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.recovery import holders as holders_of
 from hiveden_backup.jobs.recovery.heal import Healed, healed
@@ -114,8 +115,8 @@ class _Restore:
     def execute(self, table: dict[str, Any]) -> ActResult:
         """The whole. Whatever is raised, what was staged is gone, or the record tells `recover` what to do."""
         plan = self._plan
-        left_out = self._installation.left_out(plan.backup.job, plan.backup.id)
-        check_sums(plan.directory, plan.backup, plan.manifest, plan.sums, left_out=left_out)
+        away = left_out(self._installation, plan.manifest)
+        check_sums(plan.directory, plan.backup, plan.manifest, plan.sums, left_out=away)
         for name in plan.absent:
             self._warn(f"There is no container {name} on this machine: it is passed over")
         for warning in create_volumes(plan):

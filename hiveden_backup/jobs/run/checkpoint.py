@@ -21,12 +21,13 @@ from hiveden_backup.core.backup.layout import (
 from hiveden_backup.core.backup.signature import Lying, Signed, judge
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.dataclass import dataclass
-from hiveden_backup.core.errors import BackupError
+from hiveden_backup.core.errors import BackupError, StorageError
 from hiveden_backup.core.model import Archive, ArtifactType
 from hiveden_backup.host.disk.archives import missing_archives
 from hiveden_backup.host.disk.durable import digest, read_regular, translated, write_durably
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.later import Later
+from hiveden_backup.host.log import log
 from hiveden_backup.host.state.chains import chains_of
 from hiveden_backup.host.state.key import Key, known_key
 from hiveden_backup.jobs.backups.signing import chain_of, lies
@@ -103,7 +104,11 @@ def _away(
     """Those of the archives that are missing here which an offsite has, as this host's own journal says."""
     if not missing:
         return set()
-    where = whereabouts(installation, directory, job)
+    try:
+        where = whereabouts(installation, directory, job)
+    except StorageError as error:  # they are archived again then
+        log.warning(str(error), job=job)
+        return set()
     return {number for number in missing if where.has(state.archives[number])}
 
 

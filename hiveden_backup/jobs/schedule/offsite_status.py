@@ -7,6 +7,7 @@ from typing import Any
 
 from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import Manifest
 from hiveden_backup.core.names import backup_time, iso
 from hiveden_backup.core.offsite.journal import There
@@ -84,12 +85,20 @@ def offsite_statuses(
         _status(
             offsite.name,
             known.there(offsite.name, job.name),
-            known.facts(offsite.name, job.name),
+            _facts(known, offsite.name, job.name),
             here,
             PATIENCE if patience is None else patience,
         )
         for offsite in installation.config.offsites_of(job)
     )
+
+
+def _facts(known: Offsites, offsite: str, job: str) -> Facts:
+    """How it stands; where that cannot be read, nothing is sent, and why not is what failed."""
+    try:
+        return known.facts(offsite, job)
+    except StorageError as error:
+        return Facts(failures=1, error=str(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,3 +68,23 @@ def test_no_secret_is_said() -> None:
     for secret in ("hunter2", "abcdef", "AKIAEXAMPLE1", "t0psecret", '"cs"', "wJalrXUtnFEMI", "obscured99"):
         assert secret not in found, found
     assert "host/x" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Basic dXNlcjpwYXNz",
+        '"Authorization": "Bearer ya29.short"',
+        "sent Bearer ya29.a0AfH6SMBxyz-01 to it",
+        "what came was ya29.inside, and 1//refresh, and deep3st",
+    ],
+)
+def test_no_token_is_said(text: str) -> None:
+    token = '{"access_token":"ya29.inside","token_type":"Bearer","refresh_token":"1//refresh","more":[{"x":"deep3st"}]}'
+    found = said(text, f"[drive]\ntype = drive\ntoken = {token}\n")
+    for secret in ("dXNl", "ya29", "1//r", "deep"):
+        assert secret not in found, found
+
+
+def test_what_is_odd_in_it_is_shown() -> None:
+    assert said("a\0b\x1b[2J") == "a\\x00b\\x1b[2J"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hiveden_backup.core.errors import BusyError
+from hiveden_backup.core.errors import BusyError, StorageError
 from hiveden_backup.core.offsite import journal, layout
 from hiveden_backup.core.offsite.journal import Did, Line
 from hiveden_backup.host.state.offsites import Facts, Offsites, Place, offsite_lock
@@ -51,14 +51,23 @@ def test_a_rewritten_journal_has_what_is_there(tmp_path: Path) -> None:
         assert known.there("b2", "a") == journal.replay([journal.dump(put(1))])
 
 
-def test_facts_are_remembered_and_may_be_lost(tmp_path: Path) -> None:
+def test_facts_are_remembered_and_are_not_forgotten_when_they_cannot_be_read(tmp_path: Path) -> None:
     known = Offsites(tmp_path)
     facts = Facts(NOW, None, 2, "it was away", NOW, (put(0).object,), 5, NOW)
     with offsite_lock(tmp_path, "b2") as locked:
         known.put_facts(locked, "a", facts)
     assert known.facts("b2", "a") == facts
+    assert known.facts("b2", "b") == Facts()
     (tmp_path / "offsite/b2/a.json").write_bytes(b"{")
-    assert known.facts("b2", "a") == Facts()
+    with pytest.raises(StorageError, match="not known how a stands at the offsite b2"):
+        known.facts("b2", "a")
+
+
+def test_whatever_a_place_says_facts_can_be_read(tmp_path: Path) -> None:
+    known = Offsites(tmp_path)
+    with offsite_lock(tmp_path, "b2") as locked:
+        known.put_facts(locked, "a", Facts(error="a\0b\ud800", denied="\0", unlisted="\n"))
+    assert (known.facts("b2", "a").error, known.facts("b2", "a").denied) == ("a\\x00b\\ud800", "\\x00")
 
 
 def test_another_place_begins_with_nothing(tmp_path: Path) -> None:
