@@ -16,6 +16,12 @@ from tests.support.offsite_places import Place, is_listing
 from tests.support.offsite_sent import HOST, Make
 
 
+@pytest.fixture
+def sent(sent_there: Make) -> Make:
+    """Not the one of the tests that read backups from there."""
+    return sent_there
+
+
 def test_what_is_as_it_was_sent_is_left_alone(sent: Make, each_place: Place) -> None:
     made = sent(each_place)
     before = made.place.listing()
@@ -134,6 +140,18 @@ def test_what_somebody_else_signed_is_forged(sent: Make, disk_place: Place, tmp_
     found = reconcile(made.visit)
     assert Finding(name, Wrong.FORGED, True) in found.findings
     assert not made.visit.there().backups
+
+
+def test_empty_sums_that_somebody_planted_hold_nothing_up(sent: Make, disk_place: Place) -> None:
+    made = sent(disk_place)
+    name, planted = made.object(".0000"), layout.backup_sums("20200101T000000Z")
+    made.remove(name)
+    for each in (planted, layout.signature_of(planted)):
+        made.damage(each, b"")
+    found = reconcile(made.visit)
+    assert Finding(name, Wrong.MISSING, True) in found.findings
+    assert Finding(planted, Wrong.TRUNCATED, False) in found.findings
+    assert made.visit.facts().reconciled
 
 
 def test_strays_go_when_nothing_will_need_them(sent: Make, disk_place: Place) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from hiveden_backup.host.state.key import this_key
 from tests.support.job import Site, site
+from tests.support.meddler import DENIED, PASS
 from tests.support.offsite_home import Home, Key, configured, new_key
-from tests.support.offsite_places import Place, on_s3
+from tests.support.offsite_places import Place, is_listing, on_s3
 from tests.support.offsite_s3 import S3
 
 SIZE = 1_300_000  # of random bytes: two slices
@@ -129,6 +130,25 @@ def test_a_key_that_may_only_put_is_told_of_once(made: Site, key: Key, s3: S3, t
         place.meddler.forget()
         assert home.push().succeeded().err.count("cannot be compared") == 0
         assert place.meddler.requests == []
+
+
+def test_comparing_is_tried_again_where_it_was_denied(made: Site, key: Key, s3_place: Place, tmp_path: Path) -> None:
+    home = configured(made, tmp_path / "none", key, remote=s3_place.remote, rclone_config=str(s3_place.config))
+    made.init()
+    home.backup()
+    home.pushed()
+    later(home)
+    s3_place.meddler.rule = lambda method, path: DENIED if is_listing(method, path) else PASS
+    home.push().succeeded()
+    (status,) = made.run("status", "--json").json
+    assert any("may not list what is there" in each for each in status["attention"])
+    (row,) = made.run("offsite", "status", "--json").json
+    assert "may not list what is there" in row["unlisted"]
+    s3_place.meddler.rule = lambda _method, _path: PASS
+    then = (datetime.now(UTC) - timedelta(days=8)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    later(home, unlisted_at=then)
+    home.push().succeeded()
+    assert made.run("offsite", "status", "--json").succeeded().json[0]["unlisted"] == ""
 
 
 def test_an_unchanged_run_asks_for_little(made: Site, key: Key, s3_place: Place, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hiveden_backup.host.state.key import this_key
 from hiveden_backup.jobs.offsite.findings import Finding
 from hiveden_backup.jobs.offsite.verify import verify
 from tests.support.meddler import DROP, PASS
-from tests.support.offsite_places import Place
+from tests.support.offsite_places import Place, is_listing
 from tests.support.offsite_sent import HOST, Make
 
 
@@ -21,6 +21,12 @@ def identity(path: Path) -> tuple[Path, str]:
     subprocess.run(["age-keygen", "-o", path], check=True, capture_output=True)
     done = subprocess.run(["age-keygen", "-y", path], check=True, capture_output=True, text=True)
     return path, done.stdout.strip()
+
+
+@pytest.fixture
+def sent(sent_there: Make) -> Make:
+    """Not the one of the tests that read backups from there."""
+    return sent_there
 
 
 def test_all_of_it_is_read_and_proved(sent: Make, s3_place: Place) -> None:
@@ -94,6 +100,27 @@ def test_sums_that_somebody_else_signed_are_forged(sent: Make, disk_place: Place
     with this_key(tmp_path / "other").signing(made.place.get(f"{HOST}/home/{name}")) as signature:
         made.damage(layout.signature_of(name), signature())
     assert verify(made.visit).findings == (Finding(name, Wrong.FORGED, False),)
+
+
+@pytest.mark.parametrize("which", [".0000", "sums"])
+def test_what_reads_as_empty_keeps_nothing_else_from_being_read(sent: Make, disk_place: Place, which: str) -> None:
+    made = sent(disk_place)
+    name = made.object(which) if which != "sums" else layout.archive_sums(next(iter(made.visit.there().archives)))
+    made.damage(name, b"")
+    found = verify(made.visit)
+    assert found.findings == (Finding(name, Wrong.TRUNCATED, True),)
+    assert set(made.visit.offsites.checked("there", "home").objects) >= {made.object("manifest.json")}
+
+
+def test_what_is_listed_and_cannot_be_read_is_told_apart(sent: Make, s3_place: Place) -> None:
+    made = sent(s3_place)
+    name = made.object(".0000")
+    gone = "404 NoSuchKey"
+    s3_place.meddler.rule = lambda _method, path: gone if name in path else PASS
+    assert verify(made.visit).findings == (Finding(name, Wrong.UNREADABLE, True),)
+    s3_place.meddler.rule = lambda method, path: PASS if is_listing(method, path) else gone
+    with pytest.raises(UnreachableError, match="could not be read"):
+        verify(made.visit)
 
 
 def test_what_was_read_before_it_was_broken_off_counts(sent: Make, s3_place: Place, tmp_path: Path) -> None:

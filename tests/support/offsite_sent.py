@@ -116,7 +116,7 @@ Make = Callable[..., Sent]
 
 
 @pytest.fixture
-def sent(tmp_path: Path) -> Iterator[Make]:
+def sent_there(tmp_path: Path) -> Iterator[Make]:
     with site(tmp_path / "site") as home:
         home.configure({"home": {"paths": [str(home.data)]}})
         (home.data / "file").write_bytes(os.urandom(4000))

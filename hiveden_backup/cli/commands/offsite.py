@@ -113,7 +113,7 @@ def status(
         head = ("OFFSITE", "JOB", "STATE", "BACKUPS", "SIZE THERE", "NEWEST", "TO SEND", "COMPARED", "VERSIONS")
         output.print_table(head, [_standing(row) for row in found], right=(3, 4, 6))
         for row in found:
-            for sentence in row.status.attention:
+            for sentence in dict.fromkeys([*row.status.attention, *filter(None, [row.status.unlisted])]):
                 output.say(f"{row.job}: {sentence}")
             for damaged in row.status.facts.damaged[:_SHOWN]:
                 output.say(f"{row.job}: damaged: {damaged}")

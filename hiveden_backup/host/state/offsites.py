@@ -48,7 +48,8 @@ class Facts:
     then, `error` is the last one's, `next_try` when it is tried again. `damaged` are objects, by their names in the
     job's folder, that are not what was sent, and that cannot be sent again; `doubted` those that were found so, and
     will be. `waiting_bytes` are what was not there yet when the last push ended, `waiting_since` since when. `denied`
-    says why nothing is removed there, `unlisted` why nothing is listed there, if that is so.
+    says why nothing is removed there, `unlisted` why nothing is listed there, if that is so; `unlisted_at` is when that
+    was last tried.
     """
 
     pushed: datetime | None = None
@@ -62,6 +63,7 @@ class Facts:
     denied: str = ""
     doubted: tuple[str, ...] = ()
     unlisted: str = ""
+    unlisted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Place:
     host: str
 
 
-_SINCE = ("waiting_bytes", "waiting_since", "next_try", "damaged", "denied", "doubted", "unlisted")
+_SINCE = ("waiting_bytes", "waiting_since", "next_try", "damaged", "denied", "doubted", "unlisted", "unlisted_at")
 _FACTS = Codec(Facts, lacking=_SINCE)
 _PLACES = Codec(Place)
 _CHECKED = Codec(Checked)

@@ -25,10 +25,11 @@ class Proven:
         return sum(map(len, self.contents.values()))
 
 
-def proven(visit: Visit, name: str, is_listed: Callable[[str], bool]) -> Proven | Wrong:
+def proven(visit: Visit, name: str, size: Callable[[str], int | None]) -> Proven | Wrong:
     """Read the sums `name` of a job, and hold them against this host's key; else what is wrong with them.
 
-    Sums that are in another's place, or signed by another key, are forged. `is_listed` is as in `unread`.
+    Sums that are in another's place, or signed by another key, are forged. `size` is what a listing says of an object,
+    None where that has it not. UnreadError for what it has, and that cannot be read.
     """
     signature = layout.signature_of(name)
     try:
@@ -37,9 +38,12 @@ def proven(visit: Visit, name: str, is_listed: Callable[[str], bool]) -> Proven 
             name: visit.remote.read(visit.at(name), layout.LONGEST_SUMS),
         }
     except NotFoundError as error:
-        if is_listed(signature) and is_listed(name):
-            raise unread(visit, name) from error
-        return Wrong.MISSING
+        sizes = size(signature), size(name)
+        if None in sizes:
+            return Wrong.MISSING
+        if 0 in sizes:  # none of ours is
+            return Wrong.TRUNCATED
+        raise unread(visit, name) from error
     except CorruptError:
         return Wrong.REPLACED
     key = visit.fingerprint
@@ -52,12 +56,16 @@ def proven(visit: Visit, name: str, is_listed: Callable[[str], bool]) -> Proven 
     return Proven(found, contents) if found is not None else Wrong.FORGED
 
 
-def unread(visit: Visit, name: str) -> UnreachableError:
+class UnreadError(UnreachableError):
+    """An object that a listing has, and that nothing came of."""
+
+
+def unread(visit: Visit, name: str) -> UnreadError:
     """What an object that a listing has, and that nothing came of, is: rclone says the same of what it may not read.
 
     It says so, too, of what is away for a moment.
     """
-    return UnreachableError(
+    return UnreadError(
         f"{visit.at(name)} at the offsite {visit.locked.name} could not be read",
         "It is in the listing, and nothing came of it: its key may not read, or the place has too much to do",
         "Try again later, and look at what its key may do",

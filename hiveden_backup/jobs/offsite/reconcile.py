@@ -5,7 +5,8 @@ journal or any sums name is ever removed. A journal that was lost is made again 
 signed; no key of age is needed for that.
 """
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from hiveden_backup.core.dataclass import dataclass
@@ -102,7 +103,7 @@ def _learn(
     learned: list[Line] = []
     wrong: dict[str, Wrong] = {}
     for name in unknown:
-        found = proven(visit, name, listed.__contains__)
+        found = proven(visit, name, partial(_size, listed))
         if not isinstance(found, Proven):
             wrong[name] = found
             continue
@@ -115,11 +116,15 @@ def _learn(
     return learned, wrong
 
 
-def _forged(visit: Visit, wrong: Mapping[str, Wrong], listed: Container[str]) -> Iterator[tuple[str, Wrong]]:
+def _size(listed: Mapping[str, Object], name: str) -> int | None:
+    return listed[name].bytes if name in listed else None
+
+
+def _forged(visit: Visit, wrong: Mapping[str, Wrong], listed: Mapping[str, Object]) -> Iterator[tuple[str, Wrong]]:
     """Of the sums that are not those that were sent, those that somebody else has signed."""
     for name, each in wrong.items():
         is_other = summed(name) is not None and each is not Wrong.MISSING
-        if is_other and proven(visit, name, listed.__contains__) is Wrong.FORGED:
+        if is_other and proven(visit, name, partial(_size, listed)) is Wrong.FORGED:
             yield name, Wrong.FORGED
 
 

@@ -41,6 +41,7 @@ class Row:
             "error": facts.error,
             "next_try": iso(facts.next_try) if facts.next_try is not None else None,
             "damaged": list(facts.damaged),
+            "unlisted": self.status.unlisted,
             "versions": self.versions,
         }
 

@@ -25,29 +25,32 @@ _SHOWN = 5
 
 
 def is_due(installation: Installation, offsite: Offsite, job: str) -> bool:
-    """Whether what is there of a job is to be compared: it is time, or the journal was lost. Not where that is denied.
+    """Whether what is there of a job is to be compared: it is time, or the journal was lost.
 
-    Before anything was sent it is due, too: this host may have forgotten what it had sent.
+    Where that is denied, it is tried again when it is time. Before anything was sent it is due, too: this host may have
+    forgotten what it had sent.
     """
     offsites, now = Offsites(installation.state), installation.now()
     facts = offsites.facts(offsite.name, job)
-    if facts.unlisted:
-        return False
-    last = facts.reconciled
+    last = facts.unlisted_at if facts.unlisted else facts.reconciled
     if last is None or not 0 <= (now - last).total_seconds() < offsite.reconcile:
         return True
-    return facts.pushed is not None and not offsites.there(offsite.name, job).objects
+    return not facts.unlisted and facts.pushed is not None and not offsites.there(offsite.name, job).objects
 
 
 def keep_up(visit: Visit) -> BackupError | None:
     """Compare what is there; what keeps that from being done, unless it is that the key may not list: that is noted."""
     try:
-        found = reconcile(visit)
+        found = compared(visit)
     except DeniedError as error:
-        visit.change(unlisted=str(error))
-        log.warning(
-            f"What is at the offsite {visit.locked.name} cannot be compared with what was sent: {error}", job=visit.job
-        )
+        facts = visit.facts()
+        is_known = bool(facts.unlisted) and facts.reconciled is None  # a key that may only put: it was told once
+        visit.change(unlisted=str(error), unlisted_at=visit.installation.now())
+        if not is_known:
+            log.warning(
+                f"What is at the offsite {visit.locked.name} cannot be compared with what was sent: {error}",
+                job=visit.job,
+            )
     except BackupError as error:
         visit.remote.brake.insist()
         return error
@@ -114,7 +117,7 @@ def compared(visit: Visit) -> Reconciled:
     """`reconcile`, and it is due again from now on."""
     found = reconcile(visit)
     if visit.facts().unlisted:
-        visit.change(unlisted="")
+        visit.change(unlisted="", unlisted_at=None)
     return found
 
 

@@ -24,7 +24,7 @@ from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.later import Later
 from hiveden_backup.host.offsite import age
 from hiveden_backup.jobs.offsite.findings import Finding, settle
-from hiveden_backup.jobs.offsite.proving import Proven, proven, unread
+from hiveden_backup.jobs.offsite.proving import Proven, UnreadError, proven, unread
 from hiveden_backup.jobs.offsite.visit import Visit, here
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def verify(visit: Visit, identity: Path | None = None, most: int | None = None) 
                 reading.read(unit)
         finally:
             findings = reading.conclude()
+        reading.insist()
     return Verified(
         job=visit.job,
         objects=len(reading.there.objects),
@@ -120,7 +121,10 @@ def _sums_of(of: str) -> str:
 
 @dataclass(slots=True)
 class _Reading:
-    """One reading. `good` and `wrong` are objects, `came` the bytes that were read, of a `budget`."""
+    """One reading. `good` and `wrong` are objects, `came` the bytes that were read, of a `budget`.
+
+    `unread` are objects that are listed, and that nothing came of.
+    """
 
     visit: Visit
     there: There
@@ -131,8 +135,9 @@ class _Reading:
     count: int = 0
     good: set[str] = field(default_factory=set)
     wrong: dict[str, Wrong] = field(default_factory=dict)
+    unread: dict[str, UnreadError] = field(default_factory=dict)
     _proofs: dict[str, Proven | Wrong] = field(default_factory=dict)
-    _listed: dict[str, frozenset[str]] = field(default_factory=dict)
+    _listed: dict[str, dict[str, int]] = field(default_factory=dict)
     _before: Checked = field(init=False)
 
     def __post_init__(self) -> None:
@@ -169,7 +174,13 @@ class _Reading:
     def read(self, unit: Sequence[str]) -> None:
         """Read it, and hold it against what was sent."""
         sums = _sums_of(layout.owner(unit[0]) or "")
-        proof = self._proven(sums)
+        if sums in self.unread:
+            return
+        try:
+            proof = self._proven(sums)
+        except UnreadError as error:
+            self.unread[sums] = error
+            return
         if isinstance(proof, Wrong):
             self.wrong[sums] = proof
             return
@@ -188,7 +199,7 @@ class _Reading:
 
     def _proven(self, sums: str) -> Proven | Wrong:
         if sums not in self._proofs:
-            self._proofs[sums] = found = proven(self.visit, sums, self._is_listed)
+            self._proofs[sums] = found = proven(self.visit, sums, self._size)
             if isinstance(found, Proven):
                 self.came += found.bytes
                 self.good.update(found.contents)
@@ -200,10 +211,11 @@ class _Reading:
         self.count += 1
         try:
             size = self.visit.remote.get(self.visit.at(name), target, line.bytes)
-        except NotFoundError as error:
-            if self._is_listed(name):
-                raise unread(self.visit, name) from error
-            self.wrong[name] = Wrong.MISSING
+        except NotFoundError:
+            if listed := self._size(name):
+                self.unread[name] = unread(self.visit, name)
+            else:
+                self.wrong[name] = Wrong.MISSING if listed is None else Wrong.TRUNCATED
             return target
         except CorruptError:
             self.wrong[name] = Wrong.REPLACED
@@ -217,12 +229,12 @@ class _Reading:
             self.good.add(name)
         return target
 
-    def _is_listed(self, name: str) -> bool:
-        """Whether an object is there, by a listing: that is not believed of one that could not be read."""
+    def _size(self, name: str) -> int | None:
+        """What a listing says of an object, None where that has it not: not to be read is not to be gone."""
         folder = self.visit.at(name).rpartition("/")[0]
         if folder not in self._listed:
-            self._listed[folder] = frozenset(each.name for each in self.visit.remote.list(folder))
-        return self.visit.at(name) in self._listed[folder]
+            self._listed[folder] = {each.name: each.bytes for each in self.visit.remote.list(folder)}
+        return self._listed[folder].get(self.visit.at(name))
 
     def _decode(self, content: Content, names: Sequence[str], recipients: Sequence[str]) -> None:
         """Fetch all objects of a file, and hold what they hold against its digest."""
@@ -257,10 +269,17 @@ class _Reading:
         self.visit.offsites.put_checked(self.visit.locked, self.visit.job, read)
 
     def conclude(self) -> tuple[Finding, ...]:
-        """Remember what was read, and what was wrong."""
+        """Remember what was read, and what was wrong: so is what could not be read where other things could be."""
         self._note()
+        if self.good:
+            self.wrong.update(dict.fromkeys(self.unread, Wrong.UNREADABLE))
         at_hand = here(self.visit.installation, self.visit.job)
         return settle(self.visit, self.there, at_hand, self.wrong, good=self.good)
+
+    def insist(self) -> None:
+        """UnreadError when nothing at all could be read: that says nothing about what is there."""
+        if self.unread and not self.good:
+            raise next(iter(self.unread.values()))
 
 
 def _contents(sums: ArchiveSums | BackupSums) -> Iterator[tuple[Content, Sequence[Piece]]]:

@@ -57,6 +57,15 @@ class OffsiteStatus:
         }
 
     @property
+    def unlisted(self) -> str:
+        """That the place may not be listed, if that is so."""
+        if not self.facts.unlisted:
+            return ""
+        since = self.facts.reconciled
+        when = f"was last compared at {iso(since)}" if since is not None else "is not compared with what was sent"
+        return f"The key of the offsite {self.name} may not list what is there, so it {when}: {self.facts.unlisted}"
+
+    @property
     def attention(self) -> Iterator[str]:
         """What a person should look at, a sentence each."""
         if self.facts.damaged:
@@ -64,6 +73,8 @@ class OffsiteStatus:
                 f"{len(self.facts.damaged)} objects at the offsite {self.name} are damaged, and cannot be sent again:"
                 f" hiveden-backup offsite verify {self.name}"
             )
+        if self.unlisted and self.facts.reconciled is not None:  # a key that never could is meant so
+            yield self.unlisted
         if self.facts.failures:
             yield f"Nothing could be sent to the offsite {self.name}. {self.facts.error}"
         elif self.state is OffsiteState.LATE:
