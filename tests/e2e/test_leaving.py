@@ -120,6 +120,9 @@ class Copied:
         needed = (back / self.newest / "files.archives").read_text().split()
         assert len(needed) > 4
         assert {f"archives/{path.name}" for path in (back / "archives").iterdir()} == set(needed)
+        made = [self.root.top / "var/tmp" / name for name in ("back", "there")]
+        made += [each for top in made for each in top.rglob("*")]
+        assert {oct(each.stat().st_mode & 0o077) for each in made} == {"0o0"}, "nobody else can read it"
 
     def check_restored(self) -> None:
         data = self.site.data

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from hiveden_backup.cli.app import app
 from hiveden_backup.core.config.parse import parse
 from tests.support.command_lines import PROGRAM, command_lines, exists
 from tests.support.readme import GUIDES as PLACE
+from tests.support.readme import LEAVING, section
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 GUIDES = {path.stem: path.read_text(encoding="utf-8") for path in PLACE.iterdir()}
@@ -68,3 +70,17 @@ def test_packages_have_them() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "guides/*.md" in project["tool"]["setuptools"]["package-data"]["hiveden_backup"]
     assert all(path.suffix == ".md" for path in PLACE.iterdir())
+
+
+@pytest.mark.parametrize("before", ["", "there", "back"])
+def test_leaving_an_offsite_decrypts_into_what_it_has_made_alone(tmp_path: Path, before: str) -> None:
+    """A directory that was there may be another user's."""
+    _, _, files, _ = section("From an offsite: the backup directory is gone", page=LEAVING)
+    start = files.partition("cd /var/tmp/there\n")[0].replace("/var/tmp/", f"{tmp_path}/")
+    if before:
+        (tmp_path / before).mkdir()
+    done = subprocess.run(["sh", "-c", f"umask 022; backup=1\n{start}\n: > {tmp_path}/back/file"], check=False)
+    assert (done.returncode == 0) == (not before)
+    assert (tmp_path / "back/immich/1").exists() == (not before)
+    if not before:
+        assert {each.stat().st_mode & 0o077 for each in tmp_path.rglob("*")} == {0}
