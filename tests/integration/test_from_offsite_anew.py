@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.job import Site, site
 from tests.support.postgres import Server
-from tests.support.sent import Sent, below, spool
+from tests.support.sent import Sent, below, key, spool
 from tests.support.storm import describe
+from tests.support.written_offsite import sliced, told, write_sums
 
 
 def test_a_bare_machine_adopts_all_of_it(sent_shop: tuple[Sent, Server, str], tmp_path: Path) -> None:
@@ -77,6 +81,70 @@ def test_init_without_the_key(sent: Sent, tmp_path: Path) -> None:
         bare.run(*init).failed(66, sent.recipient)
         bare.run(*init, "--identity", str(sent.identity)).succeeded()
         assert bare.ids() == sent.site.ids()
+
+
+def _rotten(sent: Sent, backup: str) -> None:
+    manifest = sent.job / backup / "manifest.json.age"
+    manifest.write_bytes(os.urandom(manifest.stat().st_size))
+
+
+def _rotten_index(sent: Sent, backup: str) -> None:
+    index = sent.job / backup / "files.index.zst.age"
+    index.write_bytes(os.urandom(index.stat().st_size))
+
+
+def _for_another_key(sent: Sent, backup: str) -> None:
+    """Whoever can write there plants one, signed by a key of his own."""
+    thief, folder = key(sent.site.path / "thief"), sent.job / backup
+    content = sent.site.job() / backup / "manifest.json"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    objects = sliced(content, folder, thief)
+    lines = [f"# backup app/{backup}", f"# file manifest.json {told(content)}", f"# recipient {thief}"]
+    write_sums(sent.site, folder / "SHA256SUMS", lines, objects)
+
+
+@pytest.mark.parametrize(("harm", "code"), [(_rotten, 65), (_rotten_index, 65), (_for_another_key, 77)])
+@pytest.mark.parametrize("newest", [True, False])
+def test_one_bad_backup_hides_no_other(
+    sent: Sent,
+    tmp_path: Path,
+    harm: Callable[[Sent, str], None],
+    code: int,
+    newest: bool,  # noqa: FBT001
+) -> None:
+    bad, good = sent.site.ids() if newest else reversed(sent.site.ids())
+    harm(sent, bad)
+    listed = sent.site.run("list", "--json", *sent.source)
+    if harm is not _rotten_index:  # which a list does not read
+        assert (listed.code, [row["id"] for row in listed.json]) == (code, [good])
+        assert (bad if code == 65 else "does not open this backup") in listed.err
+    verified = sent.site.run("verify", "--all", "--json", *sent.source)
+    assert verified.code == code
+    assert [(row["id"], row["result"]) for row in verified.json] == [(good, "ok")]
+    with site(tmp_path / "bare") as bare:
+        place = ("--from", str(sent.place), "--identity", str(sent.identity))
+        bare.run("init", "--directory", str(bare.backups), *place).failed(code)
+        assert bare.ids() == [good]
+
+
+def test_init_follows_no_link_out_of_the_backup_directory(sent: Sent, tmp_path: Path) -> None:
+    """Who could write to the backup directory before has put them there."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with site(tmp_path / "bare") as bare:
+        init = ("init", "--directory", str(bare.backups))
+        bare.run(*init).succeeded()
+        bare.job().mkdir()
+        adopt = (*init, "--from", str(sent.place), "--identity", str(sent.identity))
+        (bare.job() / "archives").symlink_to(outside)
+        bare.run(*adopt).failed(74, "symbolic link")
+        (bare.job() / "archives").unlink()
+        for backup in sent.site.ids():
+            (bare.job() / f".incoming-{backup}").symlink_to(outside)
+        bare.run(*adopt).succeeded()
+        assert bare.ids() == sent.site.ids()
+    assert os.listdir(outside) == []
 
 
 @pytest.mark.parametrize("encrypt", [True, False])

@@ -107,6 +107,12 @@ def is_artifact_file(name: str) -> bool:
     return _ARTIFACT_FILE.fullmatch(name) is not None
 
 
+def is_backup_file(name: str) -> bool:
+    """Whether `name` is that of a file which backups are made of, and SHA256SUMS names."""
+    known = name in (INDEX, ARCHIVE_NAMES, MANIFEST) or is_globals(name) or globals_beside(name) is not None
+    return known and is_artifact_file(name)
+
+
 def globals_of(server: str) -> str:
     """The roles and tablespaces of a server."""
     return _globals(encode(server))

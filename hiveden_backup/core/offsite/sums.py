@@ -230,7 +230,7 @@ def _archive(text: str) -> Content:
 
 def _file(text: str) -> Content:
     found = _parsed(text)
-    if not layout.is_artifact_file(found.path):
+    if not layout.is_backup_file(found.path):
         raise ValueError(f"{found.path!r:.{_SHOWN}} is no file of a backup")
     return found
 

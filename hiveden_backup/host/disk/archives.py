@@ -2,14 +2,15 @@
 
 import os
 import stat
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hiveden_backup.core.backup.layout import globals_beside
+from hiveden_backup.core.backup.layout import ARCHIVES, globals_beside, incoming
 from hiveden_backup.core.backup.stub import LONGEST, STUBS, Stub, of, stands_for
 from hiveden_backup.core.codec import RecordError
-from hiveden_backup.host.disk.durable import read_regular, write_durably
+from hiveden_backup.host.disk import beneath
+from hiveden_backup.host.disk.durable import make_directory, read_regular, write_durably
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.failpoints import failpoint
 
@@ -44,13 +45,33 @@ def stubbed(home: Path) -> frozenset[str]:
     return frozenset()
 
 
-def put_stub(path: Path, stub: Stub) -> None:
-    """Put a stub beside `path`, durably."""
-    write_durably(path.with_name(of(path.name)), STUBS.dump(stub))
+def put_stub(folder: int, stub: Stub) -> None:
+    """Put a stub into a folder that is held, durably."""
+    write_durably(Path(beneath.through(folder, of(os.path.basename(stub.path)))), STUBS.dump(stub))
 
 
 def evict(directory: BackupDirectory, job: str, stub: Stub) -> None:
     """Let a stub stand in the place of an archive that offsites are known to have."""
-    put_stub(directory.job_path(job) / stub.path, stub)
+    with directory.held(job, ARCHIVES) as archives:
+        put_stub(archives, stub)
     failpoint("evict")
     directory.drop_archive(job, stub.path)
+
+
+@contextmanager
+def adopting(directory: BackupDirectory, job: str, backup: str) -> Iterator[tuple[int, int]]:
+    """The folder of the job's archives, and a new one in which a backup grows, held for the block.
+
+    What was there under that name goes first. Who can write there can have put links there: OSError for one in place
+    of a folder, and nothing is written elsewhere.
+    """
+    make_directory(directory.job_path(job))
+    name = incoming(backup)
+    with directory.held(job) as home:
+        with suppress(FileExistsError):
+            os.mkdir(ARCHIVES, 0o700, dir_fd=home)
+        with suppress(FileNotFoundError):
+            beneath.remove_tree(home, name)
+        with beneath.opened(ARCHIVES, home) as archives, beneath.made(home, name) as growing:
+            beneath.sync(home)
+            yield archives, growing

@@ -100,7 +100,7 @@ class BackupDirectory:
         return _no_link(self.job_path(job) / layout.ARCHIVES)
 
     @contextmanager
-    def _held(self, job: str, folder: str = "") -> Iterator[int]:
+    def held(self, job: str, folder: str = "") -> Iterator[int]:
         """A descriptor of the job's directory, or of a folder in it: what is done by it is done there, whatever comes.
 
         Who can write there can put a link in place of either at any moment. OSError when one is there.
@@ -186,13 +186,13 @@ class BackupDirectory:
     def adopt_archive(self, job: str, incoming: Path, name: str) -> None:
         """Move a finished, fsynced archive `name` (relative to the job) from `incoming` to where backups name it."""
         last = Path(name).name
-        with self._held(job, incoming.name) as source, self._held(job, layout.ARCHIVES) as target:
+        with self.held(job, incoming.name) as source, self.held(job, layout.ARCHIVES) as target:
             os.rename(last, last, src_dir_fd=source, dst_dir_fd=target)
             beneath.sync(target)
 
     def publish(self, job: str, backup: str) -> None:
         """Make the grown backup visible. Every file in it is fsynced already."""
-        with self._held(job) as home:
+        with self.held(job) as home:
             with beneath.opened(layout.incoming(backup), home) as incoming:
                 beneath.sync(incoming)
             failpoint("rename")
@@ -201,7 +201,7 @@ class BackupDirectory:
 
     def put_checkpoint(self, job: str, incoming: Path) -> None:
         """Make `incoming` (a directory of fsynced files) the job's checkpoint. An older one goes when it is there."""
-        with self._held(job) as home:
+        with self.held(job) as home:
             with beneath.opened(incoming.name, home) as made:
                 beneath.sync(made)
             if layout.CHECKPOINT not in beneath.listed(home):
@@ -225,7 +225,7 @@ class BackupDirectory:
 
     def _remove(self, job: str, name: str, successor: str = "") -> None:
         gone = layout.deleting(name, uuid.uuid4().hex[:8])
-        with self._held(job) as home:
+        with self.held(job) as home:
             os.rename(name, gone, src_dir_fd=home, dst_dir_fd=home)
             if successor:
                 os.rename(successor, name, src_dir_fd=home, dst_dir_fd=home)
@@ -236,7 +236,7 @@ class BackupDirectory:
     def sweep(self, job: str) -> tuple[str, ...]:
         """Remove what killed runs and deletes left; the names."""
         swept = []
-        with translated(f"sweeping the leftovers of {job}"), suppress(FileNotFoundError), self._held(job) as home:
+        with translated(f"sweeping the leftovers of {job}"), suppress(FileNotFoundError), self.held(job) as home:
             for name in filter(layout.is_leftover, beneath.listed(home)):
                 failpoint("removing")
                 beneath.remove_tree(home, name)
@@ -255,7 +255,7 @@ class BackupDirectory:
         garbage = [name for name in self.archives(job) if name not in live]
         if garbage:
             failpoint("removing")
-            with self._held(job, layout.ARCHIVES) as archives:
+            with self.held(job, layout.ARCHIVES) as archives:
                 for name in map(os.path.basename, garbage):
                     for each in (name, stub.of(name)):
                         with suppress(FileNotFoundError):
@@ -277,7 +277,7 @@ class BackupDirectory:
 
     def drop_archive(self, job: str, name: str) -> None:
         """Remove an archive whose stub stands beside it."""
-        with self._held(job, layout.ARCHIVES) as archives:
+        with self.held(job, layout.ARCHIVES) as archives:
             os.unlink(Path(name).name, dir_fd=archives)
             beneath.sync(archives)
 

@@ -3,18 +3,18 @@
 Archives and dumps travel when something is read out of them, and go again.
 """
 
-import os
+import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from hiveden_backup.core.backup import layout as local
 from hiveden_backup.core.dataclass import dataclass, field
-from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError, StorageError
+from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError, NotFoundError, StorageError
 from hiveden_backup.core.names import is_job_name
 from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.sums import BackupSums
@@ -33,6 +33,10 @@ from hiveden_backup.jobs.services.at_once import several
 _TOGETHER = 8
 _LATEST = "latest"
 _PREFIX = ".from-offsite-"
+_T = TypeVar("_T")
+
+OF_ONE = (CorruptError, NotFoundError, DeniedError)
+"""What may be wrong with one backup alone, be it because somebody else has put it there, for a key of his own."""
 
 
 @dataclass(slots=True)
@@ -68,24 +72,28 @@ class Adopted:
     def bring(self, backups: Iterable[Backup] | None = None, *, whole: bool = True) -> list[BackupError]:
         """Have what is small of these backups, or of all, in the directory: their manifests, and `whole` all of it.
 
-        Of all, those that are not complete or damaged are taken out, and why is returned; of some, it is raised.
+        Of all, those that are not complete, damaged, or for another key are taken out, and why is returned, unless the
+        key opens none; of some, it is raised.
         """
         wanted = [*backups] if backups is not None else self._all()
-        troubles = several(wanted, partial(self._try_to_look, raising=backups is not None), _TOGETHER)
-        for backup, trouble in zip(wanted, troubles, strict=True):
-            if trouble is not None:
-                self._hide(backup)
+        troubles = _each(wanted, wanted, self._look, (CorruptError, NotFoundError))
         files = [
             (backup, each.path)
             for backup in wanted
-            if backup in self._sums
+            if backup not in troubles
             for each in self._sums[backup].files
             if (whole or each.path == local.MANIFEST) and not _is_dump(each.path)
         ]
         missing = [each for each in files if each not in self._brought]
-        several(missing, self._bring, _TOGETHER)
-        self._brought.update(missing)
-        return [trouble for trouble in troubles if trouble is not None]
+        closed = _each(missing, [backup for backup, _ in missing], self._bring, OF_ONE)
+        self._brought.update(each for each in missing if each[0] not in closed)
+        troubles |= closed
+        keyless = [trouble for trouble in closed.values() if not isinstance(trouble, CorruptError)]
+        if troubles and (backups is not None or (keyless and len(troubles) == len(wanted))):
+            raise next(iter(keyless or troubles.values()))
+        for backup in troubles:
+            self._hide(backup)
+        return [*troubles.values()]
 
     def sums(self, backup: Backup) -> BackupSums:
         """What a backup that was brought consists of."""
@@ -130,15 +138,6 @@ class Adopted:
     def _all(self) -> list[Backup]:
         return [Backup(job, each) for job in self.directory.jobs() for each in self.directory.backups(job)]
 
-    def _try_to_look(self, backup: Backup, _: Brake, *, raising: bool) -> BackupError | None:
-        try:
-            self._look(backup)
-        except (CorruptError, NotFoundError) as error:
-            if raising:
-                raise
-            return error
-        return None
-
     def _look(self, backup: Backup) -> None:
         """Fetch its sums, unless that was done. NotFoundError when it is not complete there."""
         if backup in self._sums:
@@ -158,14 +157,31 @@ class Adopted:
                 write_durably(home / local.SIGNATURE, sums.signature)
         self._sums[backup] = sums
 
-    def _bring(self, file: tuple[Backup, str], _: Brake) -> None:
+    def _bring(self, file: tuple[Backup, str]) -> None:
         backup, name = file
         fetch(self.there, self._file(backup, name), self.directory.backup_path(backup.job, backup.id) / name)
 
     def _hide(self, backup: Backup) -> None:
-        home = self.directory.backup_path(backup.job, backup.id)
-        with suppress(OSError):
-            os.rmdir(home)
+        shutil.rmtree(self.directory.backup_path(backup.job, backup.id), ignore_errors=True)  # nobody else's spool
+
+
+def _each(
+    items: Sequence[_T], backups: Sequence[Backup], act: Callable[[_T], None], kinds: tuple[type[BackupError], ...]
+) -> dict[Backup, BackupError]:
+    """Do something for each of the items, which are of these backups; why it could not be done for some of them."""
+
+    def trying(item: _T, _: Brake) -> BackupError | None:
+        try:
+            act(item)
+        except kinds as error:
+            return error
+        return None
+
+    told: dict[Backup, BackupError] = {}
+    for backup, error in zip(backups, several(items, trying, _TOGETHER), strict=True):
+        if error is not None:
+            told.setdefault(backup, error)
+    return told
 
 
 @contextmanager

@@ -121,6 +121,16 @@ def test_damaged_sums_of_a_backup_are_refused(old: str, new: str) -> None:
         load_backup(text.replace(old, new).encode())
 
 
+@pytest.mark.parametrize(
+    "name", ["SHA256SUMS", "SHA256SUMS.sig", "checkpoint.json", "x.offsite", "database.a.b.dump.zst.offsite"]
+)
+def test_a_file_that_no_backup_has_is_refused(name: str) -> None:
+    content = Content(name, 205, sha("m"))
+    made = BackupSums("immich", "20261123T023000Z", (content,), (), (Piece(f"{name}.age", 300, sha("m.age")),))
+    with pytest.raises(ValueError, match="no file of a backup"):
+        load_backup(made.dump())
+
+
 @pytest.mark.parametrize("cut", [0, 1, 30, 200, -1])
 def test_sums_that_are_cut_short_are_refused(cut: int) -> None:
     for content, load in ((ARCHIVE.dump(), load_archive), (BACKUP.dump(), load_backup)):
