@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from hiveden_backup.core.backup.place import Place
 from hiveden_backup.core.backup.signature import Signed
 from hiveden_backup.core.model import ArtifactType, PruneResult, Result, RunKind, Trigger, Verdict
 from hiveden_backup.jobs.schedule.offsite_status import OffsiteState
@@ -147,6 +148,7 @@ class Status(BaseModel):
     attention: list[str]
     signature: Signature | None
     offsite: list[Offsite]
+    where: Place | None
 
 
 class Run(BaseModel):

@@ -18,6 +18,8 @@ from hiveden_backup.core.schedule.units import (
     word,
 )
 
+_OWN = "/etc/hiveden-backup"
+
 EVERY = 15 * 60.0
 """How often the timer asks whether a push is due, in seconds."""
 
@@ -78,6 +80,9 @@ def _evicting(*, evicts: bool) -> Iterator[str]:
 
 def _configured(file: str) -> Iterator[str]:
     yield configuration_line(file)
+    if os.path.dirname(file) == _OWN:
+        yield "# Beside it lies what opens places, also those that this job does not go to."
+        yield f"TemporaryFileSystem={_OWN}:ro"
     for path in (file, os.path.join(os.path.dirname(file), "config.d")):
         yield f"BindReadOnlyPaths={word(f'-{path}')}"
 
