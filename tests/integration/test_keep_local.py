@@ -141,7 +141,7 @@ def test_while_it_cannot_be_told_what_is_damaged_there_all_of_it_stays(home: Hom
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("meddle", ["truncated", "replaced", "gone", "sums"])
+@pytest.mark.parametrize("meddle", ["truncated", "flipped", "gone", "sums"])
 def test_what_is_not_whole_there_stays_here(home: Home, meddle: str) -> None:
     there = configured(home.site, home.there, home.key, keep_local="all")
     there.pushed()
@@ -154,8 +154,8 @@ def test_what_is_not_whole_there_stays_here(home: Home, meddle: str) -> None:
             path.write_bytes(content[:-1])
         case "gone":
             path.unlink()
-        case "replaced":
-            path.write_bytes(content + b"x")
+        case "flipped":  # a directory tells no digests: it is read
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         case "sums":
             path.write_bytes(content.replace(b"# archive", b"# Archive"))
     now = configured(home.site, home.there, home.key, keep_local="newest")
@@ -203,3 +203,59 @@ def test_prune_takes_stubs_along_and_the_offsite_keeps_what_only_it_has(home: Ho
     tight.site.run("offsite", "prune").succeeded()
     assert not any(name.startswith(f"archives/{old}") for name in tight.objects)
     tight.check()
+
+
+def test_what_another_place_is_to_get_stays(home: Home) -> None:
+    second = home.there.with_name("second")
+    table = {"recipients": [home.key.public], "slice": "1MiB", "keep_local": "newest"}
+    offsites = {"usb": {**table, "remote": str(home.there)}, "late": {**table, "remote": str(second)}}
+    home.site.configure({"app": {"paths": [str(home.site.data)]}}, offsite=offsites)
+    assert home.site.run("offsite", "push").code == 69
+    assert len(here(home)) == 4
+    second.mkdir()
+    home.site.run("offsite", "push").succeeded()
+    assert here(home) == []
+    assert all(sorted(stub["offsites"]) == ["late", "usb"] for stub in stubs(home).values())
+
+
+def test_what_only_a_lost_key_opens_stays(home: Home) -> None:
+    configured(home.site, home.there, home.key, keep_local="all").pushed()
+    other = new_key(home.there.with_name("other"))
+    now = configured(home.site, home.there, other, keep_local="newest")
+    assert now.pushed()["evicted"] == 0
+    assert len(here(now)) == 4
+
+
+def test_another_disk_in_its_place_gets_nothing(home: Home) -> None:
+    home.pushed()
+    home.there.rename(home.there.with_name("unmounted"))
+    home.there.mkdir()
+    (home.site.data / "new").write_text("new")
+    home.backup()
+    home.push().failed(69, "is not the place that the offsite usb was", "not mounted")
+    assert list(home.there.iterdir()) == []
+    assert len(here(home)) == 1
+
+
+def test_an_offsite_that_alone_has_archives_is_not_moved(home: Home) -> None:
+    home.pushed()
+    (home.there.with_name("new")).mkdir()
+    moved = configured(home.site, home.there.with_name("new"), home.key, keep_local="newest")
+    for command in ("reconcile", "push"):
+        moved.site.run("offsite", command).failed(78, "may be there alone")
+    assert where(moved) == ["there"]
+
+
+def test_what_a_directory_with_another_marker_needs_is_not_removed(home: Home) -> None:
+    home.pushed()
+    for path in home.site.data.iterdir():
+        path.write_bytes(os.urandom(EACH))
+    home.backup()
+    home.pushed()
+    marker = home.site.backups / ".hiveden-backup.json"
+    table = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**table, "id": "another"}))
+    before = home.objects.keys()
+    tight = configured(home.site, home.there, home.key, keep_local="newest", retention={"keep_last": 1})
+    assert "Another backup directory has backups of it" in tight.push().err
+    assert tight.objects.keys() >= before

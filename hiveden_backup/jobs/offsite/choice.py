@@ -1,26 +1,24 @@
 """Which offsites and jobs are meant, what of them is to be sent, and what has to stay there whatever retention says."""
 
-import os
-import stat
 from collections.abc import Sequence
-from contextlib import suppress
 
 from hiveden_backup.core.backup import layout as here
 from hiveden_backup.core.backup.unusual import waiting
 from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.dataclass import dataclass
-from hiveden_backup.core.errors import BackupError, ImpossibleError, NotFoundError
+from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError
 from hiveden_backup.core.names import did_you_mean
 from hiveden_backup.core.offsite.journal import There
 from hiveden_backup.core.offsite.plan import Moment, to_send
 from hiveden_backup.host.clock import local_zone
 from hiveden_backup.host.disk.archives import missing_archives
 from hiveden_backup.host.disk.repository import read_archive_names
+from hiveden_backup.host.state.chains import chains_of
 from hiveden_backup.host.state.offsites import Offsites
 from hiveden_backup.jobs.backups.counted import Counted, counted
 from hiveden_backup.jobs.backups.ownership import check_owner
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.offsite.place import moved_from
+from hiveden_backup.jobs.offsite.place import moved_from, refuse_to_move
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +72,12 @@ def _there(installation: Installation, offsite: Offsite, known: Counted) -> Ther
 
     ImpossibleError when that was the only one to have archives of this machine.
     """
-    before = moved_from(installation, offsite)
-    if not before:
-        known_there = Offsites(installation.state)
-        known_there.facts(offsite.name, known.job)  # without these it is not known what is damaged
-        return known_there.there(offsite.name, known.job)
-    named = {(each.path, each.bytes) for backup in known.backups for each in known.manifest(backup).archives}
-    if gone := missing_archives(known.directory, known.job, named):
-        raise ImpossibleError(
-            f"The offsite {offsite.name} is {offsite.remote} now, and was {before}",
-            f"{len(gone)} archives of {known.job} are not on this machine, and may be there alone",
-            "Give the new place another name, and leave the old one in the configuration",
-        )
-    return There()
+    if moved_from(installation, offsite):
+        refuse_to_move(installation, offsite)
+        return There()
+    known_there = Offsites(installation.state)
+    known_there.facts(offsite.name, known.job)  # without these it is not known what is damaged
+    return known_there.there(offsite.name, known.job)
 
 
 def kept_for(installation: Installation, known: Counted) -> dict[str, str]:
@@ -111,21 +102,32 @@ def missing(known: Counted, there: There, backups: Sequence[str]) -> dict[str, i
     return found
 
 
-def wanted_there(known: Counted, backups: Sequence[str]) -> set[str]:
-    """What is to be there: these backups and all that they need, and the archives that this machine has no more.
+def wanted_there(installation: Installation, known: Counted, backups: Sequence[str]) -> set[str]:
+    """What is to be there: these backups and all that they need, and the archives that this machine has not whole.
 
-    CorruptError when it cannot be told what one of its backups needs.
+    CorruptError when it cannot be told what a backup needs: one of this directory that is damaged, or, where archives
+    leave this machine, those of another directory.
     """
     home = known.directory.job_path(known.job)
-    wanted = {*backups, *read_archive_names(home / here.CHECKPOINT)}
-    named: set[str] = set()
+    wanted = {*backups, *known.strange, *read_archive_names(home / here.CHECKPOINT)}
+    sizes: set[tuple[str, int]] = set()
     for backup in known.backups:
-        archives = {each.path for each in known.manifest(backup).archives}
-        (wanted if backup in backups else named).update(archives)
-    for path in named - wanted:
-        found = None
-        with suppress(OSError):
-            found = os.lstat(home / path)
-        if found is None or not stat.S_ISREG(found.st_mode):
-            wanted.add(path)
-    return wanted
+        archives = known.manifest(backup).archives
+        if backup in backups:
+            wanted.update(each.path for each in archives)
+        sizes.update((each.path, each.bytes) for each in archives)
+    for backup in known.strange:  # what it says of itself is not to be trusted; it makes nothing go
+        wanted.update(known.directory.archive_names(known.job, backup))
+    lost = missing_archives(known.directory, known.job, sizes)
+    return wanted | lost | (installation.records.failed_archives(known.job) & {path for path, _ in sizes})
+
+
+def refuse_unseen(installation: Installation, known: Counted) -> None:
+    """CorruptError when this host has backups of the job in another directory, whose archives may be there alone."""
+    for name, chain in chains_of(installation.state, known.job).directories.items():
+        if name != known.directory.id and any(not each.going for each in chain.backups.values()):
+            raise CorruptError(
+                f"Nothing of {known.job} is removed there",
+                "Another backup directory has backups of it, which may need what is there",
+                'Where that directory is gone for good, let archives stay here, keep_local = "all", and prune then',
+            )

@@ -7,13 +7,15 @@ from pathlib import Path
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.config.values import Offsite
 from hiveden_backup.core.dataclass import dataclass
-from hiveden_backup.core.errors import DeniedError, DirectoryError, NotFoundError
+from hiveden_backup.core.errors import DeniedError, DirectoryError, ImpossibleError, NotFoundError, UnreachableError
 from hiveden_backup.core.model import Owner
 from hiveden_backup.core.offsite.layout import LONGEST_HOST_FILE, host_folder, host_object
+from hiveden_backup.host.disk.archives import missing_archives
 from hiveden_backup.host.log import log
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.identity import known_host, this_host
 from hiveden_backup.host.state.offsites import LockedOffsite, Offsites, Place
+from hiveden_backup.jobs.backups.counted import counted
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.patience import patiently
 
@@ -54,7 +56,10 @@ def claimed(installation: Installation, locked: LockedOffsite, remote: Remote) -
     """
     known = host_of(installation, remote.offsite)
     if known is not None:
+        if remote.offsite.is_local:
+            insist_on_own(installation, remote, known)
         return known
+    refuse_to_move(installation, remote.offsite)
     owner = this_host(installation.state)
     folder = host_folder(owner.host, owner.host_id)
     try:
@@ -74,6 +79,33 @@ def claimed(installation: Installation, locked: LockedOffsite, remote: Remote) -
         )
     Offsites(installation.state).put_place(locked, Place(remote.offsite.remote, folder))
     return folder
+
+
+def insist_on_own(installation: Installation, remote: Remote, host: str) -> None:
+    """UnreachableError unless this host's folder is there: an empty directory, or another disk, is another place."""
+    if _owner_of(remote, host) != this_host(installation.state).host_id:
+        raise UnreachableError(
+            f"{remote.offsite.remote} is not the place that the offsite {remote.offsite.name} was",
+            f"It has no folder {host} of this host: perhaps its disk is not mounted, or another one is",
+            "Mount the right one; for a new place, add another offsite",
+        )
+
+
+def refuse_to_move(installation: Installation, offsite: Offsite) -> None:
+    """ImpossibleError when an offsite is another place now, and was the only one to have archives of this machine."""
+    before = moved_from(installation, offsite)
+    if not before:
+        return
+    directory = installation.own_directory
+    for job in Offsites(installation.state).jobs(offsite.name):
+        known = counted(installation, directory, job)
+        named = {(each.path, each.bytes) for backup in known.backups for each in known.manifest(backup).archives}
+        if gone := missing_archives(directory, job, named):
+            raise ImpossibleError(
+                f"The offsite {offsite.name} is {offsite.remote} now, and was {before}",
+                f"{len(gone)} archives of {job} are not on this machine, and may be there alone",
+                "Give the new place another name, and leave the old one in the configuration",
+            )
 
 
 def _is_of(folder: str, owner: Owner) -> bool:

@@ -20,7 +20,7 @@ from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.offsites import LockedOffsite, Offsites, offsite_lock
 from hiveden_backup.jobs.backups.counted import counted
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.offsite.choice import draft, kept_for, wanted_there
+from hiveden_backup.jobs.offsite.choice import draft, kept_for, refuse_unseen, wanted_there
 from hiveden_backup.jobs.offsite.place import host_of
 
 
@@ -135,7 +135,9 @@ def _wanted(installation: Installation, offsite: Offsite, job: Job) -> set[str]:
     planned = draft(installation, offsite, job)
     if isinstance(planned, BackupError):
         raise planned
-    return wanted_there(planned.known, planned.backups)
+    if offsite.keeps_newest:
+        refuse_unseen(installation, planned.known)
+    return wanted_there(installation, planned.known, planned.backups)
 
 
 def _note_denial(installation: Installation, locked: LockedOffsite, pruned: Pruned) -> None:

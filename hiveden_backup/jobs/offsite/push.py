@@ -202,7 +202,7 @@ def _push_job(
     finally:
         pushed.bytes, pushed.objects = sending.sent, sending.objects
     pushed.pruned = prune_if_wanted(installation, locked, remote, planned.job)
-    pushed.evicted = len(evict_if_wanted(installation, remote, name))
+    pushed.evicted = len(evict_if_wanted(installation, locked, remote, planned.job))
 
 
 def _remember(
