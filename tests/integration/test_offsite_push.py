@@ -144,17 +144,52 @@ def test_a_damaged_archive_is_named_and_not_sent_and_the_rest_goes_on(home: Home
     assert home.check() == home.site.ids()
 
 
-def test_a_slice_of_what_was_read_wrongly_is_sent_again(home: Home) -> None:
-    """A push is killed after it read a wrong byte: the next one, which reads it right, does not trust that slice."""
+def test_a_rotten_archive_goes_over_nothing_that_is_there(home: Home) -> None:
+    """Only its sums were lost there, and here one byte of it is wrong: the last good copy is there."""
+    home.pushed()
     (archive,) = (home.site.job() / "archives").iterdir()
+    before = home.objects
+    (home.host / "app/archives" / f"{archive.name}.sums").unlink()
     content = bytearray(archive.read_bytes())
     content[100] ^= 1
     archive.write_bytes(content)
-    assert home.push(failpoint="slice@3:kill").code == -signal.SIGKILL
+    home.site.run("offsite", "reconcile")
+    home.push().failed(65, f"{archive.name} is damaged")
+    left = {name: content for name, content in before.items() if not name.endswith(".tar.zst.sums")}
+    assert home.objects == left
     content[100] ^= 1
     archive.write_bytes(content)
+    assert home.pushed()["objects"] < len(before) / 2  # its slices are there
+    assert home.check() == home.site.ids()
+
+
+def test_what_rots_while_it_is_sent_is_not_sent(home: Home) -> None:
+    (archive,) = (home.site.job() / "archives").iterdir()
+    process = home.site.start("offsite", "push", failpoint="slice@1:hold")
+    stands_still(process)
+    whole = archive.read_bytes()
+    content = bytearray(whole)
+    content[-10] ^= 1
+    with archive.open("r+b") as file:
+        file.write(content)
+    done = home.site.finish(process, signal.SIGCONT)
+    assert (done.code, "is damaged" in done.err) == (65, True)
+    assert not [name for name in home.objects if "tar.zst.0003" in name]
+    archive.write_bytes(whole)
     home.pushed()
     assert home.check() == home.site.ids()
+
+
+def test_a_backup_disk_that_vanishes_is_no_pruning(home: Home) -> None:
+    process = home.site.start("offsite", "push", failpoint="push@1:hold")
+    stands_still(process)
+    away = home.site.backups.rename(home.site.backups.with_name("away"))
+    home.site.backups.mkdir()  # where it was mounted
+    done = home.site.finish(process, signal.SIGCONT)
+    home.site.backups.rmdir()
+    away.rename(home.site.backups)
+    assert (done.code, "removed while" in done.err) == (73, False), done.err
+    assert home.pushed()["backups"] == home.site.ids()
 
 
 def test_a_backup_that_is_pruned_meanwhile_is_skipped(home: Home) -> None:

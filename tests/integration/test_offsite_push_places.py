@@ -160,6 +160,29 @@ def test_a_key_that_may_not_remove_is_told_what_the_bucket_should_do(
         assert "lifecycle" in made.run("offsite", "prune").err
 
 
+def test_nothing_goes_whose_marker_stands(made: Site, s3_place: Place, key: Key) -> None:
+    """One of them is not found, and rclone says so, whatever became of the others."""
+    going(made, s3_place, key)
+    made.run("offsite", "push").succeeded()
+    (old,) = made.ids()
+    time.sleep(1.1)
+    made.run("run", "app").succeeded()
+    before = {name for name in s3_place.listing() if f"/{old}" in name and ".sums" not in name}
+
+    def rule(method: str, path: str) -> str:
+        if method != "DELETE" or "SHA256SUMS" not in path:
+            return PASS
+        return "404 NoSuchKey" if ".sig" in path else DROP
+
+    s3_place.meddler.rule = rule
+    going(made, s3_place, key, retention={"keep_last": 1})
+    made.run("offsite", "push").failed(69)
+    assert before <= s3_place.listing().keys()
+    s3_place.meddler.rule = lambda _method, _path: PASS
+    made.run("offsite", "push").succeeded()
+    assert not [name for name in s3_place.listing() if f"/{old}/" in name]
+
+
 def test_a_server_that_lets_nobody_remove_is_told_of(
     made: Site, keeping_sftp_place: Place, key: Key, tmp_path: Path
 ) -> None:

@@ -76,6 +76,20 @@ def test_what_cannot_be_sent_again_is_damaged(sent: Make, disk_place: Place) -> 
     assert name in made.visit.there().objects
 
 
+def test_what_is_damaged_here_is_not_said_to_be_sent_again(sent: Make, disk_place: Place) -> None:
+    made = sent(disk_place)
+    name = made.object(".0000")
+    (archive,) = (made.home.backups / "home/archives").iterdir()
+    whole = archive.read_bytes()
+    archive.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    made.home.run("verify", "--all").failed(65)
+    made.remove(name)
+    assert reconcile(made.visit).findings == (Finding(name, Wrong.MISSING),)
+    archive.write_bytes(whole)
+    made.home.run("verify", "--all").succeeded()
+    assert [each.sent_again for each in reconcile(made.visit).findings] == [True]
+
+
 @pytest.mark.parametrize("each_place", ["s3", "webdav"], indirect=True)
 def test_an_emptied_place_is_filled_again(sent: Make, each_place: Place) -> None:
     made = sent(each_place)

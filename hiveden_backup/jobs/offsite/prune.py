@@ -9,7 +9,7 @@ from hiveden_backup.core.backup.retention import Decision
 from hiveden_backup.core.config.parse import retention_table
 from hiveden_backup.core.config.values import Job, Offsite, Retention
 from hiveden_backup.core.dataclass import dataclass
-from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError
+from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError, UnreachableError
 from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.journal import Did, Line, There
 from hiveden_backup.core.offsite.plan import Moment, Removal, decided, removal
@@ -87,6 +87,13 @@ def prune(
         log.warning(said, job=job)
         return Pruned(planned.offsite, job, planned.decisions, denied=said)
     failpoint("removing-there")
+    if standing := _standing(remote, host, job, going.markers):
+        offsites.note(locked, job, [line for line in lines if line.object in standing])
+        raise UnreachableError(
+            f"{standing[0]} of {job} could not be removed at the offsite {locked.name}",
+            "It is still there, and says that what it is of is complete",
+            "It is tried again by itself",
+        )
     remote.remove(layout.job_object(host, job, name) for name in going.rest)
     offsites.note(locked, job, [Line(now, Did.REMOVED, name) for name in going.rest])
     return Pruned(planned.offsite, job, planned.decisions, len(lines) + len(going.rest), going.bytes)
@@ -129,6 +136,12 @@ def prune_if_wanted(installation: Installation, locked: LockedOffsite, remote: R
     pruned = prune(installation, locked, remote, host, job.name, kept_for=kept, wanted=wanted)
     _note_denial(installation, locked, pruned)
     return pruned
+
+
+def _standing(remote: Remote, host: str, job: str, markers: Collection[str]) -> list[str]:
+    """Those that are there after all: rclone may say "not found" of one, and nothing of what became of the others."""
+    listed = {each.name for each in remote.list(layout.job_object(host, job))} if markers else set[str]()
+    return [name for name in markers if layout.job_object(host, job, name) in listed]
 
 
 def _wanted(installation: Installation, offsite: Offsite, job: Job) -> set[str]:

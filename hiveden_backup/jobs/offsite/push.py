@@ -193,6 +193,7 @@ def _push_job(
             except BackupError as error:
                 if not planned.known.directory.backup_path(name, backup).is_dir():  # it was pruned meanwhile
                     remote.brake.insist()
+                    BackupDirectory.open(planned.known.directory.path)  # unless all of them are gone, with the disk
                     pushed.skipped.append(backup)
                     log.info(f"{backup} was removed while it was on its way to {locked.name}", job=name)
                 elif isinstance(error, CorruptError):

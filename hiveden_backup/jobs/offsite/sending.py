@@ -1,10 +1,10 @@
 """Files on their way to an offsite: cut, encrypted, spooled, digested, sent, and noted when they are there.
 
 While a slice is on its way, the next one is made: there are two in the spool at most. What the journal has of a file is
-not sent again, but the file is read all the same: what is there must be what the manifest says, to its end.
+not sent again, but the file is read all the same, and before anything is sent: what is put there goes over what lies
+there, which may be the last good copy.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from hiveden_backup.core.offsite.journal import Did, Line, There
 from hiveden_backup.core.offsite.plan import made_for
 from hiveden_backup.core.offsite.sums import Content, Piece
 from hiveden_backup.host.disk.durable import make_directory, opened, pieces, translated
-from hiveden_backup.host.disk.repository import stored_file
+from hiveden_backup.host.disk.repository import stored_file, unread
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.later import Later
 from hiveden_backup.host.offsite import age
@@ -73,12 +73,12 @@ class Sending:
     def file(self, path: Path, name: str, content: Content, *, sliced: bool) -> tuple[Piece, ...]:
         """Send a file of the job, `name` there but for the endings, unless it is there; the objects that it lies in.
 
-        `content` is what it must be: CorruptError when it is something else, and nothing of it counts then.
+        `content` is what it must be: CorruptError when it is something else; nothing is put over what is there then.
         """
         offsite, lines = self.remote.offsite, list[Line]()
         count = layout.slice_count(content.bytes, offsite.slice)
-        digest = hashlib.sha256()
         with stored_file(path, content.bytes) as file, _ahead(self._send) as give:
+            marks = self._marks(file, path, content, count)
             for number in range(count):
                 size = min(offsite.slice, content.bytes - number * offsite.slice)
                 encrypted = offsite.encrypt
@@ -87,24 +87,20 @@ class Sending:
                     if sliced or count > 1
                     else layout.file_object(name, encrypted=encrypted)
                 )
-                known, before = self.there.objects.get(target), digest.copy()
-                if known is not None and known.made == self._made and known.plain_bytes == size:
-                    for piece in self._read(file, size, path):
-                        digest.update(piece)
-                    if digest.hexdigest() == known.plain_sha256:
-                        lines.append(known)
-                        continue
-                    file.seek(-size, os.SEEK_CUR)
-                    digest = before
+                known, digest, wanted = self.there.objects.get(target), marks[number], marks[number + 1].hexdigest()
+                same = (self._made, size, wanted)
+                if known is not None and (known.made, known.plain_bytes, known.plain_sha256) == same:
+                    self.installation.progress.advance(size)
+                    lines.append(known)
+                    continue
+                file.seek(number * offsite.slice)
                 spooled = self._spooled(self._read(file, size, path, digest), target)
-                line = replace(spooled.line, plain_bytes=size, plain_sha256=digest.hexdigest(), made=self._made)
+                if digest.hexdigest() != wanted:  # a moment ago it was another
+                    spooled.path.unlink()
+                    raise _damaged(path)
+                line = replace(spooled.line, plain_bytes=size, plain_sha256=wanted, made=self._made)
                 lines.append(line)
                 give(_Spooled(spooled.path, line))
-        if digest.hexdigest() != content.sha256:
-            self.forget([line.object for line in lines])
-            raise CorruptError(
-                f"{path} is damaged", "Its digest is not the one it was written with", "Verify the backups"
-            )
         known_lines = (self.there.objects[line.object] for line in lines)
         return tuple(Piece(line.object.rpartition("/")[2], line.bytes, line.sha256) for line in known_lines)
 
@@ -119,16 +115,31 @@ class Sending:
                 path.write_bytes(data)
             self._send(_Spooled(path, each))
 
-    def forget(self, objects: Collection[str]) -> None:
-        """What of these is there counts no more: it is sent again."""
-        now = self.installation.now()
-        lines = [Line(now, Did.REMOVED, name) for name in objects if name in self.there.objects]
-        if lines:
-            self._note(lines)
-
     # ---- how
 
-    def _read(self, file: IO[bytes], size: int, path: Path, digest: "hashlib._Hash | None" = None) -> Iterator[bytes]:
+    def _marks(self, file: IO[bytes], path: Path, content: Content, count: int) -> "list[hashlib._Hash]":
+        """The file's digest as it is before each of its slices, and at its end. CorruptError when that is another."""
+        digest, size = hashlib.sha256(), self.remote.offsite.slice
+        marks = [digest.copy()]
+        try:
+            for number in range(count):
+                for piece in self._pieces(file, min(size, content.bytes - number * size), path):
+                    digest.update(piece)
+                marks.append(digest.copy())
+        except OSError as error:
+            raise unread(path, error) from error
+        if digest.hexdigest() != content.sha256:
+            raise _damaged(path)
+        return marks
+
+    def _read(self, file: IO[bytes], size: int, path: Path, digest: "hashlib._Hash") -> Iterator[bytes]:
+        """As `_pieces`, on their way."""
+        for piece in self._pieces(file, size, path):
+            digest.update(piece)
+            self.installation.progress.advance(len(piece))
+            yield piece
+
+    def _pieces(self, file: IO[bytes], size: int, path: Path) -> Iterator[bytes]:
         """So many bytes of a file. CorruptError when it ends before."""
         left = size
         while left:
@@ -139,9 +150,6 @@ class Sending:
                     f"{path} is shorter than it was", "Something else writes there", "Verify the backups"
                 )
             left -= len(piece)
-            if digest is not None:
-                digest.update(piece)
-            self.installation.progress.advance(len(piece))
             yield piece
 
     def _spooled(self, content: Iterator[bytes], target: str) -> _Spooled:
@@ -211,6 +219,10 @@ def _ahead(act: Callable[[_Spooled], None]) -> Iterator[Callable[[_Spooled], Non
     finally:
         for errand in running:
             errand.wait()
+
+
+def _damaged(path: Path) -> CorruptError:
+    return CorruptError(f"{path} is damaged", "Its digest is not the one it was written with", "Verify the backups")
 
 
 def _digests(path: Path, *, with_md5: bool) -> tuple[int, str, str]:

@@ -66,7 +66,8 @@ class Visit:
 class Here:
     """What of a job this machine still has: archives by their paths, and backups by their ids.
 
-    `names` are all in its directory `top`, and in that of its archives.
+    Archives that a verify found damaged are not among them: they are not sent again. `names` are all in its directory
+    `top`, and in that of its archives.
     """
 
     top: Path
@@ -92,4 +93,5 @@ def here(installation: Installation, job: str) -> Here:
     top = directory.job_path(job)
     names = {name for folder in (top, top / ARCHIVES) if folder.is_dir() for name in os.listdir(folder)}
     archives = frozenset(path for path in directory.archives(job) if path.rpartition("/")[2] in names)
+    archives -= installation.records.failed_archives(job)
     return Here(top, archives, frozenset(directory.backups(job)), frozenset(names))
