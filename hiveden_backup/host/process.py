@@ -85,20 +85,31 @@ class ProcessError(BackupError):
 
 
 class Brake:
-    """What ends the pipelines of other threads at once: only the main thread is told that all is to end."""
+    """What ends the pipelines of other threads at once: only the main thread is told that all is to end.
 
-    def __init__(self) -> None:
+    One `within` another is pulled with that one, too.
+    """
+
+    def __init__(self, within: "Brake | None" = None) -> None:
         self._lock = threading.Lock()
         self._running: list[subprocess.Popen[bytes]] = []
-        self.pulled = False
+        self._pulled = False
+        self._within = within
+
+    @property
+    def pulled(self) -> bool:
+        """Whether all is to end."""
+        return self._pulled or (self._within is not None and self._within.pulled)
 
     def hold(self, process: "subprocess.Popen[bytes]") -> None:
         """A program that it ends from now on, at once if it was pulled already."""
         with self._lock:
             self._running = [each for each in self._running if each.returncode is None]
             self._running.append(process)
-            if self.pulled:
+            if self._pulled:
                 process.kill()
+        if self._within is not None:
+            self._within.hold(process)
 
     def insist(self) -> None:
         """BackupError when it was pulled: for loops that no program's end would end."""
@@ -108,7 +119,7 @@ class Brake:
     def pull(self) -> None:
         """End all programs, and those that come. Whoever waits for one finds it ended, and looks at `pulled`."""
         with deferred(), self._lock:
-            self.pulled = True
+            self._pulled = True
             for process in self._running:
                 process.kill()
 

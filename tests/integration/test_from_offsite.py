@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.job import site
+from tests.support.meddler import HANG, PASS
 from tests.support.offsite_places import on_s3
 from tests.support.offsite_s3 import S3
 from tests.support.postgres import Server
@@ -188,6 +190,54 @@ def test_a_killed_restore_leaves_nothing_for_long(sent: Sent) -> None:
     assert len(spool(sent.site)) == 1
     sent.site.restored("again", *sent.source)
     assert spool(sent.site) == []
+
+
+# ---- the way there
+
+
+def test_what_is_not_found_for_a_moment_is_there(sent: Sent, s3: S3, tmp_path: Path) -> None:
+    """The place does not find, once, what it lists."""
+    with on_s3(s3, tmp_path) as place:
+        place.rclone("copy", str(sent.place), place.at())
+        source = ("--from", place.remote, "--rclone-config", str(place.config), "--identity", str(sent.identity))
+        refused = [".0001.age", ".sums", "/SHA256SUMS", "/manifest.json.age"]
+
+        def rule(_: str, path: str) -> str:
+            found = next((each for each in refused if path.partition("?")[0].endswith(each)), "")
+            if found:
+                refused.remove(found)
+            return "404 NoSuchKey" if found else PASS
+
+        place.meddler.rule = rule
+        back = sent.site.restored("back", *source)
+        assert refused == []
+        assert describe(below(back, sent.files)) == describe(sent.files)
+
+
+@pytest.mark.parametrize("what", ["/SHA256SUMS", "/manifest.json.age", ".sums", ".0001.age"])
+def test_a_restore_that_is_told_to_end_while_something_travels_does_so(
+    sent: Sent, s3: S3, tmp_path: Path, what: str
+) -> None:
+    with on_s3(s3, tmp_path) as place:
+        place.rclone("copy", str(sent.place), place.at())
+        source = ("--from", place.remote, "--rclone-config", str(place.config), "--identity", str(sent.identity))
+        hanging: list[str] = []
+
+        def rule(_: str, path: str) -> str:
+            hanging.extend([path] * path.partition("?")[0].endswith(what))
+            return HANG if hanging and path == hanging[-1] else PASS
+
+        place.meddler.rule = rule
+        process = sent.site.start("restore", "app/latest", "--to", str(sent.site.path / "back"), *source)
+        until = time.monotonic() + 60
+        while not hanging and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        start = time.monotonic()
+        done = sent.site.finish(process, signal.SIGTERM)
+        assert done.code == 128 + signal.SIGTERM, done.err
+        assert time.monotonic() - start < 20
+        assert spool(sent.site) == []
 
 
 # ---- which place, whose backups, when

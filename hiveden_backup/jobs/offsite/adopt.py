@@ -109,7 +109,7 @@ class Adopted:
     @contextmanager
     def at_hand(self, job: str, path: str, written: Written, brake: Brake | None) -> Iterator[Path]:
         """An archive or a dump for the block. CorruptError when what lies there is not what was `written`."""
-        file = self._sliced(job, path)
+        file = self._sliced(job, path, brake)
         if (file.content.bytes, file.content.sha256) != (written.bytes, written.sha256):
             raise CorruptError(
                 f"{job}/{path} at {self.there} is not what the backup was made with",
@@ -121,10 +121,10 @@ class Adopted:
             fetch(self.there, file, place, brake)
             yield place
 
-    def _sliced(self, job: str, path: str) -> Sliced:
+    def _sliced(self, job: str, path: str, brake: Brake | None) -> Sliced:
         folder, _, name = path.rpartition("/")
         if local.is_archive_path(path):
-            archive = archive_sums(self.there, job, path)
+            archive = archive_sums(self.there, job, path, brake)
             return Sliced(f"{job}/{folder}", archive.archive, archive.pieces, archive.recipients)
         return self._file(Backup(job, folder), name)
 
@@ -138,11 +138,11 @@ class Adopted:
     def _all(self) -> list[Backup]:
         return [Backup(job, each) for job in self.directory.jobs() for each in self.directory.backups(job)]
 
-    def _look(self, backup: Backup) -> None:
+    def _look(self, backup: Backup, brake: Brake | None = None) -> None:
         """Fetch its sums, unless that was done. NotFoundError when it is not complete there."""
         if backup in self._sums:
             return
-        sums = backup_sums(self.there, backup.job, backup.id)
+        sums = backup_sums(self.there, backup.job, backup.id, brake)
         missing = [each.path for each in sums.needs if each.path not in self.archives[backup.job]]
         if missing:
             raise NotFoundError(
@@ -157,22 +157,25 @@ class Adopted:
                 write_durably(home / local.SIGNATURE, sums.signature)
         self._sums[backup] = sums
 
-    def _bring(self, file: tuple[Backup, str]) -> None:
+    def _bring(self, file: tuple[Backup, str], brake: Brake) -> None:
         backup, name = file
-        fetch(self.there, self._file(backup, name), self.directory.backup_path(backup.job, backup.id) / name)
+        fetch(self.there, self._file(backup, name), self.directory.backup_path(backup.job, backup.id) / name, brake)
 
     def _hide(self, backup: Backup) -> None:
         shutil.rmtree(self.directory.backup_path(backup.job, backup.id), ignore_errors=True)  # nobody else's spool
 
 
 def _each(
-    items: Sequence[_T], backups: Sequence[Backup], act: Callable[[_T], None], kinds: tuple[type[BackupError], ...]
+    items: Sequence[_T],
+    backups: Sequence[Backup],
+    act: Callable[[_T, Brake], None],
+    kinds: tuple[type[BackupError], ...],
 ) -> dict[Backup, BackupError]:
     """Do something for each of the items, which are of these backups; why it could not be done for some of them."""
 
-    def trying(item: _T, _: Brake) -> BackupError | None:
+    def trying(item: _T, brake: Brake) -> BackupError | None:
         try:
-            act(item)
+            act(item, brake)
         except kinds as error:
             return error
         return None

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,16 +14,17 @@ from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.sums import ArchiveSums, BackupSums, Content, Piece, load_archive, load_backup
 from hiveden_backup.host.disk.durable import digest, opened, translated
 from hiveden_backup.host.offsite import age
+from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.process import Brake
 from hiveden_backup.host.state.key import prove
 from hiveden_backup.jobs.offsite.asked import There
+from hiveden_backup.jobs.offsite.patience import patiently
 from hiveden_backup.jobs.services.at_once import several
 
 AT_ONCE = 4
 """Slices that travel at a time: what a place answers takes longer than what it sends."""
 
 _ENCRYPTED = ".age"
-_PAUSES = (1.0, 4.0)
 _OTHERS = "Look what else is there: hiveden-backup list --from OFFSITE"
 _R = TypeVar("_R")
 
@@ -56,9 +56,9 @@ def fetch(there: There, file: Sliced, target: Path, brake: Brake | None = None) 
         for at in range(0, len(file.pieces), AT_ONCE):
             window = file.pieces[at : at + AT_ONCE]
             if len(window) == 1:
-                way.arrive(window[0], brake or Brake())
+                way.arrive(window[0], Brake(brake))
             else:
-                several(window, way.arrive, AT_ONCE)
+                several(window, way.arrive, AT_ONCE, within=brake)
             for piece in window:
                 way.join(piece, growing.fileno())
         found = digest(target)
@@ -79,13 +79,13 @@ class _Way:
     parts: Path
     brake: Brake | None
 
-    def arrive(self, piece: Piece, own: Brake) -> None:
+    def arrive(self, piece: Piece, brake: Brake) -> None:
         """Fetch one object, and hold it against its size and digest."""
         name, target = f"{self.there.host}/{self.file.folder}/{piece.name}", self.parts / piece.name
-        where, brake = f"{name} at the offsite {self.there.offsite.name}", self.brake or own
+        where = f"{name} at the offsite {self.there.offsite.name}"
         remote = self.there.remote(brake)
         try:
-            size = _patiently(lambda: remote.get(name, target, piece.bytes), brake)
+            size = _seen(remote, name, lambda: remote.get(name, target, piece.bytes))
         except NotFoundError as error:
             raise CorruptError(f"{where} is missing", "", _OTHERS) from error
         if size != piece.bytes:
@@ -106,24 +106,33 @@ class _Way:
         part.unlink()
 
 
-def _patiently(act: Callable[[], _R], brake: Brake) -> _R:
-    """What `act` gives; it is tried again when the place does not answer well."""
-    for pause in _PAUSES:
+def _seen(remote: Remote, name: str, act: Callable[[], _R]) -> _R:
+    """What `act` reads of an object; it is tried again when the place does not answer well.
+
+    Then rclone may say nothing at all, as of what is not there: NotFoundError is believed when a listing says so, too.
+    """
+
+    def once() -> _R:
         try:
             return act()
-        except UnreachableError:
-            brake.insist()
-            time.sleep(pause)
-    return act()
+        except NotFoundError as error:
+            listed = remote.list(name.rpartition("/")[0])
+            if not any(each.name == name and each.bytes for each in listed):
+                raise
+            raise UnreachableError(
+                f"{name} did not come from the offsite {remote.offsite.name}", "It is there, and nothing was sent"
+            ) from error
+
+    return patiently(once, remote)
 
 
 # ---- what says that something is complete there
 
 
-def backup_sums(there: There, job: str, backup: str) -> BackupSums:
+def backup_sums(there: There, job: str, backup: str, brake: Brake | None = None) -> BackupSums:
     """What a backup consists of there. CorruptError when that is not signed, or damaged."""
     name = layout.backup_sums(backup)
-    content = _signed(there, layout.job_object(there.host, job, name), layout.backup_signature(backup), job)
+    content = _signed(there, name, layout.backup_signature(backup), job, brake)
     try:
         found = load_backup(content)
     except ValueError as error:
@@ -133,10 +142,10 @@ def backup_sums(there: There, job: str, backup: str) -> BackupSums:
     return found
 
 
-def archive_sums(there: There, job: str, archive: str) -> ArchiveSums:
+def archive_sums(there: There, job: str, archive: str, brake: Brake | None = None) -> ArchiveSums:
     """What an archive consists of there. As `backup_sums`."""
     name = layout.archive_sums(archive)
-    content = _signed(there, layout.job_object(there.host, job, name), layout.signature_of(name), job)
+    content = _signed(there, name, layout.signature_of(name), job, brake)
     try:
         found = load_archive(content)
     except ValueError as error:
@@ -146,13 +155,13 @@ def archive_sums(there: There, job: str, archive: str) -> ArchiveSums:
     return found
 
 
-def _signed(there: There, name: str, signature: str, job: str) -> bytes:
+def _signed(there: There, sums: str, signature: str, job: str, brake: Brake | None) -> bytes:
     """The content of sums, whose signature fits. Whose it is, the backup's own signature tells."""
-    remote, brake = there.remote(), Brake()
+    remote, name = there.remote(brake), layout.job_object(there.host, job, sums)
+    beside = layout.job_object(there.host, job, signature)
     try:
-        content = _patiently(lambda: remote.read(name, layout.LONGEST_SUMS), brake)
-        beside = layout.job_object(there.host, job, signature)
-        proof = _patiently(lambda: remote.read(beside, layout.LONGEST_SIGNATURE), brake)
+        content = _seen(remote, name, lambda: remote.read(name, layout.LONGEST_SUMS))
+        proof = _seen(remote, beside, lambda: remote.read(beside, layout.LONGEST_SIGNATURE))
     except NotFoundError as error:
         raise CorruptError(f"{error.what}: not all of it is at {there}", "", _OTHERS) from error
     if not prove(content, proof):

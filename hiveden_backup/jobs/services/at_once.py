@@ -90,13 +90,13 @@ def workers() -> int:
     return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
-def several(items: Sequence[T], act: Callable[[T, Brake], R], most: int) -> list[R]:
+def several(items: Sequence[T], act: Callable[[T, Brake], R], most: int, *, within: Brake | None = None) -> list[R]:
     """What `act` makes of each of the items, which begin in their order, `most` of them at a time in threads.
 
     The first failure, or what is raised in the main thread meanwhile, pulls the brake, lets no further one begin, and
-    is raised when all have ended.
+    is raised when all have ended. `within` is the brake of what this is a part of.
     """
-    brake, waiting = Brake(), iter(enumerate(items))
+    brake, waiting = Brake(within), iter(enumerate(items))
     results: dict[int, R] = {}
     failures: list[BaseException] = []
 
