@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from hiveden_backup.core.identity import Identity
@@ -162,6 +162,23 @@ def made(directory: int, name: str, mode: int = 0o700) -> Iterator[int]:
         if listed(descriptor) or not is_ours(descriptor):
             raise OSError(errno.EEXIST, "Somebody has put another directory in its place", name)
         yield descriptor
+
+
+@contextmanager
+def made_way(path: str, directory: int) -> Iterator[int]:
+    """As `opened` beneath a directory; what is missing of the way is made, 0700, each name durable."""
+    with ExitStack() as stack:
+        for name in path.split("/") if path else ():
+            try:
+                below = open_directory(name, directory)
+            except FileNotFoundError:
+                with suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=directory)
+                sync(directory)
+                below = open_directory(name, directory)
+            stack.callback(os.close, below)
+            directory = below
+        yield directory
 
 
 def rename(source: int, name: str, target: int, other: str) -> None:

@@ -28,15 +28,13 @@ from hiveden_backup.core.errors import (
 )
 from hiveden_backup.core.offsite.layout import credential, state_folder
 from hiveden_backup.host.disk.durable import (
-    fsync_directory,
-    fsync_file,
     make_directory,
     read_regular,
     translated,
     write_durably,
 )
 from hiveden_backup.host.later import Later
-from hiveden_backup.host.offsite import errors
+from hiveden_backup.host.offsite import directory, errors
 from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError, find_program
 
 if TYPE_CHECKING:
@@ -89,24 +87,28 @@ class Remote:
         """Send a file, whatever lies there under that name. On a disk of this machine it is durable then."""
         size = source.stat().st_size
         limited = ("--bwlimit", self.offsite.bandwidth) if self.offsite.bandwidth else ()
-        argv = ("copyto", *_ONE_REQUEST, *limited, str(source), self._place(name))
-        with self._running("sending to", argv, _LEAST_SECONDS + size / _LEAST_RATE):
-            pass
-        if self.offsite.is_local:
-            self._settle(Path(self.offsite.remote, name), size)
+        most_seconds = _LEAST_SECONDS + size / _LEAST_RATE
+        if not self.offsite.is_local:
+            argv = ("copyto", *_ONE_REQUEST, *limited, str(source), self._place(name))
+            with self._running("sending to", argv, most_seconds):
+                return
+        self._insist()
+        with directory.growing(self.offsite.remote, name) as file:
+            with self._running("sending to", ("cat", *limited, str(source)), most_seconds, file):
+                pass
+            if os.fstat(file).st_size != size:
+                raise UnreachableError(f"{name} has not the size that was sent", "Something else writes there")
 
     def get(self, name: str, target: Path, most: int) -> int:
         """Fetch an object into a new file, and its size. NotFoundError when it is not there, or empty, which none is.
 
         CorruptError when it has more than `most` bytes; no more than that is read.
         """
-        argv = ("cat", "--count", str(most + 1), *self._one(name))
         with translated(f"writing {target}", unwritable=StorageError):
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             try:
-                with self._running("reading", argv, _LEAST_SECONDS + most / _LEAST_RATE, descriptor):
-                    pass
+                self._receive(name, descriptor, most + 1)
             except NotFoundError as error:
                 raise self._missing(name) from error
             size = os.fstat(descriptor).st_size
@@ -123,6 +125,17 @@ class Remote:
                 f"{name} at the offsite {self.offsite.name} is longer than {most} bytes", "It was replaced"
             )
         raise self._missing(name)
+
+    def _receive(self, name: str, target: int, most: int) -> None:
+        if not self.offsite.is_local:
+            argv = ("cat", "--count", str(most), *self._one(name))
+            with self._running("reading", argv, _LEAST_SECONDS + most / _LEAST_RATE, target):
+                return
+        self._insist()
+        with translated(f"writing {name} here", unwritable=StorageError), open(os.dup(target), "wb") as file:
+            for piece in directory.content(self.offsite.remote, name, most):
+                self.brake.insist()
+                file.write(piece)
 
     def read(self, name: str, most: int) -> bytes:
         """A small object's content. As `get`."""
@@ -163,6 +176,10 @@ class Remote:
         """Remove objects, in any order; what is not there is no failure. DeniedError when the key may not."""
         wanted = [*names]
         if not wanted:
+            return
+        if self.offsite.is_local:
+            self._insist()
+            directory.remove(self.offsite.remote, wanted)
             return
         with open(os.memfd_create("names", os.MFD_CLOEXEC), "w+b") as file:
             file.write("".join(f"{name}\n" for name in wanted).encode())
@@ -252,17 +269,6 @@ class Remote:
         return NotFoundError(
             f"{name} is not there", "", f"Look what is: hiveden-backup offsite list {self.offsite.name}"
         )
-
-    def _settle(self, path: Path, size: int) -> None:
-        """Make a file on a disk of this machine durable, with its names. UnreachableError if it is cut short."""
-        with translated(f"writing {path}", unwritable=StorageError):
-            if path.stat().st_size != size:
-                raise UnreachableError(f"{path} has not the size that was sent", "Something else writes there")
-            fsync_file(path)
-            for folder in path.parents:
-                fsync_directory(folder)
-                if folder == Path(self.offsite.remote):
-                    break
 
     def _said(self, doing: str, argv: Sequence[str]) -> bytes:
         with self._running(doing, argv, _LEAST_SECONDS) as pipeline:
