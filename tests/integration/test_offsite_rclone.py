@@ -206,3 +206,10 @@ def test_a_machine_without_rclone_is_told_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnreachableError, match="apt-get install rclone"):
         remote.put(source, "x")
+
+
+def test_whatever_size_is_claimed_there_is_a_bound_on_time(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    remote = by_configuration(tmp_path, f"type = alias\nremote = {tmp_path}")
+    (tmp_path / "x" / "y").write_bytes(CONTENT)
+    assert remote.get("y", tmp_path / "back", 10**17) == len(CONTENT)

@@ -39,7 +39,17 @@ WINGS = (
 """The wings of `jobs` from the ground up: each may import itself and what stands before it."""
 
 SHARED_IN_HOST = frozenset(
-    {"process", "failpoints", "landlock", "later", "limited_output", "signals", "disk.durable", "disk.stream"}
+    {
+        "process",
+        "failpoints",
+        "landlock",
+        "later",
+        "limited_output",
+        "signals",
+        "disk.beneath",
+        "disk.durable",
+        "disk.stream",
+    }
 )
 TOP_LEVEL = frozenset(
     {"pyproject.toml", PACKAGE, "systemd", "tests", "packaging", "README.md", "LICENSE", "CHANGELOG.md"}

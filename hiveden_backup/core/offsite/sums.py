@@ -30,6 +30,9 @@ _FIRST = "# hiveden-backup offsite 1"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _OBJECT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.%-]*")
 _DIGITS = 18
+_LARGEST_OBJECT = (2 << 30) + (4 << 20)
+"""The largest slice that may be configured, and what age adds."""
+_OVER = 64 << 10
 _SHOWN = 80
 
 
@@ -112,6 +115,7 @@ def load_archive(content: bytes) -> ArchiveSums:
     for number, piece in enumerate(pieces):
         if piece.name.removesuffix(".age") != f"{name}.{number:04}":
             raise ValueError(f"{piece.name!r:.{_SHOWN}} is no slice number {number} of it")
+    _insist_on_weight(found, pieces)
     return ArchiveSums(found, tuple(pieces), recipients)
 
 
@@ -151,6 +155,29 @@ def _insist_on_files(sums: BackupSums) -> None:
             raise ValueError(f"It has no object for {file.path!r:.{_SHOWN}}")
     if left:
         raise ValueError(f"{min(left)!r:.{_SHOWN}} is of no file")
+    for file in sums.files:
+        most = _most(file.path)
+        if most is not None and file.bytes > most:
+            raise ValueError(f"{file.path!r:.{_SHOWN}} is larger than any")
+        _insist_on_weight(file, sums.pieces_of(file.path))
+
+
+def _most(file: str) -> int | None:
+    """How many bytes a file of a backup may have that is read whole, or whose size no manifest has."""
+    if file in (layout.MANIFEST, layout.ARCHIVE_NAMES):
+        return layout.LONGEST_MANIFEST if file == layout.MANIFEST else layout.LONGEST_ARCHIVE_NAMES
+    if file == layout.SUMS:
+        return layout.LONGEST_SUMS
+    return layout.LONGEST_OTHER if layout.is_globals(file) else None
+
+
+def _insist_on_weight(content: Content, pieces: Sequence[Piece]) -> None:
+    """ValueError unless objects weigh what they hold: as much, or somewhat more where they are encrypted."""
+    weight = sum(each.bytes for each in pieces)
+    is_encrypted = any(each.name.endswith(".age") for each in pieces)
+    more = len(pieces) * _OVER + content.bytes // 100 if is_encrypted else 0
+    if not content.bytes <= weight <= content.bytes + more:
+        raise ValueError(f"The objects of {content.path!r:.{_SHOWN}} weigh {weight} bytes, and it has {content.bytes}")
 
 
 # ---- lines
@@ -210,6 +237,8 @@ def _size(text: str) -> tuple[str, int]:
     name, _, size = text.partition(" ")
     if not _OBJECT.fullmatch(name):
         raise ValueError(f"{name!r:.{_SHOWN}} is no name of an object")
+    if _number(size) > _LARGEST_OBJECT:
+        raise ValueError(f"{name!r:.{_SHOWN}} is larger than any")
     return name, _number(size)
 
 

@@ -15,8 +15,8 @@ from hiveden_backup.core.errors import DeniedError, FullError, NotFoundError
 from hiveden_backup.host.disk import beneath
 from hiveden_backup.host.disk.durable import reopened, translate
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE = os.O_NOFOLLOW | os.O_CLOEXEC
 _GROWS = ".hiveden.partial"
 _LONGEST_NAME = 255
 _KEPT, _TAIL = 180, 32
@@ -35,7 +35,7 @@ def growing(root: str, name: str) -> Iterator[int]:
         temporary = _temporary(last)
         with suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=directory)
-        descriptor = os.open(temporary, _NEW, 0o600, dir_fd=directory)
+        descriptor = os.open(temporary, os.O_WRONLY | _NEW, 0o600, dir_fd=directory)
         try:
             yield descriptor
             os.fsync(descriptor)
@@ -63,7 +63,7 @@ def content(root: str, name: str, most: int) -> Iterator[bytes]:
 
 
 def _file(directory: int, name: str) -> IO[bytes]:
-    place = os.open(name, _PLACE, dir_fd=directory)
+    place = os.open(name, os.O_PATH | _PLACE, dir_fd=directory)
     try:
         return reopened(place, name)
     finally:

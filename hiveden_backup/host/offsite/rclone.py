@@ -56,6 +56,7 @@ _NO_SUCH = frozenset({3, 4})  # rclone's statuses for a directory and a file tha
 _LEAST_RATE = 4096
 _LEAST_SECONDS = 300
 _LISTING_SECONDS = 6 * 3600
+_MOST_SECONDS = 86400
 _LONGEST_ENTRY = 64 << 10
 _LONGEST_CONFIGURATION = 1 << 20
 _SMALL = 4 << 20
@@ -285,6 +286,7 @@ class Remote:
     ) -> Iterator[Pipeline]:
         """Let rclone do something; it is seen to have ended well, within so many seconds, when the block is left."""
         self._insist()
+        seconds = min(seconds, _MOST_SECONDS)  # who wrote what lies there has a say in it
         path, content = self._configuration
         command = Command((_program(), "--config", path, *_PATIENT, *_PLAIN, *argv), descriptors=descriptors)
         try:

@@ -13,6 +13,7 @@ from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
 from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.sums import ArchiveSums, BackupSums, Content, Piece, load_archive, load_backup
 from hiveden_backup.host.disk.durable import digest, opened, translated
+from hiveden_backup.host.disk.mounts import free_bytes
 from hiveden_backup.host.offsite import age
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.process import Brake
@@ -43,10 +44,11 @@ def fetch(there: There, file: Sliced, target: Path, brake: Brake | None = None) 
     """Put a file together as the new file `target`.
 
     CorruptError when an object is missing or not what the sums say, or the whole is not; NotFoundError or DeniedError
-    without the key that opens it.
+    without the key that opens it; StorageError where it has no room.
     """
     if any(each.name.endswith(_ENCRYPTED) for each in file.pieces):
         age.usable(there.identity, file.recipients or there.offsite.recipients)  # before anything travels
+    _insist_on_room(file, target)
     with (
         translated(f"writing {target}", unwritable=StorageError),
         TemporaryDirectory(dir=target.parent, prefix=".parts-") as parts,
@@ -67,6 +69,19 @@ def fetch(there: There, file: Sliced, target: Path, brake: Brake | None = None) 
             f"{file.folder}/{file.content.path.rpartition('/')[2]} at {there} is not what was sent",
             "Decrypted, its slices are another file",
             _OTHERS,
+        )
+
+
+def _insist_on_room(file: Sliced, target: Path) -> None:
+    """StorageError where a file does not fit beside the slices that travel."""
+    needed = file.content.bytes + sum(sorted(each.bytes for each in file.pieces)[-AT_ONCE:])
+    with translated(f"looking at {target.parent}", unwritable=StorageError):
+        free = free_bytes(target.parent)
+    if needed > free:
+        raise StorageError(
+            f"There is no room for {file.content.path}",
+            f"It takes {needed} bytes until it is whole, and {target.parent} has {free}",
+            "Free some space there, then run again",
         )
 
 

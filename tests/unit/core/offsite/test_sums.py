@@ -141,3 +141,42 @@ def test_sums_that_are_cut_short_are_refused(cut: int) -> None:
 def test_what_is_no_text_is_refused() -> None:
     with pytest.raises(ValueError, match=r"."):
         load_archive(b"\xff" * 100)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(
+            ArchiveSums(Content(PATH, 3 << 30, "0" * 64), (Piece(f"{NAME}.0000", 3 << 30, "0" * 64),)), id="a slice"
+        ),
+        pytest.param(
+            ArchiveSums(Content(PATH, 9, "0" * 64), (Piece(f"{NAME}.0000", 10, "0" * 64),)), id="not the same"
+        ),
+        pytest.param(
+            ArchiveSums(Content(PATH, 9, "0" * 64), (Piece(f"{NAME}.0000.age", 8, "0" * 64),)), id="too light"
+        ),
+        pytest.param(
+            ArchiveSums(Content(PATH, 100_000, "0" * 64), (Piece(f"{NAME}.0000.age", 167_000, "0" * 64),)),
+            id="too heavy",
+        ),
+    ],
+)
+def test_objects_of_an_archive_weigh_what_it_does(made: ArchiveSums) -> None:
+    with pytest.raises(ValueError, match=r"weigh|larger"):
+        load_archive(made.dump())
+
+
+@pytest.mark.parametrize("name", [layout.MANIFEST, layout.ARCHIVE_NAMES, layout.SUMS, "globals.a.sql.zst"])
+def test_files_that_are_read_whole_are_bounded(name: str) -> None:
+    size = (1 << 30) + 1
+    file, piece = Content(name, size, "0" * 64), Piece(name, size, "0" * 64)
+    with pytest.raises(ValueError, match="larger"):
+        load_backup(BackupSums("a", "20261123T023000Z", (file,), (), (piece,)).dump())
+
+
+def test_files_of_a_backup_weigh_what_their_objects_do() -> None:
+    text = BACKUP.dump().decode()
+    for old, new in (("manifest.json.age 205", "manifest.json.age 70000"), ("dump.zst 200", "dump.zst 391")):
+        assert old in text
+        with pytest.raises(ValueError, match="weigh"):
+            load_backup(text.replace(old, new).encode())
