@@ -272,8 +272,11 @@ class Remote:
         )
 
     def _said(self, doing: str, argv: Sequence[str]) -> bytes:
-        with self._running(doing, argv, _LEAST_SECONDS) as pipeline:
-            return pipeline.stdout.read(_SMALL)
+        with tempfile.TemporaryFile() as file:  # read when it has ended in time: a place may drip for ever
+            with self._running(doing, argv, _LEAST_SECONDS, file.fileno()):
+                pass
+            file.seek(0)
+            return file.read(_SMALL)
 
     @contextlib.contextmanager
     def _running(
