@@ -166,8 +166,6 @@ def _most(file: str) -> int | None:
     """How many bytes a file of a backup may have that is read whole, or whose size no manifest has."""
     if file in (layout.MANIFEST, layout.ARCHIVE_NAMES):
         return layout.LONGEST_MANIFEST if file == layout.MANIFEST else layout.LONGEST_ARCHIVE_NAMES
-    if file == layout.SUMS:
-        return layout.LONGEST_SUMS
     return layout.LONGEST_OTHER if layout.is_globals(file) else None
 
 
