@@ -30,6 +30,7 @@ from hiveden_backup.host.state import locks
 _JOURNAL = ".jsonl"
 _PLACE = ".place.json"
 _CHECKS = ".checked.json"
+_PROVEN = ".proven.json"
 _T = TypeVar("_T")
 
 
@@ -74,10 +75,19 @@ class Place:
     host: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """The archives of a job that were seen to be whole there, and when."""
+
+    at: datetime
+    archives: tuple[str, ...]
+
+
 _SINCE = ("waiting_bytes", "waiting_since", "next_try", "damaged", "denied", "doubted", "unlisted", "unlisted_at")
 _FACTS = Codec(Facts, lacking=_SINCE)
 _PLACES = Codec(Place)
 _CHECKED = Codec(Checked)
+_PROVENS = Codec(_Proven)
 
 
 @contextmanager
@@ -187,6 +197,18 @@ class Offsites:
             make_directory(path.parent)
             write_durably(path, _CHECKED.dump(checked))
 
+    def proven(self, offsite: str, job: str, since: datetime) -> tuple[str, ...]:
+        """The archives of a job that a push has seen to be whole there since then, and could not let go itself."""
+        found = _read(_PROVENS, self._path(offsite, job, _PROVEN))
+        return found.archives if found is not None and found.at >= since else ()
+
+    def put_proven(self, offsite: LockedOffsite, job: str, at: datetime, archives: Iterable[str]) -> None:
+        """Remember what was seen to be whole there, for a run that waits for room."""
+        path = self._path(offsite.name, job, _PROVEN)
+        with translated(f"writing {path}", unwritable=StorageError):
+            make_directory(path.parent)
+            write_durably(path, _PROVENS.dump(_Proven(at, tuple(archives))))
+
     def read_in(self, offsite: str, now: datetime) -> int:
         """How many bytes were read back from an offsite this month, of all jobs."""
         return sum(self.checked(offsite, job).spent(now) for job in self.jobs(offsite))
@@ -202,8 +224,8 @@ class Offsites:
             make_directory(folder)
             if (known := self.place(offsite.name)) is not None and known != place:
                 for job in self.jobs(offsite.name):
-                    self._path(offsite.name, job, _JOURNAL).unlink(missing_ok=True)
-                    self._path(offsite.name, job, ".json").unlink(missing_ok=True)
+                    for suffix in (_PROVEN, _JOURNAL, ".json"):
+                        self._path(offsite.name, job, suffix).unlink(missing_ok=True)
                 fsync_directory(folder)
             write_durably(folder / _PLACE, _PLACES.dump(place))
 

@@ -74,4 +74,4 @@ def _settle(installation: Installation, job: Job) -> None:
 def _is_owed(installation: Installation, job: Job) -> bool:
     """Whether something is to be sent though nothing failed: a run ended meanwhile, or somebody else was sending."""
     drafts = (draft(installation, offsite, job) for offsite in installation.config.offsites_of(job))
-    return any(isinstance(each, Draft) and each.backups for each in drafts)
+    return any(isinstance(each, Draft) and not each.is_empty for each in drafts)

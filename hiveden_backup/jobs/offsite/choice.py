@@ -7,6 +7,7 @@ from hiveden_backup.core.backup.unusual import waiting
 from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError, NotFoundError
+from hiveden_backup.core.model import Archive
 from hiveden_backup.core.names import did_you_mean
 from hiveden_backup.core.offsite.journal import There
 from hiveden_backup.core.offsite.plan import Moment, to_send
@@ -19,17 +20,29 @@ from hiveden_backup.jobs.backups.counted import Counted, counted
 from hiveden_backup.jobs.backups.ownership import check_owner
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.place import moved_from, refuse_to_move
+from hiveden_backup.jobs.run.broken_off import begun
+from hiveden_backup.jobs.run.room import leaves
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is to be sent of one job to one offsite: backups, newest first, and about how many bytes that are."""
+    """What is to be sent of one job to one offsite: backups, newest first, and about how many bytes that are.
+
+    `begun` are archives for a backup that is not there yet; `early` those of them that are to be there before it is.
+    """
 
     offsite: Offsite
     job: Job
     known: Counted
+    begun: tuple[Archive, ...]
     backups: tuple[str, ...]
+    early: tuple[Archive, ...]
     bytes: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be sent."""
+        return not (self.backups or self.early)
 
 
 def chosen_offsites(installation: Installation, name: str | None) -> tuple[Offsite, ...]:
@@ -56,13 +69,16 @@ def draft(installation: Installation, offsite: Offsite, job: Job) -> "Draft | Ba
     try:
         directory = installation.own_directory
         check_owner(installation, directory, job.name)
+        waiting_for_one = begun(installation, directory, job.name)
         known = counted(installation, directory, job.name)
         there = _there(installation, offsite, known)
         at = Moment(installation.now(), local_zone().zone)
         own = known.own
         found = [backup for backup in known.backups if backup not in own]
         backups = to_send(offsite, there, at, own=own, found=found, kept_for=kept_for(installation, known))
-        return Draft(offsite, job, known, backups, sum(missing(known, there, backups).values()))
+        early = _early(installation, job, there, waiting_for_one)
+        size = sum(missing(known, there, backups).values()) + sum(each.bytes for each in early)
+        return Draft(offsite, job, known, waiting_for_one, backups, early, size)
     except BackupError as error:
         return error
 
@@ -78,6 +94,16 @@ def _there(installation: Installation, offsite: Offsite, known: Counted) -> Ther
     known_there = Offsites(installation.state)
     known_there.facts(offsite.name, known.job)  # without these it is not known what is damaged
     return known_there.there(offsite.name, known.job)
+
+
+def _early(
+    installation: Installation, job: Job, there: There, waiting_for_one: Sequence[Archive]
+) -> tuple[Archive, ...]:
+    """What is to be there before any backup needs it: a run whose archives leave this machine may wait for room."""
+    if not leaves(installation.config.offsites_of(job)):
+        return ()
+    whole = there.archives
+    return tuple(each for each in waiting_for_one if each.path not in whole)
 
 
 def kept_for(installation: Installation, known: Counted) -> dict[str, str]:
@@ -102,14 +128,17 @@ def missing(known: Counted, there: There, backups: Sequence[str]) -> dict[str, i
     return found
 
 
-def wanted_there(installation: Installation, known: Counted, backups: Sequence[str]) -> set[str]:
-    """What is to be there: these backups and all that they need, and the archives that this machine has not whole.
+def wanted_there(installation: Installation, planned: Draft) -> set[str]:
+    """What is to be there: backups and all that they need, what is begun, and archives that this machine has not whole.
 
     CorruptError when it cannot be told what a backup needs: one of this directory that is damaged, or, where archives
     leave this machine, those of another directory.
     """
+    known, backups = planned.known, planned.backups
     home = known.directory.job_path(known.job)
-    wanted = {*backups, *known.strange, *read_archive_names(home / here.CHECKPOINT)}
+    begun = (each.path for each in planned.begun)
+    away = (path for path in known.directory.archives(known.job) if not (home / path).is_file())
+    wanted = {*backups, *known.strange, *begun, *away, *read_archive_names(home / here.CHECKPOINT)}
     sizes: set[tuple[str, int]] = set()
     for backup in known.backups:
         archives = known.manifest(backup).archives

@@ -36,8 +36,9 @@ def evict_if_wanted(installation: Installation, locked: LockedOffsite, remote: R
     """Remove the job's archives that `remote` has whole, and that somebody can decrypt there; their paths.
 
     A fresh listing and their sums there must agree with what was sent; what the place tells no digest of is read back.
-    A stub stands in each one's place. Nothing goes that another offsite is to get, or while something else is done with
-    the job, or a run that was broken off waits for the next one: it is done after the next push.
+    A stub stands in each one's place. Nothing goes that another offsite is to get, or while a run that was broken off
+    waits for the next one, or something else is done with the job: it is done after the next push, or by a run that
+    waits for room.
     """
     name, host = remote.offsite.name, host_of(installation, remote.offsite)
     if not remote.offsite.keeps_newest or host is None:
@@ -69,6 +70,7 @@ def evict_if_wanted(installation: Installation, locked: LockedOffsite, remote: R
                 archives.evict(directory, job.name, Stub(path, whole.bytes, whole.sha256, (name, *others)))
     except BusyError:
         log.info(f"The archives of {job.name} stay for now: something else is done with the job", job=job.name)
+        Offsites(installation.state).put_proven(locked, job.name, installation.now(), proven)
         return ()
     if gone:
         freed = sum(proven[path].archive.bytes for path in gone)
@@ -86,7 +88,7 @@ def _owed(installation: Installation, job: Job, name: str, here: frozenset[str])
         if not isinstance(planned, Draft):
             return set(here)
         there = Offsites(installation.state).there(other.name, job.name)
-        owed.update(missing(planned.known, there, planned.backups))
+        owed.update(missing(planned.known, there, planned.backups), (each.path for each in planned.early))
     return owed
 
 

@@ -150,7 +150,7 @@ def _wanted(installation: Installation, offsite: Offsite, job: Job) -> set[str]:
         raise planned
     if offsite.keeps_newest:
         refuse_unseen(installation, planned.known)
-    return wanted_there(installation, planned.known, planned.backups)
+    return wanted_there(installation, planned)
 
 
 def _note_denial(installation: Installation, locked: LockedOffsite, pruned: Pruned) -> None:

@@ -134,9 +134,9 @@ def _push_jobs(
         try:
             if isinstance(planned, BackupError):
                 raise planned
-            if planned.backups and away is not None:
+            if not planned.is_empty and away is not None:
                 raise away  # it need not be asked again
-            if planned.backups and not host:
+            if not planned.is_empty and not host:
                 host = claimed(installation, locked, remote)
             _push_job(installation, locked, remote, host, (planned, pushed))
         except BackupError as error:
@@ -200,10 +200,39 @@ def _push_job(
                     pushed.errors.append(error)
                 else:
                     raise
+        _send_early(planned, sending, pushed)
     finally:
         pushed.bytes, pushed.objects = sending.sent, sending.objects
     pushed.pruned = prune_if_wanted(installation, locked, remote, planned.job)
     pushed.evicted = len(evict_if_wanted(installation, locked, remote, planned.job))
+
+
+def _send_early(planned: Draft, sending: Sending, pushed: Pushed) -> None:
+    """Send what no backup needs yet. What is not here any more was removed with the run that had made it."""
+    directory, job = planned.known.directory, planned.job.name
+    for archive in planned.early:
+        try:
+            _send_archive(directory, sending, Content(archive.path, archive.bytes, archive.sha256))
+        except BackupError as error:
+            sending.brake.insist()
+            if isinstance(error, CorruptError):
+                pushed.errors.append(error)
+            elif (directory.job_path(job) / archive.path).is_file():
+                raise
+            BackupDirectory.open(directory.path)
+
+
+def _send_archive(directory: BackupDirectory, sending: Sending, archive: Content) -> None:
+    """Send an archive of the job in slices, and what says that it is complete there, unless it is."""
+    sums = layout.archive_sums(archive.path)
+    known = sending.there.objects.get(sums)
+    if known is not None and known.plain_sha256 in ("", archive.sha256):
+        return
+    path = directory.job_path(sending.job) / archive.path
+    sent = sending.file(path, archive.path, archive, sliced=True)
+    content = ArchiveSums(archive, sent, sending.remote.offsite.recipients).dump()
+    at = sending.installation.now()
+    sending.small(content, Line(at, Did.PUT, sums, plain_bytes=archive.bytes, plain_sha256=archive.sha256))
 
 
 def _remember(
@@ -258,7 +287,7 @@ class _Backup:
         self._insist_on_sums()
         needs = tuple(Content(each.path, each.bytes, each.sha256) for each in manifest.archives)
         for archive in needs:
-            self._archive(archive)
+            _send_archive(self._directory, self.sending, archive)
         files = tuple(self._files(manifest))
         sent = [piece for file in files for piece in self._file(file)]
         self._complete(files, needs, sent)
@@ -270,18 +299,6 @@ class _Backup:
             raise CorruptError(
                 f"The SHA256SUMS of {self.known.job}/{self.backup} is none that this program writes", "", ""
             )
-
-    def _archive(self, archive: Content) -> None:
-        there = self.sending.there
-        sums = layout.archive_sums(archive.path)
-        known = there.objects.get(sums)
-        if known is not None and known.plain_sha256 in ("", archive.sha256):
-            return
-        path = self._directory.job_path(self.known.job) / archive.path
-        sent = self.sending.file(path, archive.path, archive, sliced=True)
-        content = ArchiveSums(archive, sent, self._recipients).dump()
-        at = self.sending.installation.now()
-        self.sending.small(content, Line(at, Did.PUT, sums, plain_bytes=archive.bytes, plain_sha256=archive.sha256))
 
     def _files(self, manifest: Manifest) -> "list[Content]":
         """All files of the backup, as its SHA256SUMS has them."""
@@ -303,7 +320,13 @@ class _Backup:
             with translated(f"reading {path}"):
                 signature = read_regular(path, here.LONGEST_SIGNATURE)
         made = BackupSums(
-            self.known.job, self.backup, tuple(files), tuple(needs), tuple(sent), signature, self._recipients
+            self.known.job,
+            self.backup,
+            tuple(files),
+            tuple(needs),
+            tuple(sent),
+            signature,
+            self.sending.remote.offsite.recipients,
         )
         weight = sum(each.bytes for each in files)
         named = tuple(each.path for each in needs)
@@ -311,7 +334,3 @@ class _Backup:
         self.sending.small(
             made.dump(), Line(at, Did.PUT, layout.backup_sums(self.backup), plain_bytes=weight, needs=named)
         )
-
-    @property
-    def _recipients(self) -> tuple[str, ...]:
-        return self.sending.remote.offsite.recipients

@@ -30,8 +30,9 @@ from hiveden_backup.host.log import log
 from hiveden_backup.host.state.key import this_key
 from hiveden_backup.host.state.locks import ExclusiveJob
 from hiveden_backup.jobs.backups.ownership import OwnJob, claimed
+from hiveden_backup.jobs.backups.whereabouts import whereabouts
 from hiveden_backup.jobs.installation import BROKEN_OFF, Installation
-from hiveden_backup.jobs.run.checkpoint import put_checkpoint
+from hiveden_backup.jobs.run.checkpoint import kept, put_checkpoint
 from hiveden_backup.jobs.run.concluding import Made, write_index
 from hiveden_backup.jobs.run.passes import State
 from hiveden_backup.jobs.run.taking import Part, Selected
@@ -108,6 +109,21 @@ class Remembered:
             self._begun = False
 
 
+def begun(installation: Installation, directory: BackupDirectory, job: str) -> tuple[Archive, ...]:
+    """What this host has archived for a backup of a job that is not there yet, as far as it is complete.
+
+    It is of a pass that goes on, or was broken off, and of the checkpoint. Look for it before you look for backups:
+    what becomes part of one meanwhile is seen twice then, else not at all.
+    """
+    found = list[Archive]()
+    with suppress(OSError, RecordError):
+        facts = _FACTS.load(read_regular(installation.broken_off(job), LONGEST))
+        if facts.directory == directory.id:
+            found += [each.archive for each in _done(installation.spool(job))]
+    found += kept(installation, directory, job)
+    return tuple({each.path: each for each in found}.values())
+
+
 def settle_pass(installation: Installation, directory: BackupDirectory, job: Job, locked: ExclusiveJob) -> None:
     """Let the archives that a pass had finished when it was broken off join the job's checkpoint.
 
@@ -130,7 +146,8 @@ def _join(installation: Installation, job: Job, own: OwnJob, facts: _Facts) -> N
     lists = NameLists(spool, facts.name)
     parts = [Part(each.number, each.archive, Path(), each.changed, _paths(each.moved)) for each in _done(spool)]
     lost = missing_archives(directory, own.name, [(part.archive.path, part.archive.bytes) for part in parts])
-    parts = [part for part in parts if part.archive.path not in lost]
+    where = whereabouts(installation, directory, own.name)
+    parts = [part for part in parts if part.archive.path not in lost or where.has(part.archive)]
     if not parts:
         return
     if not lists.are_there(facts.count) or not all(lists.listing(part.number).exists() for part in parts):

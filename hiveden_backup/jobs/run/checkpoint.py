@@ -1,6 +1,7 @@
 """What a run builds upon: the newest index whose file is whole, and which of its archives must not be trusted."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,6 +170,16 @@ def _checkpoint(installation: Installation, directory: BackupDirectory, job: str
     except (OSError, RecordError) as error:
         warnings.append(f"The checkpoint of {job} is damaged and not built upon: {error}")
         return None
+
+
+def kept(installation: Installation, directory: BackupDirectory, job: str) -> tuple[Archive, ...]:
+    """The archives of the job's checkpoint, if this host made it; those that backups name are among them."""
+    with suppress(OSError, RecordError):
+        facts = _FACTS.load(
+            read_regular(directory.job_path(job) / CHECKPOINT / CHECKPOINT_FACTS, LONGEST_CHECKPOINT_FACTS)
+        )
+        return facts.archives if _is_own(installation, directory, job, facts) else ()
+    return ()
 
 
 def _is_own(installation: Installation, directory: BackupDirectory, job: str, facts: _Facts) -> bool:

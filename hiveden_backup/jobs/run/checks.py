@@ -369,7 +369,7 @@ def check_space(draft: Draft, installation: Installation) -> None:
     if draft.directory is None or draft.findings.failed:
         return
     with draft.findings.check(Check.SPACE):
-        check_room(draft, draft.directory)
+        check_room(draft, draft.directory, installation.config.offsites_of(draft.job))
     if draft.looked is not None and draft.containers:
         with draft.findings.check(Check.SPACE):
             check_spool(draft.looked, installation.spool(draft.job.name))

@@ -16,7 +16,7 @@ from hiveden_backup.core.backup.proving import LEAST
 from hiveden_backup.core.config.parse import job_table
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import BackupError, CorruptError, Interrupted, NotFoundError, StorageError
-from hiveden_backup.core.model import Artifact, ArtifactType, Manifest, Root
+from hiveden_backup.core.model import Artifact, ArtifactType, Manifest
 from hiveden_backup.core.names import backup_id
 from hiveden_backup.core.progress import Step
 from hiveden_backup.host.disk import stream, witness
@@ -29,7 +29,7 @@ from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.ownership import OwnJob, claimed
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.run.broken_off import Remembered
+from hiveden_backup.jobs.run.broken_off import Remembered, begun
 from hiveden_backup.jobs.run.checkpoint import put_checkpoint, write_names
 from hiveden_backup.jobs.run.concluding import Passed, conclude
 from hiveden_backup.jobs.run.dumps import Dumps
@@ -37,8 +37,9 @@ from hiveden_backup.jobs.run.passes import Look, State, Trees, compacting, look,
 from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
 from hiveden_backup.jobs.run.proving import Proving
 from hiveden_backup.jobs.run.publish import artifact_file, publish, signing
+from hiveden_backup.jobs.run.room import Room
 from hiveden_backup.jobs.run.space import check_spool, compaction_fits
-from hiveden_backup.jobs.run.taking import Part, Selected, Take, Target, take
+from hiveden_backup.jobs.run.taking import Part, PartDone, RoomFor, Selected, Take, Target, take
 from hiveden_backup.jobs.run.unusual import unusual
 from hiveden_backup.jobs.services.downtime import Downtime
 
@@ -93,6 +94,7 @@ class Execution:
         self._signing = signing(installation, own)
         self._id, self._incoming = self._begin(own)
         self._remembered = Remembered(self._directory, self._spool, self._id)
+        self._room = Room(installation, own, self._job, begun(installation, own.directory, self._job.name))
         self._hot_archives = 0
 
     # ---- the whole
@@ -163,7 +165,7 @@ class Execution:
     def _hot(self, trees: Trees, looked: Look, selection: Selection) -> Passed:
         began = time.monotonic()
         anew = self._plan.full and looked.base.index is None  # a part of that is less than what is there
-        target = self._target(self._incoming, self._name_hot, None if anew else self._settle_part)
+        target = self._target(self._incoming, self._name_hot, None if anew else self._settle_part, self._room.claimed)
         taken = self._take(trees, looked, selection, target, Step.HOT)
         self._hot_archives += len(taken.parts)
         failpoint("hot")
@@ -177,9 +179,9 @@ class Execution:
         return passed
 
     def _target(
-        self, folder: Path, name: Callable[[int], str], part_done: Callable[[Selected, Part], None] | None = None
+        self, folder: Path, name: Callable[[int], str], part_done: PartDone | None = None, room: RoomFor | None = None
     ) -> Target:
-        return Target(folder, name, self._job.compression_level, self._installation.progress.advance, part_done)
+        return Target(folder, name, self._job.compression_level, self._installation.progress.advance, part_done, room)
 
     def _name_hot(self, number: int) -> str:
         return layout.hot_archive(self._id, self._hot_archives + number)
@@ -205,6 +207,7 @@ class Execution:
         """What is complete is not lost any more, whatever becomes of the pass."""
         self._directory.adopt_archive(self._job.name, self._incoming, part.archive.path)
         self._remembered.add(selected, part)
+        self._room.add(part.archive)
         failpoint("archive")
 
     def _keep(self, taken: Take) -> Passed:
@@ -333,7 +336,7 @@ class Execution:
             finished=self._installation.now(),
             taken_ns=state.taken_ns,
             archives=tuple(replace(each, added=each.path not in known) for each in state.archives),
-            roots=_roots(files) if files is not None else (),
+            roots=files.roots if files is not None else (),
             volumes=files.volumes if files is not None else (),
             containers=downtime.summary() if downtime is not None else (),
             job_config=job_table(self._job),
@@ -391,10 +394,3 @@ class Execution:
         if message not in self._warnings:  # each pass says it
             self._warnings.append(message)
             log.warning(message, job=self._job.name)
-
-
-def _roots(files: PlannedFiles) -> tuple[Root, ...]:
-    return tuple(
-        Root(view.path, view.device, view.mount.filesystem, view.mount_points, view.lies_on)
-        for view in files.look.views.values()
-    )

@@ -8,7 +8,7 @@ from hiveden_backup.core.config.values import Job, PostgresSource
 from hiveden_backup.core.dataclass import dataclass, field
 from hiveden_backup.core.docker.containers import Container
 from hiveden_backup.core.errors import BackupError, common_exit_code
-from hiveden_backup.core.model import Check, Finding, Manifest, NamedVolume, Source, SourceKind, Status
+from hiveden_backup.core.model import Check, Finding, Manifest, NamedVolume, Root, Source, SourceKind, Status
 from hiveden_backup.core.postgres.values import Endpoint, PgTools, ServerFacts
 from hiveden_backup.core.shown import printable
 from hiveden_backup.host.disk.repository import BackupDirectory
@@ -101,6 +101,14 @@ class PlannedFiles:
     sources: tuple[Source, ...]
     volumes: tuple[NamedVolume, ...]
     look: Look
+
+    @property
+    def roots(self) -> tuple[Root, ...]:
+        """What the manifest says of the job's paths."""
+        return tuple(
+            Root(view.path, view.device, view.mount.filesystem, view.mount_points, view.lies_on)
+            for view in self.look.views.values()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ What certainly does not fit is refused before anything is touched; what may not 
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hiveden_backup.core.backup.index import HEADER_BYTES, path_of
+from hiveden_backup.core.config.values import Offsite
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DirectoryError, StorageError
 from hiveden_backup.core.model import ArtifactType, Check
@@ -21,8 +22,8 @@ from hiveden_backup.host.disk.sample import compressed_size, piece
 from hiveden_backup.jobs.run.passes import Look
 from hiveden_backup.jobs.run.plan import Draft
 from hiveden_backup.jobs.run.proving import provable
+from hiveden_backup.jobs.run.room import SPARE, for_a_few, leaves
 
-_SPARE = 16 << 20
 _BEGIN_ANEW = ". What a run that was broken off left goes with `run --full`, which archives everything again"
 _BLOCK = 512
 _LEAST_FILES = 0.1
@@ -41,10 +42,13 @@ class Need:
     likely: int
 
 
-def check_room(draft: Draft, directory: BackupDirectory) -> None:
-    """DirectoryError when the run cannot fit, a WARN when it may not."""
-    free = free_bytes(directory.path)
-    need = _need(draft, _last_dumps(draft), free)
+def check_room(draft: Draft, directory: BackupDirectory, offsites: Sequence[Offsite]) -> None:
+    """DirectoryError when the run cannot fit, a WARN when it may not. `offsites` are those of the job."""
+    free, dumps = free_bytes(directory.path), _last_dumps(draft)
+    need = _need(draft, dumps, free)
+    if draft.looked is not None and leaves(offsites):
+        few = for_a_few(draft.looked.archive_bytes)
+        need = Need(min(need.least, int(dumps * _LEAST_DUMPS) + few), min(need.likely, dumps + few))
     if not free or need.least > free:
         raise DirectoryError(
             f"The backup directory has {size(free)} free, and the run needs about {size(need.likely)}",
@@ -54,7 +58,7 @@ def check_room(draft: Draft, directory: BackupDirectory) -> None:
     if free == UNTOLD:
         what = f"How much is free cannot be seen: its file system does not say. About {size(need.likely)} needed"
         draft.findings.ok(Check.SPACE, what)
-    elif need.likely + _SPARE > free:
+    elif need.likely + SPARE > free:
         draft.findings.warn(Check.SPACE, f"{size(free)} free, and the run may need {size(need.likely)}")
     else:
         draft.findings.ok(Check.SPACE, f"{size(free)} free, about {size(need.likely)} needed")
@@ -83,7 +87,7 @@ def _need(draft: Draft, dumps: int, free: int) -> Need:
         return Need(int(dumps * _LEAST_DUMPS), dumps)
     content = draft.looked.comparison.taken_weight
     certain = 1 - provable(draft.looked) / content if content else 1.0  # the rest may be in archives already
-    tight = content + dumps + _SPARE > free
+    tight = content + dumps + SPARE > free
     if tight:
         content = sum(HEADER_BYTES + occupied for _, occupied in _taken(draft.looked))
     files = content * _ratio(draft)
@@ -132,7 +136,7 @@ def _ratio(draft: Draft) -> float:
 
 def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> bool:
     """Whether there is room for compaction besides what changed, in bytes of content."""
-    return taken + rewritten + _SPARE <= free_bytes(directory.path)
+    return taken + rewritten + SPARE <= free_bytes(directory.path)
 
 
 def _last_dumps(draft: Draft) -> int:

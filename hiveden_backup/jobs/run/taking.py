@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from hiveden_backup.core.backup.bounded import Split
@@ -42,19 +43,25 @@ class Part:
     moved: frozenset[bytes] = frozenset()
 
 
+PartDone = Callable[["Selected", Part], None]
+RoomFor = Callable[[int, Brake], AbstractContextManager[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where the archives of a pass go: into `folder`, by the names that `name` gives to their numbers, from 1.
 
     `part_done` hears of each that is complete, and fsynced then, in any order and beside the making of others, where a
     pass has several; the only one of a pass, and all of them without `part_done`, are left to the caller to fsync.
+    Each of several is made within a block of `room`, which is given its weight.
     """
 
     folder: Path
     name: Callable[[int], str]
     level: int
     progress: Advance
-    part_done: Callable[["Selected", Part], None] | None = None
+    part_done: PartDone | None = None
+    room: RoomFor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +153,12 @@ class _Work:
         """Make them all."""
         if self._selected.archives == 1:
             return (self._made(0, Brake()),)
-        return tuple(several(range(self._selected.archives), self._made, max(workers(), _LEAST_WORKERS)))
+        return tuple(several(range(self._selected.archives), self._in_room, max(workers(), _LEAST_WORKERS)))
+
+    def _in_room(self, number: int, brake: Brake) -> Part:
+        room = self._target.room
+        with room(self._selected.weights[number], brake) if room is not None else nullcontext():
+            return self._made(number, brake)
 
     def _made(self, number: int, brake: Brake) -> Part:
         selected, target = self._selected, self._target
