@@ -16,6 +16,7 @@ from tests.support.timed import CONFIG, Timed, wait
 UNIT = "hiveden-backup-offsite@app"
 THERE = "/srv/elsewhere"
 SECRET = "s3cretOfTheOffsite"
+MIB = 1 << 20
 SOON = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/1\nRandomizedDelaySec=0\nAccuracySec=100ms\n"
 
 
@@ -109,6 +110,26 @@ def test_the_unit_writes_to_the_backup_directory_where_archives_leave_it(timed: 
     wait(lambda: list(archives.glob("*.tar.zst.offsite")), "the archive is there alone")
     assert not list(archives.glob("*.tar.zst"))
     assert timed.ended_in(UNIT) == "success"
+
+
+def test_archives_leave_while_a_first_run_goes_on(timed: Timed) -> None:
+    """72 MiB, on a disk of 40: the run asks its unit for room, and waits for that."""
+    machine = timed.machine
+    for number in range(72):
+        machine.path(f"/srv/data/file-{number:03}").write_bytes(os.urandom(MIB))
+    machine.ok("mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", timed.directory)
+    try:
+        text = machine.path(CONFIG).read_text()
+        machine.write(CONFIG, text.replace(f'remote = "{THERE}"', f'remote = "{THERE}"\nkeep_local = "newest"'))
+        timed.init().apply()
+        timed.fail_at("app", "", f"Environment=HIVEDEN_BACKUP_ARCHIVE_BYTES={4 * MIB}")
+        machine.ok("systemctl", "start", "hiveden-backup@app")
+        archives = machine.path(f"{timed.directory}/app/archives")
+        assert len(list(archives.glob("*.offsite"))) >= 9
+        wait(functools.partial(arrived, timed), "the backup is elsewhere")
+        wait(lambda: not list(archives.glob("*.tar.zst")), "all archives are there alone")
+    finally:
+        machine.ok("umount", timed.directory)
 
 
 def test_no_secret_of_an_offsite_is_in_the_journal(timed: Timed) -> None:

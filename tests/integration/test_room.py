@@ -1,0 +1,133 @@
+"""A run whose archives leave this machine needs room for a few of them, not for all (`keep_local = "newest"`)."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hiveden_backup.jobs.run import room
+from tests.integration.test_keep_local import here, stubs, where
+from tests.support.disks import small_disk
+from tests.support.job import site, until
+from tests.support.offsite_home import Home, configured, new_key
+
+MIB = 1 << 20
+FILES, EACH = 72, MIB
+DISK = 40 * MIB
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """72 MiB to archive in pieces of 4, 40 MiB to do that in, and an offsite."""
+    with site(tmp_path / "site") as made:
+        made.archive_bytes = 4 * MIB
+        for number in range(FILES):
+            (made.data / f"file-{number:03}").write_bytes(os.urandom(EACH - 512))
+        time.sleep(2.1)  # what is younger is archived again in any case
+        found = configured(made, tmp_path / "there", new_key(tmp_path / "key"), keep_local="newest")
+        made.backups.mkdir()
+        with small_disk(made.backups, f"{DISK}"):
+            made.init()
+            yield found
+
+
+def check_all_is_there(home: Home) -> None:
+    """The newest backup is whole at the offsite, and is what there is."""
+    home.pushed()
+    assert home.check() == home.listed() == home.site.ids()
+    assert (here(home), where(home)[0]) == ([], "there")
+    target = home.site.path / "target"
+    ways = ("--from", "usb", "--identity", str(home.key.path))
+    home.site.run("restore", "app/latest", "--to", str(target), *ways).succeeded()
+    compared = ["rsync", "-aHnic", "--delete", f"{home.site.data}/", f"{target}{home.site.data}/"]
+    assert subprocess.run(compared, capture_output=True, check=True).stdout == b""
+
+
+@contextmanager
+def fullest(path: Path) -> Iterator[list[int]]:
+    """How much of a disk was used at most."""
+    most, ends = [0], threading.Event()
+
+    def look() -> None:
+        while not ends.wait(0.01):
+            found = os.statvfs(path)
+            most[0] = max(most[0], (found.f_blocks - found.f_bfree) * found.f_frsize)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield most
+    finally:
+        ends.set()
+        looking.join()
+
+
+def test_a_first_run_needs_room_for_a_few_archives(home: Home) -> None:
+    (space,) = (row for row in home.site.run("check", "app", "--json").succeeded().json if row["name"] == "space")
+    assert space["status"] == "OK", space
+    with fullest(home.site.backups) as most:
+        done = home.site.run("run", "app").succeeded()
+    assert "what is archived goes to usb first" in done.err
+    assert most[0] < DISK - 8 * MIB
+    manifest = home.site.manifest()
+    assert sum(each["bytes"] for each in manifest["archives"]) > FILES * EACH - MIB
+    assert len(stubs(home)) > len(manifest["archives"]) / 2
+    check_all_is_there(home)
+
+
+@pytest.mark.parametrize("point", ["archive@9:kill", "evict@3:kill", "evict@3:error"])
+def test_one_that_was_broken_off_goes_on_where_it_was(home: Home, point: str) -> None:
+    assert home.site.run("run", "app", failpoint=point).code in {-9, 1}
+    before = set(stubs(home)) | set(here(home))
+    assert len(before) >= 5
+    home.pushed()
+    home.site.run("offsite", "prune").succeeded()
+    second = home.site.run("run", "app").succeeded()
+    assert "archived again" not in second.err
+    assert before <= {Path(each["path"]).name for each in home.site.manifest()["archives"]}
+    check_all_is_there(home)
+
+
+def test_it_waits_for_a_place_that_is_away(home: Home) -> None:
+    away = home.there.with_name("unplugged")
+    home.there.rename(away)
+    process = home.site.start("run", "app")
+    until(lambda: len(here(home)) >= 4, "some are complete")
+    time.sleep(2)
+    assert process.poll() is None
+    away.rename(home.there)
+    done = home.site.finish(process).succeeded()
+    assert "is not there" in done.err
+    check_all_is_there(home)
+
+
+def test_one_that_waits_ends_when_it_is_told_to(home: Home) -> None:
+    away = home.there.with_name("unplugged")
+    home.there.rename(away)
+    process = home.site.start("run", "app")
+    until(lambda: len(here(home)) >= 4, "some are complete")
+    began = time.monotonic()
+    assert home.site.finish(process, signal.SIGTERM).code == 143
+    assert time.monotonic() - began < 10
+    before = here(home)
+    away.rename(home.there)
+    assert "archived again" not in home.site.run("run", "app").succeeded().err
+    assert set(before) <= {Path(each["path"]).name for each in home.site.manifest()["archives"]}
+    check_all_is_there(home)
+
+
+def test_when_nothing_leaves_it_says_why(home: Home) -> None:
+    home.there.rmdir()
+
+    def impatient() -> None:
+        room._PATIENCE = 1.0
+
+    done = home.site.run("run", "app", before=impatient)
+    done.failed(73, "nothing has left it for usb", "the next run goes on")
+    assert len(here(home)) >= 4
