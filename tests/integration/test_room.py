@@ -39,8 +39,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def check_all_is_there(home: Home) -> None:
     """The newest backup is whole at the offsite, and is what there is."""
-    home.pushed()
-    assert home.check() == home.listed() == home.site.ids()
+    pushed = home.pushed()
+    assert home.check() == home.listed() == home.site.ids(), pushed
     assert (here(home), where(home)[0]) == ([], "there")
     target = home.site.path / "target"
     ways = ("--from", "usb", "--identity", str(home.key.path))

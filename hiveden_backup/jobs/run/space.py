@@ -46,9 +46,8 @@ def check_room(draft: Draft, directory: BackupDirectory, offsites: Sequence[Offs
     """DirectoryError when the run cannot fit, a WARN when it may not. `offsites` are those of the job."""
     free, dumps = free_bytes(directory.path), _last_dumps(draft)
     need = _need(draft, dumps, free)
-    if draft.looked is not None and leaves(offsites):
-        few = for_a_few(draft.looked.archive_bytes)
-        need = Need(min(need.least, int(dumps * _LEAST_DUMPS) + few), min(need.likely, dumps + few))
+    if draft.looked is not None and leaves(offsites) and need.likely + SPARE > free:
+        need = _need_at_a_time(draft, draft.looked, dumps, need)
     if not free or need.least > free:
         raise DirectoryError(
             f"The backup directory has {size(free)} free, and the run needs about {size(need.likely)}",
@@ -105,6 +104,13 @@ def _need(draft: Draft, dumps: int, free: int) -> Need:
     least = int(dumps * _LEAST_DUMPS + data * min(ratios) * _SURE * certain)
     likely = dumps + int(data * sum(ratios) / len(ratios) + (content - data) * _ratio(draft))
     return Need(max(need.least, least), max(least, likely))
+
+
+def _need_at_a_time(draft: Draft, looked: Look, dumps: int, need: Need) -> Need:
+    """The same where archives leave while the run goes on: for a few of them, and a large file that is one by itself."""
+    few, largest = for_a_few(looked.archive_bytes), max((occupied for _, occupied in _taken(looked)), default=0)
+    least = int(dumps * _LEAST_DUMPS) + max(few, int(largest * _LEAST_FILES))
+    return Need(min(need.least, least), min(need.likely, dumps + few + int(largest * _ratio(draft))))
 
 
 def _samples(looked: Look, data: int) -> Iterator[bytes]:
