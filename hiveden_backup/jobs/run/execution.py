@@ -38,7 +38,7 @@ from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
 from hiveden_backup.jobs.run.proving import Proving
 from hiveden_backup.jobs.run.publish import artifact_file, publish, signing
 from hiveden_backup.jobs.run.room import Room
-from hiveden_backup.jobs.run.space import check_spool, compaction_fits
+from hiveden_backup.jobs.run.space import check_spool, compaction_fits, expected_dumps
 from hiveden_backup.jobs.run.taking import Part, PartDone, RoomFor, Selected, Take, Target, take
 from hiveden_backup.jobs.run.unusual import unusual
 from hiveden_backup.jobs.services.downtime import Downtime
@@ -147,6 +147,7 @@ class Execution:
             selection = looked.selection
         if self._plan.stop is None:
             self._note(passed)
+        self._room.make(expected_dumps(self._plan))
         return passed.state
 
     def _proved(self, files: PlannedFiles) -> Look:

@@ -119,6 +119,14 @@ class Room:
             with self._lock:
                 self._claimed -= weight
 
+    def make(self, wanted: int) -> None:
+        """Wait for so much room, for what comes after a pass, as long as any can be made."""
+        try:
+            with self.claimed(wanted, Brake()):
+                return
+        except DirectoryError as error:  # it may be enough all the same
+            log.warning(str(error), job=self._job.name)
+
     def _claim(self, weight: int) -> bool:
         with self._lock:
             fits = self._claimed + weight + SPARE <= self._free()

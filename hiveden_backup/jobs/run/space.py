@@ -12,7 +12,7 @@ from hiveden_backup.core.backup.index import HEADER_BYTES, path_of
 from hiveden_backup.core.config.values import Offsite
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DirectoryError, StorageError
-from hiveden_backup.core.model import ArtifactType, Check
+from hiveden_backup.core.model import ArtifactType, Check, Manifest
 from hiveden_backup.core.sizes import text as size
 from hiveden_backup.host.disk.durable import translated
 from hiveden_backup.host.disk.index_files import spooled
@@ -20,7 +20,7 @@ from hiveden_backup.host.disk.mounts import UNTOLD, free_bytes
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.sample import compressed_size, piece
 from hiveden_backup.jobs.run.passes import Look
-from hiveden_backup.jobs.run.plan import Draft
+from hiveden_backup.jobs.run.plan import Draft, Plan
 from hiveden_backup.jobs.run.proving import provable
 from hiveden_backup.jobs.run.room import SPARE, for_a_few, leaves
 
@@ -107,7 +107,7 @@ def _need(draft: Draft, dumps: int, free: int) -> Need:
 
 
 def _need_at_a_time(draft: Draft, looked: Look, dumps: int, need: Need) -> Need:
-    """The same where archives leave while the run goes on: for a few of them, and a large file that is one by itself."""
+    """The same where archives leave while the run goes on: for a few, and a large file that is one by itself."""
     few, largest = for_a_few(looked.archive_bytes), max((occupied for _, occupied in _taken(looked)), default=0)
     least = int(dumps * _LEAST_DUMPS) + max(few, int(largest * _LEAST_FILES))
     return Need(min(need.least, least), min(need.likely, dumps + few + int(largest * _ratio(draft))))
@@ -145,10 +145,18 @@ def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> b
     return taken + rewritten + SPARE <= free_bytes(directory.path)
 
 
+def expected_dumps(plan: Plan) -> int:
+    """What the dumps of a run may take: what the last ones took, else half of what the databases do."""
+    sizes = (each.size or 0 for server in plan.servers for each in server.facts.databases if each.name in server.names)
+    return _dumped(plan.history) if plan.history else sum(sizes) // 2
+
+
 def _last_dumps(draft: Draft) -> int:
-    if not draft.servers:
-        return 0
-    artifacts = draft.history[0].artifacts if draft.history else ()
+    return _dumped(draft.history) if draft.servers else 0
+
+
+def _dumped(history: Sequence[Manifest]) -> int:
+    artifacts = history[0].artifacts if history else ()
     return sum(file.bytes for each in artifacts if each.type is ArtifactType.DATABASE for file in each.files)
 
 
