@@ -16,6 +16,7 @@ from tests.integration.test_keep_local import here, stubs, where
 from tests.support.disks import small_disk
 from tests.support.job import site, until
 from tests.support.offsite_home import Home, configured, new_key
+from tests.support.postgres import Server
 
 MIB = 1 << 20
 FILES, EACH = 72, MIB
@@ -131,3 +132,15 @@ def test_when_nothing_leaves_it_says_why(home: Home) -> None:
     done = home.site.run("run", "app", before=impatient)
     done.failed(73, "nothing has left it for usb", "the next run goes on")
     assert len(here(home)) >= 4
+
+
+@pytest.mark.slow
+def test_there_is_room_for_the_dumps_behind_it(home: Home, postgres: Server) -> None:
+    """A dump of some 30 MiB, which comes when all files are archived."""
+    rows = "SELECT sha256(i::text::bytea)::text FROM generate_series(1, 1000000) AS i"
+    with postgres.database("large", f"CREATE TABLE t AS {rows}") as name:
+        home.site.change(postgres=[{"dsn": postgres.dsn(), "databases": [name]}])
+        home.site.run("run", "app").succeeded()
+    sizes = [file["bytes"] for each in home.site.manifest()["artifacts"] for file in each["files"]]
+    assert max(sizes) > 24 * MIB
+    assert len(here(home)) < 3
