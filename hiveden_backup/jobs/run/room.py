@@ -56,7 +56,6 @@ class _Waiting:
     seen: int = -1
     pause: float = _FIRST_PAUSE
     asked: float = -_LONGEST_PAUSE
-    told: bool = False
 
     def hear(self, moved: int) -> None:
         """So much has come to the offsites."""
@@ -89,6 +88,7 @@ class Room:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._waiting = _Waiting()
+        self._told = False
 
     def add(self, archive: Archive) -> None:
         """One more archive is complete, where backups name it, and remembered; it may leave."""
@@ -145,13 +145,14 @@ class Room:
             time.sleep(_LOOK_SECONDS)
             return
         if self._let_go():
+            self._waiting = _Waiting()
             return
         waiting, offsites = self._waiting, Offsites(self._installation.state)
         places = " and ".join(each.name for each in self._offsites)
         waiting.hear(sum(len(offsites.there(each.name, self._job.name).objects) for each in self._offsites))
-        if not waiting.told:
+        if not self._told:
             log.info(f"{size(self._free())} free: what is archived goes to {places} first", job=self._job.name)
-            waiting.told = True
+            self._told = True
         if time.monotonic() - waiting.since > _PATIENCE:
             errors = (offsites.facts(each.name, self._job.name).error for each in self._offsites)
             raise DirectoryError(
