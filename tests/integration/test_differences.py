@@ -20,6 +20,8 @@ VIOLATED = (
     "INSERT INTO child VALUES (2, 'then')",
 )
 ACCEPT = "--accept-differences"
+OTHER = "crm"
+"""What the names of a second database begin with."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def shop(postgres: Server, tmp_path: Path) -> Iterator[Shop]:
         postgres.sql("SET session_replication_role = replica", "UPDATE child SET word = 'now'", dbname=database)
         yield Shop(made, postgres, database, word, backup)
         for name in postgres.databases():
-            if name.startswith(("hiveden_", f"{database}_")):
+            if name.startswith(("hiveden_", f"{database}_", OTHER)):
                 postgres.drop(name)
 
 
@@ -115,7 +117,7 @@ def beside(shop: Shop) -> list[dict[str, object]]:
 
 
 def test_what_is_kept_of_other_databases_stays(shop: Shop) -> None:
-    with shop.postgres.database(unique_name("crm"), *VIOLATED) as crm:
+    with shop.postgres.database(unique_name(OTHER), *VIOLATED) as crm:
         source = {"dsn": shop.postgres.dsn(), "databases": [shop.database, crm], "globals": False}
         shop.site.change(postgres=[source])
         backup = shop.site.run("run", "app").succeeded().out.strip()

@@ -19,13 +19,13 @@ from tests.support.offsite_home import Home, configured, new_key
 from tests.support.postgres import Server
 
 MIB = 1 << 20
-FILES, EACH = 72, MIB
-DISK = 40 * MIB
+FILES, EACH = 40, MIB
+DISK = 36 * MIB
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """72 MiB to archive in pieces of 4, 40 MiB to do that in, and an offsite."""
+    """40 MiB to archive in pieces of 4, 36 MiB to do that in, of which 16 stay free, and an offsite."""
     with site(tmp_path / "site") as made:
         made.archive_bytes = 4 * MIB
         for number in range(FILES):
@@ -82,11 +82,12 @@ def test_a_first_run_needs_room_for_a_few_archives(home: Home) -> None:
     check_all_is_there(home)
 
 
-@pytest.mark.parametrize("point", ["archive@9:kill", "evict@3:kill", "evict@3:error"])
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["archive@6:kill", "evict@3:kill", "evict@3:error"])
 def test_one_that_was_broken_off_goes_on_where_it_was(home: Home, point: str) -> None:
     assert home.site.run("run", "app", failpoint=point).code in {-9, 1}
     before = set(stubs(home)) | set(here(home))
-    assert len(before) >= 5
+    assert len(before) >= 3
     home.pushed()
     home.site.run("offsite", "prune").succeeded()
     second = home.site.run("run", "app").succeeded()
@@ -95,6 +96,7 @@ def test_one_that_was_broken_off_goes_on_where_it_was(home: Home, point: str) ->
     check_all_is_there(home)
 
 
+@pytest.mark.slow
 def test_it_waits_for_a_place_that_is_away(home: Home) -> None:
     away = home.there.with_name("unplugged")
     home.there.rename(away)
@@ -108,6 +110,7 @@ def test_it_waits_for_a_place_that_is_away(home: Home) -> None:
     check_all_is_there(home)
 
 
+@pytest.mark.slow
 def test_one_that_waits_ends_when_it_is_told_to(home: Home) -> None:
     away = home.there.with_name("unplugged")
     home.there.rename(away)
@@ -136,11 +139,11 @@ def test_when_nothing_leaves_it_says_why(home: Home) -> None:
 
 @pytest.mark.slow
 def test_there_is_room_for_the_dumps_behind_it(home: Home, postgres: Server) -> None:
-    """A dump of some 30 MiB, which comes when all files are archived."""
-    rows = "SELECT sha256(i::text::bytea)::text FROM generate_series(1, 1000000) AS i"
+    """A dump of more than 20 MiB, which comes when all files are archived."""
+    rows = "SELECT sha256(i::text::bytea)::text FROM generate_series(1, 800000) AS i"
     with postgres.database("large", f"CREATE TABLE t AS {rows}") as name:
         home.site.change(postgres=[{"dsn": postgres.dsn(), "databases": [name]}])
         home.site.run("run", "app").succeeded()
     sizes = [file["bytes"] for each in home.site.manifest()["artifacts"] for file in each["files"]]
-    assert max(sizes) > 24 * MIB
+    assert max(sizes) > 18 * MIB
     assert len(here(home)) < 3
