@@ -57,7 +57,7 @@ def test_a_place_takes_what_is_sent_and_keeps_no_trace_of_that(site: Site, each_
     assert any("rclone v" in message and "age" in message for _, message in found)
     warned = [message for status, message in found if status == "WARN"]
     assert [("no versions" in each) for each in warned] == ([True] if each_place.kind == "s3" else [])
-    assert each_place.listing() == {}
+    assert each_place.rclone("lsf", each_place.at()) == b""
 
 
 @pytest.mark.parametrize("kind", ["versioned", "locked", "adder", "putter"])

@@ -11,19 +11,16 @@ from pathlib import Path
 from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError
 from hiveden_backup.core.model import Check, Finding
-from hiveden_backup.core.offsite.layout import host_folder
 from hiveden_backup.host.disk.durable import read_regular, translated, write_durably
 from hiveden_backup.host.offsite import age
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.offsite.tools import version
-from hiveden_backup.host.state.identity import known_host
 from hiveden_backup.host.state.offsites import Offsites
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.kit import is_confirmed
 from hiveden_backup.jobs.run.plan import Findings
 
 _PROBE_BYTES = 512
-_NOBODY = "0" * 8
 
 
 def offsite_findings(installation: Installation, jobs: Iterable[Job]) -> Sequence[Finding]:
@@ -101,7 +98,7 @@ def _check_credentials(findings: Findings, offsite: Offsite) -> None:
 def _check_remote(findings: Findings, installation: Installation, offsite: Offsite) -> None:
     """What is sent there can be read back; a key that may do less is a good one, and told."""
     remote = Remote(offsite, installation.state)
-    name = f"{_folder(installation, offsite)}/.probe-{secrets.token_hex(8)}"
+    name = f"{_folder(installation, offsite)}.probe-{secrets.token_hex(8)}"
     with findings.check(Check.OFFSITE), tempfile.TemporaryDirectory(prefix="hiveden-backup-") as folder:
         sent = Path(folder, "probe")
         write_durably(sent, secrets.token_bytes(_PROBE_BYTES))
@@ -145,12 +142,9 @@ def _read_back(findings: Findings, remote: Remote, name: str, sent: bytes) -> No
 
 
 def _folder(installation: Installation, offsite: Offsite) -> str:
-    """This host's folder there; one that stands for it while it has none."""
+    """This host's folder there, with its end; none while it has none, since one that was made would stay."""
     place = Offsites(installation.state).place(offsite.name)
-    if place is not None:
-        return place.host
-    owner = known_host(installation.state)
-    return host_folder(owner.host, owner.host_id or _NOBODY)
+    return f"{place.host}/" if place is not None else ""
 
 
 def _check_versions(findings: Findings, remote: Remote, name: str) -> None:
