@@ -18,13 +18,15 @@ class Later:
     def __init__(self, name: str, *others: str, without: Collection[str] = ()) -> None:
         self._names = name, *others
         self._without = without
+        self._imported = False
 
     def __getattr__(self, attribute: str) -> object:
-        if not sys.modules.keys() >= set(self._names):
+        if not self._imported:  # and not by a look at `sys.modules`: another thread may be in the middle of it
             # what a signal breaks off in the middle of an import cannot be imported any more
             with deferred(), _empty(self._without):
                 for name in self._names:
                     import_module(name)
+            self._imported = True
         return getattr(sys.modules[self._names[0]], attribute)
 
 
@@ -36,5 +38,5 @@ def _empty(names: Collection[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in missing:
-            del sys.modules[name]
+        for name in missing:  # which another thread may have done
+            sys.modules.pop(name, None)

@@ -49,3 +49,31 @@ print(needless.value, library.needless is needless)
     environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "None\n1 False\n"), done.stderr
+
+
+def test_another_thread_does_not_get_half_a_library(tmp_path: Path) -> None:
+    """It is in `sys.modules` as soon as its import begins: two pushes at once say their first words at one time."""
+    (tmp_path / "library.py").write_text(
+        "import threading\nthreading.begun.set()\nthreading.go_on.wait(5)\nvalue = 1\n"
+    )
+    program = """
+import threading
+from hiveden_backup.host.later import Later
+threading.begun, threading.go_on = threading.Event(), threading.Event()
+library, found = Later("library", without=("needless",)), []
+def ask():
+    found.append(library.value)
+first, second = threading.Thread(target=ask), threading.Thread(target=ask)
+first.start()
+threading.begun.wait()
+second.start()
+second.join(0.2)
+threading.go_on.set()
+first.join()
+second.join()
+print(found)
+"""
+    paths = os.pathsep.join([str(tmp_path), str(Path(hiveden_backup.__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[1, 1]\n"), done.stderr
