@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -106,6 +107,28 @@ def test_all_of_it_is_read_back(home: Home, key: Key, tmp_path: Path) -> None:
     assert found["bytes"] == sum(map(len, home.objects.values()))
     wrong = new_key(tmp_path / "wrong")
     home.site.run("offsite", "verify", "--identity", str(wrong.path)).failed(77, "does not open", key.public)
+
+
+def test_reading_back_that_was_killed_leaves_nothing_for_long(home: Home) -> None:
+    spool = home.site.state / "spool/.offsite-usb"
+    assert home.site.run("offsite", "verify", failpoint="offsite-verify@3:kill").code == -signal.SIGKILL
+    assert len(list(spool.iterdir())) == 1
+    (found,) = home.site.run("offsite", "verify", "--json").succeeded().json
+    assert (found["findings"], found["read"]) == ([], found["objects"] - 4)  # but for sums and their signatures
+    assert list(spool.iterdir()) == []
+    later(home)
+    assert home.push(failpoint="offsite-verify@2:kill").code == -signal.SIGKILL
+    assert home.pushed()["errors"] == []
+    assert home.check() == home.listed() == home.site.ids()
+    assert not list(spool.glob("*"))
+
+
+def test_what_was_read_back_before_it_was_broken_off_counts(home: Home) -> None:
+    home.site.run("offsite", "verify", failpoint="offsite-verify@3:error").failed(1, "offsite-verify")
+    checked = json.loads((home.site.state / "offsite/usb/app.checked.json").read_text())
+    assert sum(name.endswith(".age") for name in checked["objects"]) == 2  # beside the sums that they stand in
+    (found,) = home.site.run("offsite", "verify", "--json").succeeded().json
+    assert found["since"]
 
 
 def test_a_push_reads_a_part_of_it_back(home: Home) -> None:
