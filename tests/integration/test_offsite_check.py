@@ -72,6 +72,7 @@ def test_what_a_bucket_keeps_and_its_key_may_do(site: Site, s3: S3, tmp_path: Pa
     assert ("may not remove" in warned) == (kind in ("adder", "putter"))
     assert ("may not read" in warned) == (kind == "putter")
     assert (("OK", "there: the bucket keeps versions") in found) == (kind != "putter")
+    assert ("can still write over what is there" in warned) == (kind in ("adder", "putter"))
 
 
 def test_a_server_that_removes_nothing_is_no_failure(site: Site, keeping_sftp_place: Place, keys: list[str]) -> None:

@@ -109,9 +109,10 @@ def _check_remote(findings: Findings, installation: Installation, offsite: Offsi
         except DeniedError as error:
             findings.warn(
                 Check.OFFSITE,
-                f"{offsite.name}: its key may not remove anything: so no thief of this machine can, and no prune. "
-                f"{error.why}",
-                "Let the place itself remove what is old: hiveden-backup guide offsite",
+                f"{offsite.name}: its key may not remove anything, so nothing is pruned there. A thief of this machine "
+                f"can still write over what is there, unless older versions are kept. {error.why}",
+                "Let no rule of the place remove objects by their age, as new backups need old archives: "
+                "hiveden-backup guide offsite",
             )
             remote.put(sent, name)  # over itself: what it was is a version now, where there are any
         _check_versions(findings, remote, name)

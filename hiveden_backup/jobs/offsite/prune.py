@@ -165,9 +165,10 @@ def _said(offsite: Offsite, job: str, going: Removal, error: DeniedError) -> str
     size, rules = sizes.text(going.bytes), _rules(offsite.retention)
     return (
         f"The key of the offsite {offsite.name} may not remove anything there, so {size} of {job} stay that its"
-        f" retention ({rules}) lets go. Against a thief that is good: let the bucket's lifecycle remove what is older"
-        f" than the longest of these rules, or prune now and then with another key: hiveden-backup offsite prune"
-        f" {offsite.name} {job}. It said: {error.why}"
+        f" retention ({rules}) lets go. Let the key delete, but no versions, in a bucket that keeps versions, and the"
+        f" bucket's lifecycle expire versions that are not current; never what is current, by its age, as new backups"
+        f" need old archives. Or prune now and then with another key: hiveden-backup offsite prune {offsite.name}"
+        f" {job}. It said: {error.why}"
     )
 
 
