@@ -21,11 +21,12 @@ class Later:
         self._imported = False
 
     def __getattr__(self, attribute: str) -> object:
-        if not self._imported:  # and not by a look at `sys.modules`: another thread may be in the middle of it
+        if not self._imported:
+            is_known = sys.modules.keys() >= set(self._names)
             # what a signal breaks off in the middle of an import cannot be imported any more
-            with deferred(), _empty(self._without):
+            with deferred(), _empty(() if is_known else self._without):
                 for name in self._names:
-                    import_module(name)
+                    import_module(name)  # also of a known one: another thread may be in the middle of that
             self._imported = True
         return getattr(sys.modules[self._names[0]], attribute)
 

@@ -44,11 +44,12 @@ def this_host(state: Path) -> Owner:
         make_directory(state)
         while not (host := known_host(state)).host_id:
             made = _HOSTS.dump(_Host(str(uuid.uuid4()), _machine_id()))
-            if path.exists():  # another machine's
+            found = _read(path)
+            if found is None:
+                write_once(path, made, path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp"))
+            elif not _is_here(found):  # another machine's, and not one that somebody has made meanwhile
                 (state / "key").unlink(missing_ok=True)  # and what it signs is not this one's
                 write_durably(path, made)
-            else:
-                write_once(path, made, path.with_name(f".{path.name}.{os.getpid()}.tmp"))
     return host
 
 
