@@ -1,11 +1,43 @@
 """`offsite status`: what a person asks when the disk, or the bill, comes."""
 
 import os
+import re
+import secrets
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.support.job import site
 from tests.support.offsite_home import configured, new_key
+from tests.support.offsite_places import on_s3
+from tests.support.offsite_s3 import S3
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_after_one_push_it_tells_whether_the_bucket_keeps_versions(tmp_path: Path, s3: S3, *, kept: bool) -> None:
+    name = f"status-{secrets.token_hex(4)}"
+    bucket = s3.versioned(name) if kept else s3.bucket(name)
+    with site(tmp_path / "site") as made, on_s3(s3, tmp_path, bucket) as place:
+        table = {"remote": place.remote, "rclone_config": str(place.config), "encrypt": False}
+        made.configure({"app": {"paths": [str(made.data)]}}, offsite={"far": table})
+        (made.data / "photo").write_bytes(b"x")
+        made.init().run("run", "app").succeeded()
+        (row,) = made.run("offsite", "status", "--json").json
+        assert row["versions"] is None, "nothing is there yet that could tell"
+        made.run("offsite", "push").succeeded()
+        (row,) = made.run("offsite", "status", "--json").json
+        assert row["versions"] is kept
+        assert ("not kept" in made.run("offsite", "status").out) is not kept
+
+
+def test_where_nothing_is_yet_that_is_said(tmp_path: Path) -> None:
+    with site(tmp_path / "site") as made:
+        home = configured(made, tmp_path / "there", new_key(tmp_path / "key"))
+        made.init()
+        assert home.push().succeeded().out == "usb: app: there is no backup yet.\n"
+        assert made.run("offsite", "list").succeeded().out.startswith("Nothing is complete there yet")
+        assert "nothing of it is there yet" in made.run("offsite", "verify").succeeded().out
 
 
 def test_from_nothing_to_trouble(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ _ONE_REQUEST = (
 _LISTING = ("lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", "--fast-list")
 _NOT_THERE = re.compile(r"directory not found|object not found|file not found|NoSuchKey|\b404\b", re.IGNORECASE)
 _VERSIONED = ("S3 ", "B2 ")
+_VERSION = re.compile(r"-v\d{4}-\d\d-\d\d-\d{6}-\d{3}(?=\.[^./]*$|$)")  # in a name, before its ending
 _NO_SUCH = frozenset({3, 4})  # rclone's statuses for a directory and a file that is not there
 _LEAST_RATE = 4096
 _LEAST_SECONDS = 300
@@ -232,7 +233,7 @@ class Remote:
             found = [str(each["Path"]) for each in json.loads(self._said("listing", (*argv, self._place(folder))))]
         except (DeniedError, ValueError, KeyError, TypeError):
             return None
-        return any(each != last and each.endswith(last) for each in found)
+        return any(each != last and _VERSION.sub("", each) == last for each in found)
 
     @property
     def knows_md5(self) -> bool:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ _JOURNAL = ".jsonl"
 _PLACE = ".place.json"
 _CHECKS = ".checked.json"
 _PROVEN = ".proven.json"
+_TOLD = ".told"
 _T = TypeVar("_T")
 
 
@@ -226,8 +227,22 @@ class Offsites:
                 for job in self.jobs(offsite.name):
                     for suffix in (_PROVEN, _JOURNAL, ".json"):
                         self._path(offsite.name, job, suffix).unlink(missing_ok=True)
+                (folder / _TOLD).unlink(missing_ok=True)
                 fsync_directory(folder)
             write_durably(folder / _PLACE, _PLACES.dump(place))
+
+    def told(self, offsite: str) -> datetime | None:
+        """When this host last told there how it stands; None when it never did, or that cannot be seen."""
+        with suppress(OSError):
+            return datetime.fromtimestamp(os.lstat(self.state / state_folder(offsite) / _TOLD).st_mtime, UTC)
+        return None
+
+    def put_told(self, offsite: str) -> None:
+        """Remember that it has done so now."""
+        path = self.state / state_folder(offsite) / _TOLD
+        with translated(f"writing {path}", unwritable=StorageError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            os.utime(path)
 
     def spool(self, offsite: str) -> Path:
         """Where slices grow that go to an offsite."""

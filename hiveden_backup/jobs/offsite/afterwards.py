@@ -1,13 +1,11 @@
 """What follows a push: this host tells at the place how it stands, and it is settled when the next push is due."""
 
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.errors import BackupError, StorageError
-from hiveden_backup.core.offsite.layout import state_folder
 from hiveden_backup.host.log import log
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.due import due_now, put_due
@@ -20,7 +18,6 @@ from hiveden_backup.jobs.offsite.push import Pushed
 
 _DAILY = timedelta(days=1)
 _QUIET = timedelta(hours=20)
-_TOLD = ".told"
 
 
 def conclude(
@@ -35,27 +32,27 @@ def conclude(
 
 
 def _tell(installation: Installation, offsite: Offsite, came: Sequence[Pushed]) -> None:
-    """Say there how this host is doing when something was sent; else once a day, to be heard of."""
+    """Say there how this host is doing when something was sent; else once a day, to be heard of.
+
+    The first time twice: what is put over itself is a version then, where there are any, as `offsite status` tells.
+    """
     host = host_of(installation, offsite)
     sent, failed = any(each.objects for each in came), any(each.errors for each in came)
     if host is None or not (sent or (came and not failed and _is_quiet(installation, offsite))):
         return
     try:
-        tell(installation, Remote(offsite, installation.state), host)
-        path = installation.state / state_folder(offsite.name) / _TOLD
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        os.utime(path)
+        known = Offsites(installation.state)
+        is_first = known.told(offsite.name) is None
+        for _ in range(2 if is_first and not offsite.is_local else 1):
+            tell(installation, Remote(offsite, installation.state), host)
+        known.put_told(offsite.name)
     except (BackupError, OSError) as error:  # what was sent is there all the same
         log.warning(f"How this host is doing could not be told at the offsite {offsite.name}: {error}")
 
 
 def _is_quiet(installation: Installation, offsite: Offsite) -> bool:
-    path = installation.state / state_folder(offsite.name) / _TOLD
-    try:
-        told = datetime.fromtimestamp(os.lstat(path).st_mtime, UTC)
-    except OSError:
-        return True
-    return not timedelta(0) <= installation.now() - told < _QUIET
+    told = Offsites(installation.state).told(offsite.name)
+    return told is None or not timedelta(0) <= installation.now() - told < _QUIET
 
 
 def _settle(installation: Installation, job: Job) -> None:
