@@ -11,7 +11,7 @@ import pytest
 from tests.support.job import Site, site
 from tests.support.meddler import BROKEN, DENIED, DROP, FULL, PASS, SKEWED, SLOW_DOWN, cut, times
 from tests.support.offsite_home import Key, check_there, new_key
-from tests.support.offsite_places import Place, on_s3
+from tests.support.offsite_places import Place, on_s3, write_config
 from tests.support.offsite_s3 import S3
 
 SIZE = 2_300_000
@@ -135,6 +135,18 @@ def test_a_place_that_is_away_is_said_once_and_its_secret_never(made: Site, s3_p
         assert not path.is_file() or b"the-admin's" not in path.read_bytes()
     (facts,) = (made.state / "offsite/far").glob("*.json")
     assert '"failures": 1' in facts.read_text()
+
+
+def test_no_traceback_has_a_secret_in_it(made: Site, tmp_path: Path, key: Key) -> None:
+    """Rclone shows the whole of an address that it does not understand, a password with a percent sign, say."""
+    config = write_config(tmp_path / "odd.conf", dav={"type": "webdav", "url": "http://me:hunter2%zz@127.0.0.1:9/"})
+    table = {"remote": "dav:backups", "rclone_config": str(config), "recipients": [key.public]}
+    made.configure({"app": {"paths": [str(made.data)]}}, offsite={"far": table})
+    done = made.init().run("--verbose", "offsite", "push")
+    assert done.code != 0
+    assert "Traceback" in done.err
+    assert "127.0.0.1:9" in done.err
+    assert "hunter2" not in done.err + done.out
 
 
 def test_a_key_that_may_not_remove_is_told_what_the_bucket_should_do(

@@ -17,9 +17,10 @@ from hiveden_backup.core.errors import (
     UnreachableError,
 )
 from hiveden_backup.core.lines import split_lines
+from hiveden_backup.core.offsite.rclone_settings import OPEN
 from hiveden_backup.core.paths import shortened
 from hiveden_backup.core.shown import printable
-from hiveden_backup.host.process import ProcessError
+from hiveden_backup.host.process import Completed, ProcessError
 
 _LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?(?:(?:CRITICAL|ERROR|Fatal error|NOTICE)\s*:? ?:?\s*)?(.*)")
 _EMPTY = re.compile(r"Attempt \d+/\d+ |Config file .* not found")
@@ -31,9 +32,9 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"\b(Basic|Bearer)\s+[\w.~+/=-]{16,}", re.IGNORECASE)
-_SECRET_KEYS = re.compile(
-    r"^\s*[\w-]*(?:secret|pass|key|token|sas_url|credential)[\w-]*\s*=\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE
-)
+_SETTING = re.compile(r"^[ \t]*([\w-]+)[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_SECRET_KEY = re.compile(r"secret|pass|key(?!_file$)|token|sas_url|credential", re.IGNORECASE)
+_INNER_LOGIN = re.compile(r"://(.*)@")  # to the last one, as a password may have one in it
 _LEAST_SECRET = 6
 
 _CLOCK = re.compile(r"RequestTimeTooSkewed|RequestExpired|difference between the request time|clock", re.IGNORECASE)
@@ -80,6 +81,11 @@ def translated(error: ProcessError, offsite: Offsite, doing: str, configuration:
     return UnreachableError(what, why, "It is tried again by itself; look at the network, and at what is there")
 
 
+def quiet(error: ProcessError, configuration: str) -> ProcessError:
+    """`error` as it may be shown, also in a traceback: what the program said, without the secrets."""
+    return ProcessError(Completed(error.program, error.status, b"", said(error.stderr, configuration).encode()))
+
+
 def said(text: str, configuration: str = "") -> str:
     """What rclone said, in one printable line, without times, levels, repetition and secrets."""
     found: dict[str, None] = {}
@@ -94,11 +100,20 @@ def said(text: str, configuration: str = "") -> str:
 
 
 def _without_secrets(text: str, configuration: str) -> str:
-    secrets = (inner for each in _SECRET_KEYS.findall(configuration) for inner in (each, *_inside(each)))
+    secrets = {secret for key, value in _SETTING.findall(configuration) for secret in _secrets(key, value)}
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _LEAST_SECRET:
             text = text.replace(secret, "…")
     return _SCHEME.sub(r"\1 …", _SECRET.sub(r"\1…", _LOGIN.sub("://…@", text)))
+
+
+def _secrets(key: str, value: str) -> Iterator[str]:
+    """What of a setting nobody is to read: all of it, unless it is known to open nothing, or is a plain address."""
+    for login in _INNER_LOGIN.findall(value):
+        yield from (login, *login.split(":", 1))
+    is_address = "://" in value and not {"@", "?"} & {*value}
+    if _SECRET_KEY.search(key) or not (key in OPEN or is_address):
+        yield from (value, *_inside(value))
 
 
 def _inside(secret: str) -> Iterator[str]:

@@ -303,11 +303,13 @@ class Remote:
                         "It is tried again by itself; look at the network",
                     )
         except ProcessError as error:
-            self.brake.insist()
-            found = errors.translated(error, self.offsite, doing, content)
+            found, cause = errors.translated(error, self.offsite, doing, content), errors.quiet(error, content)
             if isinstance(found, UnreachableError) and (error.status in _NO_SUCH or _NOT_THERE.search(error.stderr)):
-                raise NotFoundError(found.what, found.why, "Look at what is there") from error
-            raise found from error
+                found = NotFoundError(found.what, found.why, "Look at what is there")
+        else:
+            return
+        self.brake.insist()  # out here, no traceback shows what it was that rclone said
+        raise found from cause
 
     def _insist(self) -> None:
         """UnreachableError when a disk of this machine is not mounted: its directory has to be made by a person."""

@@ -11,7 +11,7 @@ from hiveden_backup.core.errors import (
     NotFoundError,
     UnreachableError,
 )
-from hiveden_backup.host.offsite.errors import ClockError, said, translated
+from hiveden_backup.host.offsite.errors import ClockError, quiet, said, translated
 from hiveden_backup.host.process import Completed, ProcessError
 
 OFFSITE = Offsite(name="b2", remote="b2:bucket", rclone_config="/etc/r.conf")
@@ -84,6 +84,36 @@ def test_no_token_is_said(text: str) -> None:
     found = said(text, f"[drive]\ntype = drive\ntoken = {token}\n")
     for secret in ("dXNl", "ya29", "1//r", "deep"):
         assert secret not in found, found
+
+
+@pytest.mark.parametrize(
+    ("setting", "secret"),
+    [
+        ("connection_string = AccountName=me;AccountKey=aGlkZGVu;x", "aGlkZGVu"),
+        ("auth = of-some-kind", "of-some-kind"),
+        ("bearer_token_command = give me it", "give me it"),
+        ("url = https://me:p/w@d@host/dav", "p/w@d"),
+        ("endpoint = https://longname:pass@host", "longname"),
+    ],
+)
+def test_no_setting_is_said_that_may_open_something(setting: str, secret: str) -> None:
+    found = said(f"it was {setting.partition(' = ')[2]}, no more", f"[x]\ntype = x\n{setting}\n")
+    assert secret not in found
+    assert found.startswith("it was ")
+    assert found.endswith(", no more")
+
+
+@pytest.mark.parametrize("setting", ["url = https://host.example/dav", "key_file = /etc/id", "auth = https://a.b/v3"])
+def test_what_opens_nothing_is_said(setting: str) -> None:
+    value = setting.partition(" = ")[2]
+    assert value in said(f"it was {value}", f"[x]\ntype = x\n{setting}\n")
+
+
+def test_what_is_behind_an_error_has_no_secret_either() -> None:
+    error = ProcessError(Completed("rclone", 1, b"", b"it was hunter2hunter2\n"))
+    shown = quiet(error, "[x]\npass = hunter2hunter2\n")
+    assert "hunter2" not in f"{shown}{shown.stderr}"
+    assert "rclone failed with status 1" in str(shown)
 
 
 def test_what_is_odd_in_it_is_shown() -> None:
