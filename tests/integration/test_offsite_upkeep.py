@@ -87,7 +87,10 @@ def test_what_is_gone_here_and_there_is_damaged(home: Home) -> None:
     (home.host / "app" / name).write_bytes(b"x" * 10)
     home.site.run("offsite", "reconcile").failed(65, name, "cannot be sent again", home.site.ids()[0])
     (status,) = home.site.run("status", "--json").json
-    assert (status["offsite"][0]["state"], status["offsite"][0]["damaged"]) == ("damaged", 1)
+    found = status["offsite"][0]
+    assert (found["state"], found["damaged"], found["newest"]) == ("damaged", 1, None)
+    assert home.listed() == [], "what is listed there is whole"
+    assert home.site.run("offsite", "status", "--json").json[0]["backups"] == 0
 
 
 def test_sums_of_somebody_else_are_forged(home: Home, tmp_path: Path) -> None:

@@ -77,6 +77,15 @@ class There:
         whole = self.archives.keys()
         return {backup: line for backup, line in self.marked.items() if whole >= set(line.needs)}
 
+    def whole(self, damaged: Iterable[str]) -> dict[str, Line]:
+        """As `backups`, but for those that are, or need, what has `damaged` objects."""
+        broken = {layout.owner(name) for name in damaged}
+        return {
+            backup: line
+            for backup, line in self.backups.items()
+            if backup not in broken and broken.isdisjoint(line.needs)
+        }
+
     @property
     def marked(self) -> dict[str, Line]:
         """The backups whose sums are there, whether or not something that they need has gone since."""

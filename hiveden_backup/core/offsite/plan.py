@@ -67,8 +67,7 @@ def decided(
 
     One that lacks something, or has `damaged` objects, makes no other one go; the newest whole one stays.
     """
-    broken = {layout.owner(name) for name in damaged}
-    whole = {backup for backup, line in there.backups.items() if backup not in broken and broken.isdisjoint(line.needs)}
+    whole = there.whole(damaged).keys()
     reasons = dict(kept_for)
     if whole:
         reasons[newest_first(whole, at.now)[0]] = NEWEST_WHOLE

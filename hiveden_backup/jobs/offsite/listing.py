@@ -35,7 +35,10 @@ class Row:
 
 
 def rows(installation: Installation, offsites: Sequence[Offsite], jobs: Sequence[Job]) -> Iterator[Row]:
-    """What is complete there, newest first. With no `jobs` given, also of jobs that are no longer configured."""
+    """What is complete there, newest first, and not known to be damaged. StorageError when that cannot be told.
+
+    With no `jobs` given, also of jobs that are no longer configured.
+    """
     known = Offsites(installation.state)
     for offsite in offsites:
         if moved_from(installation, offsite):
@@ -43,7 +46,7 @@ def rows(installation: Installation, offsites: Sequence[Offsite], jobs: Sequence
         for name in [job.name for job in jobs] or known.jobs(offsite.name):
             there = known.there(offsite.name, name)
             weights = _weights(there)
-            whole = there.backups
+            whole = there.whole(known.facts(offsite.name, name).damaged)
             for backup in newest_first(whole, installation.now()):
                 line = whole[backup]
                 size = weights[backup] + sum(weights[each] for each in line.needs)

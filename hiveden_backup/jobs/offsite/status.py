@@ -55,7 +55,7 @@ def rows(installation: Installation, offsites: Sequence[Offsite], jobs: Sequence
         for job in some:
             there = known.there(offsite.name, job.name)
             (status,) = (each for each in job_status(installation, job).offsite if each.name == offsite.name)
-            yield Row(job.name, status, len(there.backups), there.bytes, versions)
+            yield Row(job.name, status, len(there.whole(status.facts.damaged)), there.bytes, versions)
 
 
 def _keeps_versions(installation: Installation, offsite: Offsite) -> bool | None:

@@ -138,7 +138,7 @@ def _status(name: str, there: There, facts: Facts, here: _Here, patience: float)
         state = OffsiteState.NEVER
     elif lag or missing:
         state = OffsiteState.WAITING
-    return OffsiteStatus(name, state, sent, lag, missing, facts)
+    return OffsiteStatus(name, state, max(there.whole(facts.damaged), default=None), lag, missing, facts)
 
 
 def _bytes(newest: Manifest | None, there: There) -> int:

@@ -34,6 +34,16 @@ def test_a_backup_is_complete_with_its_sums_and_all_its_archives() -> None:
     assert not there(*lines, put(layout.archive_sums(TWO)), removed(layout.archive_sums(ONE))).backups
 
 
+def test_what_needs_something_damaged_is_not_whole() -> None:
+    slices = [layout.slice_object(each, 0, encrypted=True) for each in (ONE, TWO)]
+    lines = [put(name) for name in slices] + [put(layout.archive_sums(each)) for each in (ONE, TWO)]
+    found = there(*lines, put(layout.backup_sums(BACKUP), ONE), put(layout.backup_sums(LATER), ONE, TWO))
+    assert found.whole([]).keys() == {BACKUP, LATER}
+    assert found.whole([slices[1]]).keys() == {BACKUP}
+    assert found.whole([slices[0]]).keys() == set()
+    assert found.whole([f"{BACKUP}/manifest.json.age"]).keys() == {LATER}
+
+
 def test_the_last_word_on_an_object_counts() -> None:
     name = layout.archive_sums(ONE)
     assert there(put(name), removed(name), put(name, size=7)).objects[name].bytes == 7
