@@ -2,6 +2,8 @@
 
 import functools
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,9 +72,9 @@ def test_what_a_bucket_keeps_and_its_key_may_do(site: Site, s3: S3, tmp_path: Pa
         found = findings(site)
     warned = " ".join(message for status, message in found if status == "WARN")
     assert ("may not remove" in warned) == (kind in ("adder", "putter"))
+    assert ("can still write over what is there" in warned) == (kind in ("adder", "putter"))
     assert ("may not read" in warned) == (kind == "putter")
     assert (("OK", "there: the bucket keeps versions") in found) == (kind != "putter")
-    assert ("can still write over what is there" in warned) == (kind in ("adder", "putter"))
 
 
 def test_a_server_that_removes_nothing_is_no_failure(site: Site, keeping_sftp_place: Place, keys: list[str]) -> None:
@@ -108,6 +110,36 @@ def test_what_others_could_read_and_who_could_decrypt(site: Site, sftp_place: Pl
     assert any(status == "WARN" and "in the clear" in message for status, message in findings(site))
     sftp_place.config.unlink()
     assert any(status == "FAIL" and str(sftp_place.config) in message for status, message in findings(site, 1))
+
+
+def test_what_rclones_configuration_names_is_looked_at_too(site: Site, sftp_place: Place, keys: list[str]) -> None:
+    """The key of SSH opens the place; and the unit that sends backups does not see what is at somebody's home."""
+    configured(site, table(sftp_place, keys))
+    text = sftp_place.config.read_text()
+    (used,) = set(re.findall(r"key_file = (.*)", text))
+    copy = site.path / "id"
+    shutil.copy(used, copy)
+    sftp_place.config.write_text(
+        text.replace(used, str(copy)).replace("[place]", "[place]\nknown_hosts_file = /root/no")
+    )
+    copy.chmod(0o640)
+    found = findings(site, 1)
+    assert any(status == "FAIL" and f"others may read or change {copy}" in message for status, message in found)
+    assert any(status == "WARN" and message.endswith("does not see /root/no") for status, message in found)
+    copy.unlink()
+    assert any(status == "FAIL" and str(copy) in message for status, message in findings(site, 1))
+
+
+def test_what_is_wrong_with_one_place_hides_nothing_of_another(
+    site: Site, sftp_place: Place, disk_place: Place, keys: list[str]
+) -> None:
+    configured(site, table(sftp_place, keys))
+    two = {"there": table(sftp_place, keys), "usb": table(disk_place, keys)}
+    site.configure({"app": {"paths": [str(site.data)]}}, offsite=two)
+    sftp_place.config.chmod(0o644)
+    Path(disk_place.path).rmdir()
+    found = [message for status, message in findings(site, 1) if status == "FAIL"]
+    assert [("others may read" in each, "usb is not there" in each) for each in found] == [(True, False), (False, True)]
 
 
 @pytest.mark.parametrize("said", ["rclone v1.53.3-DEV", "age v1.0.0-rc.1"])

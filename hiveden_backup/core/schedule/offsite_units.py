@@ -18,8 +18,6 @@ from hiveden_backup.core.schedule.units import (
     word,
 )
 
-_OWN = "/etc/hiveden-backup"
-
 EVERY = 15 * 60.0
 """How often the timer asks whether a push is due, in seconds."""
 
@@ -65,7 +63,7 @@ def drop_in_text(offsites: Sequence[Offsite], place: UnitPlace) -> str:
         *_evicting(evicts=evicts),
         *(f"{'BindPaths' if evicts else 'BindReadOnlyPaths'}={word(f'-{path}')}" for path in place.directories),
         *(_configured(place.config) if place.config is not None else ()),
-        *_credentials(offsites),
+        *_credentials(offsites, place),
         *(f"BindPaths={word(f'-{each.remote}')}" for each in offsites if each.is_local),
     ]
     if all(each.is_local for each in offsites):
@@ -80,17 +78,15 @@ def _evicting(*, evicts: bool) -> Iterator[str]:
 
 def _configured(file: str) -> Iterator[str]:
     yield configuration_line(file)
-    if os.path.dirname(file) == _OWN:
-        yield "# Beside it lies what opens places, also those that this job does not go to."
-        yield f"TemporaryFileSystem={_OWN}:ro"
     for path in (file, os.path.join(os.path.dirname(file), "config.d")):
         yield f"BindReadOnlyPaths={word(f'-{path}')}"
 
 
-def _credentials(offsites: Sequence[Offsite]) -> Iterator[str]:
-    """What rclone has to know comes as a credential, and is not seen where it lies."""
+def _credentials(offsites: Sequence[Offsite], place: UnitPlace) -> Iterator[str]:
+    """What rclone has to know comes as a credential, and is not seen where it lies; nor is what opens other places."""
     for each in offsites:
         if each.rclone_config is not None:
             yield f"LoadCredential={credential(each.name)}:{escaped(each.rclone_config)}"
-    for path in dict.fromkeys(each.rclone_config for each in offsites if each.rclone_config is not None):
+    own = (each.rclone_config for each in offsites if each.rclone_config is not None)
+    for path in dict.fromkeys([*own, *place.closed]):
         yield f"InaccessiblePaths={word(f'-{path}')}"

@@ -33,11 +33,13 @@ _UNSAFE_IN_COMMAND = frozenset("\"'\\$")
 class UnitPlace:
     """What the units of a configuration have in common: the backup directory, and the file if it is not the usual one.
 
-    `directories` are the backup directory as configured and, behind symbolic links, as it is.
+    `directories` are the backup directory as configured and, behind symbolic links, as it is. What is `closed` opens
+    places elsewhere, and no unit is to see it.
     """
 
     directories: tuple[str, ...]
     config: str | None = None
+    closed: tuple[str, ...] = ()
 
 
 def service(job: str) -> str:

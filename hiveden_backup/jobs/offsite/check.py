@@ -4,14 +4,16 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.errors import BackupError, CorruptError, DeniedError
 from hiveden_backup.core.model import Check, Finding
-from hiveden_backup.host.disk.durable import read_regular, translated, write_durably
+from hiveden_backup.core.offsite.rclone_settings import sections
+from hiveden_backup.core.paths import inside
+from hiveden_backup.host.disk.durable import UnfitFileError, read_regular, translated, write_durably
 from hiveden_backup.host.offsite import age
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.offsite.tools import version
@@ -20,6 +22,10 @@ from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.kit import is_confirmed
 from hiveden_backup.jobs.run.plan import Findings
 
+_LONGEST_CONFIGURATION = 1 << 20
+_OPENING = ("key_file", "service_account_file")
+_READ = ("known_hosts_file",)
+_UNSEEN = ("/home", "/root", "/run/user", "/media", "/mnt", "/srv")
 _PROBE_BYTES = 512
 
 
@@ -32,11 +38,14 @@ def offsite_findings(installation: Installation, jobs: Iterable[Job]) -> Sequenc
     programs = ["rclone", *(["age"] if any(each.encrypt for each in offsites) else [])]
     with findings.check(Check.TOOLS):
         findings.ok(Check.TOOLS, ", ".join(version(program) for program in programs))
+    can_try = not findings.failed
     for offsite in offsites:
-        _check_recipients(findings, offsite)
-        _check_credentials(findings, offsite)
-        if not findings.failed:
-            _check_remote(findings, installation, offsite)
+        own = Findings("")
+        _check_recipients(own, offsite)
+        _check_credentials(own, offsite)
+        if can_try and not own.failed:
+            _check_remote(own, installation, offsite)
+        findings.all.extend(own.all)
     _check_kit(findings, installation)
     return findings.all
 
@@ -79,10 +88,30 @@ def _check_recipients(findings: Findings, offsite: Offsite) -> None:
 
 def _check_credentials(findings: Findings, offsite: Offsite) -> None:
     """Nobody but root reads what opens the place, or changes it."""
-    file = offsite.rclone_config
-    if file is None:
+    if offsite.rclone_config is None:
         return
-    with findings.check(Check.OFFSITE), translated(f"looking at {file}, the rclone_config of {offsite.name}"):
+    settings = _settings(offsite.rclone_config, offsite.remote.partition(":")[0])
+    named = {key: os.path.expanduser(settings[key]) for key in (*_OPENING, *_READ) if settings.get(key)}
+    for file in (offsite.rclone_config, *(named[key] for key in _OPENING if key in named)):
+        _insist_on_closed(findings, offsite, file)
+    for file in named.values():
+        if any(inside(file, unseen) for unseen in _UNSEEN):
+            findings.warn(
+                Check.OFFSITE,
+                f"{offsite.name}: the unit that sends backups does not see {file}",
+                f"Put it into /etc/hiveden-backup, and name that place in {offsite.rclone_config}",
+            )
+
+
+def _settings(file: str, remote: str) -> Mapping[str, str]:
+    """What rclone's configuration says of a remote; nothing where it cannot be read, which is told elsewhere."""
+    with suppress(OSError, UnfitFileError, UnicodeDecodeError):
+        return sections(read_regular(file, _LONGEST_CONFIGURATION, follow=True).decode()).get(remote, {})
+    return {}
+
+
+def _insist_on_closed(findings: Findings, offsite: Offsite, file: str) -> None:
+    with findings.check(Check.OFFSITE), translated(f"looking at {file}, which opens {offsite.name}"):
         found = os.stat(file)
         if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise DeniedError(

@@ -149,6 +149,7 @@ def _place(installation: Installation) -> units.UnitPlace:
     return units.UnitPlace(
         tuple(dict.fromkeys((directory, os.path.realpath(directory)))),
         None if config == DEFAULT_CONFIG else str(config),
+        tuple(each.rclone_config for each in installation.config.offsites.values() if each.rclone_config is not None),
     )
 
 

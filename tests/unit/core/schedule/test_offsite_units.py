@@ -50,6 +50,14 @@ def test_credentials_are_handed_over_and_not_seen_where_they_lie() -> None:
     assert not settings(text, "PrivateNetwork")
 
 
+def test_what_opens_other_places_is_not_seen_and_what_lies_beside_it_is() -> None:
+    """There are the keys and known hosts that rclone's configuration names."""
+    place = units.UnitPlace((), "/etc/hiveden-backup/second.toml", ("/etc/hiveden-backup/other.conf",))
+    text = drop_in_text((DISK,), place)
+    assert settings(text, "InaccessiblePaths") == ['"-/etc/hiveden-backup/other.conf"']
+    assert not settings(text, "TemporaryFileSystem")
+
+
 def test_a_disk_needs_no_network_and_may_be_away() -> None:
     text = drop_in_text((DISK,), PLACE)
     assert settings(text, "BindPaths") == ['"-/mnt/my disk/backups"']
