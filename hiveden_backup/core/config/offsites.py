@@ -55,14 +55,24 @@ def check_names(table: TomlTable, names: Collection[str] | None, known: Collecti
 
 
 def check_places(table: TomlTable, others: Mapping[str, Offsite], offsite: Offsite, directory: str | None) -> None:
-    """Note a remote that another offsite has, or that lies in the backup directory."""
+    """Note a remote that another offsite has, that lies in one of another, or in the backup directory."""
     place = _place(offsite)
     for other in others.values():
-        if place[0] and other.name != offsite.name and _place(other) == place:
+        if not place[0] or not _place(other)[0] or other.name == offsite.name:
+            continue
+        if _place(other) == place:
             hint = "What one removes there, the other counts on: give each a place of its own"
             table.problem("remote", f"is the remote of the offsite {quoted(other.name)}, too", hint)
+        elif _is_within(place, _place(other)) or _is_within(_place(other), place):
+            hint = "Who empties the one takes the other along: put them beside each other"
+            table.problem("remote", f"and that of the offsite {quoted(other.name)} lie one in the other", hint)
     if offsite.is_local and directory is not None and inside(offsite.remote, directory):
         table.problem("remote", "lies in the backup directory", "Name a directory on another disk")
+
+
+def _is_within(place: tuple[str, str | None], other: tuple[str, str | None]) -> bool:
+    above = other[0] if other[0].endswith((":", "/")) else f"{other[0]}/"
+    return place[1] == other[1] and place[0].startswith(above)
 
 
 def _place(offsite: Offsite) -> tuple[str, str | None]:

@@ -114,6 +114,27 @@ def test_two_ways_to_write_one_place_are_one_place() -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("b2:bucket", "b2:bucket/x"),
+        ("b2:bucket/x/y", "b2:bucket/x/"),
+        ("b2:", "b2:bucket"),
+        ("/there", "/there/in it"),
+    ],
+)
+def test_one_place_within_another_is_refused(one: str, other: str) -> None:
+    texts = [place(remote=f'"{one}"'), place(remote=f'"{other}"').replace("[offsite.b2]", "[offsite.c]")]
+    if one.startswith("/"):
+        texts = [text.replace('rclone_config = "/etc/r.conf"', "") for text in texts]
+    assert any("lie one in the other" in str(each) for each in problems("\n".join(texts)))
+
+
+def test_places_beside_each_other_are_taken() -> None:
+    one, other = place(remote='"b2:bucket/x"'), place(remote='"b2:bucket/xy"').replace("[offsite.b2]", "[offsite.c]")
+    assert list(read(f"{one}\n{other}").offsites) == ["b2", "c"]
+
+
+@pytest.mark.parametrize(
     "bandwidth",
     ["2M", "off", "10M:512k", "08:00,512k 12:00,10M 13:00,512k 23:00,off", "Mon-00:00,512 Sat-10:00,1M:off", "1.5MiB"],
 )
