@@ -52,6 +52,16 @@ def test_has_what_is_needed_and_no_secret(kitted: Site) -> None:
     assert "remote='b2:bucket/it/" in said
 
 
+def test_the_folder_is_the_one_that_was_taken_whatever_the_host_is_called_now(kitted: Site) -> None:
+    kitted.run("recovery-kit").succeeded()
+    before = f"before-{json.loads((kitted.state / 'host.json').read_text())['id'][:8]}"
+    (kitted.state / "offsite/b2").mkdir(parents=True)
+    (kitted.state / "offsite/b2/.place.json").write_text(json.dumps({"remote": "b2:bucket/it", "host": before}))
+    said = kitted.run("recovery-kit").succeeded().out
+    assert f"--host {before} " in said
+    assert f"remote='b2:bucket/it/{before}/" in said
+
+
 def test_its_command_lines_are_the_programs(kitted: Site) -> None:
     said = kitted.run("recovery-kit").succeeded().out
     whole = said.replace(" \\\n", " ").replace("set --", "hiveden-backup list")

@@ -14,6 +14,9 @@ MOST_COLUMNS = 142
 MOST_ROWS = 104.0
 """So much fits on a sheet of A4 and can be read."""
 
+FEWEST_JOBS = 8
+"""So many are told in any case, in small print."""
+
 _WRAPPED = 130
 _SHEET = (210.0, 297.0)  # millimetres, as all that follows
 _MARGIN = 10.0
@@ -26,10 +29,14 @@ _FONTS = "DejaVu Sans Mono, Liberation Mono, Noto Sans Mono, monospace"
 
 @dataclass(frozen=True, slots=True)
 class KitPlace:
-    """An offsite. `settings` are the lines of its part of rclone's configuration, `note` why there are none."""
+    """An offsite. `settings` are the lines of its part of rclone's configuration, `note` why there are none.
+
+    `folder` is this host's there.
+    """
 
     name: str
     remote: str
+    folder: str
     settings: tuple[str, ...]
     note: str
     recipients: tuple[str, ...]
@@ -46,7 +53,7 @@ class KitJob:
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """All that the page tells. `folder` is this host's at each offsite; `fingerprint` and `public` are its key's.
+    """All that the page tells. `fingerprint` and `public` are those of this host's key.
 
     `recipe` are the lines of the recipe for stock tools; `identity` what decrypts, only for a copy on paper.
     """
@@ -54,7 +61,6 @@ class Kit:
     made: datetime
     host: str
     host_id: str
-    folder: str
     fingerprint: str
     public: str
     directory: str
@@ -74,14 +80,14 @@ class Line:
 
 
 def page(kit: Kit) -> list[Line]:
-    """The page. Where it has too many jobs for one sheet, the last of them are only counted."""
+    """The page. Where it has too many jobs for one sheet, the last of them are only counted, but for a few."""
     shown = len(kit.jobs)
     while True:
         lines = [*_lines(kit, shown)]
         excess = math.ceil(_rows(lines) - MOST_ROWS)
-        if excess <= 0 or not shown:
+        if excess <= 0 or shown <= FEWEST_JOBS:
             return lines
-        shown = max(0, shown - max(1, excess // 3))
+        shown = max(FEWEST_JOBS, shown - max(1, excess // 3))
 
 
 def svg(lines: Sequence[Line]) -> str:
@@ -121,7 +127,7 @@ def _lines(kit: Kit, jobs: int) -> Iterator[Line]:
         f"RECOVERY KIT of {printable(kit.host)}, {kit.made:%Y-%m-%d}: what is needed when this machine is gone", True
     )
     yield from _wrapped("Keep it on paper, in another house, with the identity (the private key) beside it.")
-    yield from _told("host", f"{kit.host} (id {kit.host_id}), at each offsite the folder {kit.folder}")
+    yield from _told("host", f"{kit.host} (id {kit.host_id})")
     yield from _told("signs as", kit.fingerprint)
     yield from _told("public key", kit.public)
     yield from _told("backups", f"{kit.directory}; configuration {kit.config_file}")
@@ -142,7 +148,8 @@ def _lines(kit: Kit, jobs: int) -> Iterator[Line]:
 
 
 def _place(place: KitPlace) -> Iterator[Line]:
-    yield Line(printable(f"OFFSITE {place.name}: {place.remote}"), head=True)
+    told = f"OFFSITE {place.name}: {place.remote} (this host's folder there: {place.folder})"
+    yield from (Line(line.text, head=True) for line in _wrapped(told))
     for line in (*place.settings, *([place.note] if place.note else [])):
         yield from _wrapped(line, 2, 6)
     for recipient in place.recipients:
@@ -164,7 +171,7 @@ def _recovery(kit: Kit) -> Iterator[Line]:
         )
         yield from _wrapped(f"{settings}; the identity into /root/identity.txt. Then:")
         config = " --rclone-config /root/rclone.conf" * (not place.remote.startswith("/"))
-        host = f"--host {kit.folder} --identity /root/identity.txt"
+        host = f"--host {place.folder} --identity /root/identity.txt"
         yield from _typed(f"set -- --from {quote(place.remote)}{config} {host}")
         yield from _typed(f'hiveden-backup init --directory {quote(kit.directory)} "$@"')
     further = ' "$@"' * (place is not None)

@@ -1,10 +1,12 @@
 """The recovery kit of this machine: what of configuration, key and guide somebody needs when it is gone."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from hiveden_backup.core.config.values import Config, Job, Offsite
 from hiveden_backup.core.errors import NotFoundError, UsageError
+from hiveden_backup.core.model import Owner
 from hiveden_backup.core.offsite.kit import Kit, KitJob, KitPlace
 from hiveden_backup.core.offsite.layout import host_folder
 from hiveden_backup.core.offsite.rclone_settings import for_paper, is_encrypted, sections
@@ -14,6 +16,7 @@ from hiveden_backup.host.state.identity import this_host
 from hiveden_backup.host.state.key import this_key
 from hiveden_backup.host.state.kits import ConfirmedKit, confirm_kit, confirmed_kit
 from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.offsite.place import host_of
 
 _LONGEST_CONFIGURATION = 1 << 20
 _LONGEST_IDENTITY = 16 << 10
@@ -27,19 +30,18 @@ def recovery_kit(installation: Installation, identity: Path | None = None) -> Ki
     """The kit as it is to be today. `identity` is a file with what decrypts, only for a copy on paper."""
     config, key = installation.config, this_key(installation.state)
     host = this_host(installation.state)
-    folder = host_folder(host.host, host.host_id)
+    folders = {name: _folder(installation, each, host) for name, each in config.offsites.items()}
     return Kit(
         made=installation.now(),
         host=host.host,
         host_id=host.host_id,
-        folder=folder,
         fingerprint=key.fingerprint,
         public=key.public,
         directory=config.directory,
         config_file=str(installation.config_file),
-        places=tuple(_place(each) for each in config.offsites.values()),
+        places=tuple(_place(each, folders[name]) for name, each in config.offsites.items()),
         jobs=tuple(_job(config, each) for each in config.jobs.values()),
-        recipe=_recipe(config, folder, key.public),
+        recipe=_recipe(config, folders, key.public),
         identity=_identity(identity) if identity is not None else (),
     )
 
@@ -73,11 +75,16 @@ def _job(config: Config, job: Job) -> KitJob:
     return KitJob(job.name, tuple(content), tuple(each.name for each in config.offsites_of(job)))
 
 
-def _place(offsite: Offsite) -> KitPlace:
+def _folder(installation: Installation, offsite: Offsite, host: Owner) -> str:
+    """This host's folder there: it keeps its name when the host gets another one."""
+    return host_of(installation, offsite) or host_folder(host.host, host.host_id)
+
+
+def _place(offsite: Offsite, folder: str) -> KitPlace:
     settings, note = ((), "") if offsite.is_local else _settings(offsite)
     if offsite.is_local:
         note = "a directory of this machine: take its disk along, and mount it anywhere"
-    return KitPlace(offsite.name, offsite.remote, settings, note, offsite.recipients)
+    return KitPlace(offsite.name, offsite.remote, folder, settings, note, offsite.recipients)
 
 
 def _settings(offsite: Offsite) -> tuple[tuple[str, ...], str]:
@@ -93,14 +100,15 @@ def _settings(offsite: Offsite) -> tuple[tuple[str, ...], str]:
     return found, "" if found else f"{file} does not have this remote: write down what rclone needs to know of it"
 
 
-def _recipe(config: Config, folder: str, public: str) -> tuple[str, ...]:
+def _recipe(config: Config, folders: Mapping[str, str], public: str) -> tuple[str, ...]:
     """The guide's own lines, with this machine's names in them."""
     text, local, fetched = guides.guide("leaving"), config.directory, list[str]()
     place = next(iter(config.offsites.values()), None)
     jobs = [each.name for each in config.jobs.values() if place is None or place in config.offsites_of(each)]
     if place is not None:
         local = "/var/tmp/back"  # noqa: S108 - where the guide puts what it fetches
-        remote = f"{place.remote}{'' if place.remote.endswith((':', '/')) else '/'}{folder}".replace("'", r"'\''")
+        slash = "" if place.remote.endswith((":", "/")) else "/"
+        remote = f"{place.remote}{slash}{folders[place.name]}".replace("'", r"'\''")
         names, files, archives = (each.replace(_REMOTE, remote) for each in _blocks(text, _FROM_OFFSITE)[1:])
         fetched = [
             f"# a job, and its newest backup: rclone lsf '{remote}/JOB'\n{names.replace(_SIGNER, public)}",

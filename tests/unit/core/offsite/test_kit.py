@@ -14,12 +14,11 @@ KIT = Kit(
     made=datetime(2026, 11, 27, tzinfo=UTC),
     host="nas",
     host_id="1a2b3c4d-0000",
-    folder="nas-1a2b3c4d",
     fingerprint="SHA256:abc",
     public="ssh-ed25519 AAAA hiveden-backup",
     directory="/srv/backups",
     config_file="/etc/hiveden-backup/config.toml",
-    places=(KitPlace("b2", "b2:bucket", ("[b2]", "type = b2"), "", (KEY,)),),
+    places=(KitPlace("b2", "b2:bucket", "nas-1a2b3c4d", ("[b2]", "type = b2"), "", (KEY,)),),
     jobs=(KitJob("immich", ("/srv/<immich> & co",), ("b2",)),),
     recipe=("cd /srv", "  if true; then", "ls; fi"),
 )
@@ -83,6 +82,15 @@ def test_many_jobs_stay_on_one_sheet(count: int) -> None:
     left = re.search(r"and (\d+) more", text(many))
     assert shown + (int(left[1]) if left else 0) == count
     assert shown >= min(count, 60)
+
+
+def test_some_jobs_are_told_however_many_places_there_are() -> None:
+    settings = tuple(f"setting{number} = x" for number in range(20))
+    places = tuple(replace(KIT.places[0], name=f"b{number}", settings=settings) for number in range(6))
+    jobs = tuple(KitJob(f"job{number}", ("/srv/data",), ("b2",)) for number in range(20))
+    told = text(replace(KIT, places=places, jobs=jobs))
+    assert "job7 ->" in told
+    assert "and 12 more;" in told
 
 
 def test_what_is_too_long_for_a_line_is_broken() -> None:
