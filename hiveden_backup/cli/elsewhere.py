@@ -36,7 +36,7 @@ RCLONE_CONFIG = typer.Option(
     None,
     "--rclone-config",
     metavar="FILE",
-    help="With --from REMOTE:PATH: what `rclone config` wrote.",
+    help="With --from REMOTE:PATH: what `rclone config` wrote, if not where it usually does.",
     autocompletion=completion.files,
 )
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.job import site
 from tests.support.meddler import HANG, PASS, truncate
-from tests.support.offsite_places import on_s3
+from tests.support.offsite_places import on_s3, write_config
 from tests.support.offsite_s3 import S3
 from tests.support.postgres import Server
 from tests.support.sent import HOST, Sent, below, key, spool
@@ -252,6 +252,28 @@ def test_several_hosts(sent: Sent) -> None:
         rows = sent.site.run("list", "--json", *sent.source, "--host", name).succeeded().json
         assert [row["id"] for row in rows] == sent.site.ids()
     sent.site.run("list", *sent.source, "--host", "nobody").failed(66, HOST)
+    own = json.loads((sent.site.state / "host.json").read_text())["id"][:8]
+    (sent.place / "other-00000000").rename(sent.place / f"before-{own}")  # as it was called when it first sent
+    assert len(sent.site.run("list", "--json", *sent.source).succeeded().json) == len(sent.site.ids())
+
+
+def test_what_rclone_knows_a_place_by(sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that is named, one that the configuration has for this remote, or the one that rclone itself writes."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    usual = tmp_path / "home/.config/rclone/rclone.conf"
+    command = ("list", "--json", "--identity", str(sent.identity), "--from")
+    with site(tmp_path / "bare") as bare:
+        bare.run(*command, "old:").failed(2, "--rclone-config")
+        write_config(usual, old={"type": "alias", "remote": str(sent.place), "token": "{}"})
+        assert [row["id"] for row in bare.run(*command, "old:").succeeded().json] == sent.site.ids()
+        assert not (bare.state / "offsite").exists(), "no token is copied"
+        usual.chmod(0o622)
+        bare.run(*command, "old:").failed(2, "--rclone-config")
+        own = write_config(tmp_path / "own.conf", old={"type": "alias", "remote": str(sent.place)})
+        place = {"remote": "old:elsewhere", "rclone_config": str(own), "recipients": [sent.recipient]}
+        bare.configure({"app": {"paths": [str(sent.files)]}}, offsite={"b2": place})
+        assert [row["id"] for row in bare.run(*command, "old:").succeeded().json] == sent.site.ids()
+        bare.run(*command, "b2", "--rclone-config", str(own)).failed(2, str(own), "--from REMOTE:PATH")
 
 
 def test_what_makes_no_sense_is_said(sent: Sent) -> None:
@@ -265,6 +287,7 @@ def test_what_makes_no_sense_is_said(sent: Sent) -> None:
         (("--host", "x"), 2, "--host goes with --from"),
     ):
         sent.site.run("list", *options).failed(code, *words)
+    sent.site.run("show", "app/2020", *sent.source).failed(66, HOST, "hiveden-backup list --from there")
 
 
 def test_as_it_was_before_the_thief_came(sent: Sent, s3: S3, tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ class Remote:
         if not given or not path.is_file():
             path = Path(self.offsite.rclone_config)
         content = _configured(path, self.offsite)
-        if not _TOKEN.search(content):
+        if not _TOKEN.search(content) or ":" in self.offsite.name:  # of a place without a name, the person's own does
             return str(path), content
         copy = self._state / state_folder(self.offsite.name) / PROGRAM / "rclone.conf"
         mark, digest = copy.with_name("copied"), hashlib.sha256(content.encode()).hexdigest().encode()

@@ -1,10 +1,13 @@
 """Which offsite a person means, and whose backups there: one that the configuration has, or any place of rclone's."""
 
+import os
 import re
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Mapping
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +33,8 @@ class Asked:
     """What to read from. `place` is an offsite's name, or REMOTE:PATH or a directory that no configuration has.
 
     `identity` has the keys to decrypt with. A bucket with versions is looked at as it was at the time `as_of`, "" for
-    now. `rclone_config` is needed for REMOTE:PATH, and `host` where several send there.
+    now. `rclone_config` is what rclone knows the place by, where that is not the configuration's file or its own usual
+    one; `host` is needed where several send there.
     """
 
     place: str
@@ -64,17 +68,22 @@ def there(installation: Installation, asked: Asked) -> There:
     as_of = _as_of(offsite, asked.as_of)
     remote = Remote(offsite, installation.state, as_of=as_of)
     own = known_host(installation.state)
-    here = layout.host_folder(own.host, own.host_id) if own.host_id else ""
+    here = layout.host_folder(own.host, own.host_id).rpartition("-")[2] if own.host_id else ""
     return There(offsite, _host(remote, asked, here), installation.state, asked.identity, as_of)
 
 
 def _offsite(installation: Installation, asked: Asked) -> Offsite:
-    known: Iterable[str] = ()
+    known: Mapping[str, Offsite] = {}
     with suppress(BackupError):  # where this machine has no configuration any more, a place will do
-        offsites = installation.config.offsites
-        if asked.place in offsites:
-            return offsites[asked.place]
-        known = offsites
+        known = installation.config.offsites
+    if asked.place in known:
+        if asked.rclone_config is not None:
+            raise UsageError(
+                f"The configuration says how {asked.place} is reached",
+                f"Its rclone_config is {known[asked.place].rclone_config or 'none, as it is a directory'}",
+                "Leave out --rclone-config, or give --from REMOTE:PATH",
+            )
+        return known[asked.place]
     if "/" not in asked.place and ":" not in asked.place:
         raise NotFoundError(
             f"There is no offsite {asked.place}",
@@ -84,11 +93,10 @@ def _offsite(installation: Installation, asked: Asked) -> Offsite:
     fault = remote_fault(asked.place)
     if fault is not None:
         raise UsageError(f"What --from names {fault.message}", "", fault.hint)
-    offsite = Offsite(
-        name=asked.place,
-        remote=asked.place,
-        rclone_config=str(asked.rclone_config.absolute()) if asked.rclone_config is not None else None,
-    )
+    offsite = Offsite(name=asked.place, remote=asked.place)
+    if not offsite.is_local:
+        file = asked.rclone_config or _rclone_config(asked.place, known.values())
+        offsite = replace(offsite, rclone_config=str(file.absolute()) if file is not None else None)
     if not offsite.is_local and offsite.rclone_config is None:
         raise UsageError(
             f"How {asked.place} is reached is not known",
@@ -98,17 +106,33 @@ def _offsite(installation: Installation, asked: Asked) -> Offsite:
     return offsite
 
 
+def _rclone_config(place: str, known: Iterable[Offsite]) -> Path | None:
+    """The file that is likely to have REMOTE of REMOTE:PATH: an offsite's, or that to which `rclone config` writes."""
+    for each in known:
+        if each.rclone_config is not None and each.remote.partition(":")[0] == place.partition(":")[0]:
+            return Path(each.rclone_config)
+    usual = Path(os.path.expanduser("~/.config/rclone/rclone.conf"))
+    with suppress(OSError):
+        found = os.stat(usual)
+        if found.st_uid in (0, os.geteuid()) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return usual  # what is in it may start programs: nobody else may have written it
+    return None
+
+
 # ---- the host
 
 
 def _host(remote: Remote, asked: Asked, here: str) -> str:
-    """The folder of the host whose backups are meant: this host's, or the only one's, unless one is named."""
+    """The folder of the host whose backups are meant: this host's, or the only one's, unless one is named.
+
+    This host's has the id `here` in its name, whatever the host was called when it first sent there.
+    """
     hosts = _hosts(remote)
     if asked.host:
         called = [each for each in hosts if each.rpartition("-")[0] == asked.host]
         found = [each for each in hosts if each == asked.host] or called
     else:
-        found = [each for each in hosts if each == here] or hosts
+        found = [each for each in hosts if each.rpartition("-")[2] == here] or hosts
     if len(found) == 1:
         return found[0]
     shown = ", ".join((found or hosts)[:_SHOWN]) + ", ..." * (len(found or hosts) > _SHOWN)
