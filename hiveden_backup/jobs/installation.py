@@ -34,7 +34,7 @@ def away(what: str, said: Sequence[str]) -> BackupError:
     offsites = [each for each in said if each.isprintable() and None in (offsite_name(each), remote_fault(each))]
     return NotFoundError(
         f"{what} is not on this machine",
-        f"It lies at the offsite {' and '.join(offsites)}" if offsites else "Its stub names no offsite",
+        f"It lies at the offsite {' and at '.join(offsites)}" if offsites else "Its stub names no offsite",
         f"Add to the command: --from {shlex.quote(offsites[0]) if offsites else 'OFFSITE'} --identity FILE",
     )
 

@@ -66,12 +66,15 @@ def test_nothing_of_it_is_called_damaged(home: Home) -> None:
     home.pushed()
     done = home.site.run("verify", "--all", "--json").succeeded()
     (row,) = done.json
-    assert (row["result"], row["error"], row["away"]) == ("ok", None, len(stubs(home)))
+    assert (row["result"], row["error"], row["away"], row["where"]) == ("ok", None, len(stubs(home)), "there")
     said = home.site.run("verify", "--all").succeeded().out
+    assert f"{home.site.ids()[0]} (there): " in said
     assert "at an offsite alone" in said
     assert "proven" not in said
     assert home.site.run("list", "--json").json[0]["verified"] is None, "what was not read is not proven"
-    assert "Lies      there" in home.site.run("show", "app/latest").succeeded().out
+    assert "Lies      there (at an offsite)" in home.site.run("show", "app/latest").succeeded().out
+    head, line, *_ = home.site.run("status").succeeded().out.splitlines()
+    assert line[head.index("WHERE") :].split()[0] == "there"
 
 
 def test_a_plain_restore_says_where_it_lies(home: Home) -> None:
@@ -101,7 +104,9 @@ def test_a_stub_proves_nothing(home: Home) -> None:
     path.with_name(f"{gone}.offsite").write_text(json.dumps(stub))
     path.unlink()
     assert where(home) == ["lost"]
-    home.site.run("verify", "--all").failed(65, f"{gone} is missing")
+    done = home.site.run("verify", "--all")
+    done.failed(65, f"{gone} is missing")
+    assert f"{home.site.ids()[0]} (lost): " in done.out
     assert "archived again" in home.site.run("run", "app").succeeded().err
 
 

@@ -55,6 +55,8 @@ def test_from_nothing_to_trouble(tmp_path: Path) -> None:
         assert (row()["state"], row()["backups"], row()["newest"]) == ("never", 0, None)
         backup = home.backup()
         assert (row()["state"], int(str(row()["lag_bytes"])) > 0) == ("never", True)
+        behind = r"\d+(\.\d+)? s behind \(\d+(\.\d+)? [KM]?i?B\)"
+        assert re.search(f"usb never, {behind}", made.run("status").out)
         home.pushed()
         found = row()
         assert (found["state"], found["newest"], found["backups"], found["lag_bytes"]) == ("ok", backup, 1, 0)
@@ -70,5 +72,6 @@ def test_from_nothing_to_trouble(tmp_path: Path) -> None:
         assert (found["state"], found["failures"], found["newest"]) == ("failed", 1, backup)
         assert "is no directory" in str(found["error"])
         assert found["next_try"] is not None
+        assert re.search(f"usb failed, {behind}, compared 20", made.run("status").out)
         told = made.run("offsite", "status")
         assert (told.code, "Nothing could be sent to the offsite usb" in told.out) == (1, True)

@@ -65,19 +65,21 @@ def init(  # noqa: PLR0917 - typer reads it
             }
         )
     else:
-        _tell(done)
+        _tell(done, leads_elsewhere=mirrored is None)
         if mirrored is not None:
             output.say(f"{output.count(mirrored.backups, 'backup')} of {mirrored.host} came from {offsite}.")
+            output.say("Files and dumps are still there: to restore, say --from and --identity again.")
     raise typer.Exit(_left_out(mirrored))
 
 
-def _tell(done: Initialised) -> None:
+def _tell(done: Initialised, *, leads_elsewhere: bool) -> None:
     output.say(f"{'Marked' if done.created else 'Adopted'} the backup directory {done.directory}.")
     if done.configuration:
         output.say(
             f"Wrote a starter configuration to {options.config}. Next: add a job to it, then hiveden-backup check"
         )
-        _lead_elsewhere()
+        if leads_elsewhere:
+            _lead_elsewhere()
     elif done.other_directory:
         output.say(f"{options.config} names another directory ({done.other_directory}): change `directory` there.")
     for job, before in done.taken_over:

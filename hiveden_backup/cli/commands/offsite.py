@@ -40,9 +40,10 @@ def push(
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Send the backups that are not there yet, newest first; to several offsites at once.
+    """Send the backups that are not there yet.
 
-    Broken off, it goes on where it was the next time. What retention there would drop is not sent.
+    Newest first, to several offsites at once. Broken off, it goes on where it was the next time. What retention there
+    would drop is not sent.
     """
     if job is not None and (name or jobs):
         raise UsageError("Say which offsite and jobs, or which job goes to all its offsites", "", "Leave out --job")
@@ -69,7 +70,8 @@ def _told(pushed: Pushed) -> str:
     done = [output.count(len(pushed.backups), "backup")] if pushed.backups else []
     if pushed.objects:
         done.append(f"{output.count(pushed.objects, 'object')} ({output.size(pushed.bytes)})")
-    said = f"{', '.join(done)} sent" if done else "not all is there" if pushed.errors else "everything is there"
+    nothing = "there is no backup yet" if pushed.is_empty else "everything is there"
+    said = f"{', '.join(done)} sent" if done else "not all is there" if pushed.errors else nothing
     pruned = pushed.pruned
     gone = f"; {output.count(pruned.objects, 'object')} ({output.size(pruned.bytes)}) removed" if pruned else ""
     skipped = f"; {output.count(len(pushed.skipped), 'backup')} pruned meanwhile" if pushed.skipped else ""
@@ -83,13 +85,19 @@ def list_(
     jobs: Optional[List[str]] = JOBS,  # noqa: UP006
     as_json: bool = JSON,
 ) -> None:
-    """The backups that are complete there, by what was sent: nothing is asked for there."""
+    """List the backups that are complete there.
+
+    By what was sent, and not found damaged since: nothing is asked for there.
+    """
     surroundings = installation()
     offsites = chosen_offsites(surroundings, name)
     found = listing.rows(surroundings, offsites, chosen(surroundings, jobs) if jobs else [])
     rows = [each.table() for each in found]
     if as_json:
         output.print_json(rows)
+        return
+    if not rows:
+        output.say("Nothing is complete there yet: hiveden-backup offsite push")
         return
     cells = [(each["offsite"], each["job"], each["id"], each["sent"], output.size(each["bytes"])) for each in rows]
     output.print_table(("OFFSITE", "JOB", "BACKUP", "SENT", "SIZE THERE"), cells, right=(4,))
@@ -101,9 +109,10 @@ def status(
     jobs: Optional[List[str]] = JOBS,  # noqa: UP006
     as_json: bool = JSON,
 ) -> None:
-    """How it stands with each offsite: what is there, what waits, what is damaged; and whether it keeps versions.
+    """Tell how it stands with each offsite.
 
-    Exit 1 when a push failed, a backup waits for too long, or something is damaged.
+    What is there, what waits, what is damaged; and whether it keeps versions. Exit 1 when a push failed, a backup waits
+    for too long, or something is damaged.
     """
     surroundings = installation()
     found = list(standing.rows(surroundings, chosen_offsites(surroundings, name), chosen(surroundings, jobs or [])))
@@ -142,9 +151,10 @@ def prune(
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would go and why; remove nothing."),
     as_json: bool = JSON,
 ) -> None:
-    """Remove there what the offsite's own retention lets go; push does so as well.
+    """Remove what retention there lets go.
 
-    Nothing goes that a backup needs which stays. A key that may not remove anything is no failure.
+    Push does so as well. Nothing goes that a backup needs which stays. A key that may not remove anything is no
+    failure.
     """
     rows: list[dict[str, Any]] = []
     codes = []
@@ -174,10 +184,10 @@ def reconcile(
     jobs: Optional[List[str]] = JOBS,  # noqa: UP006
     as_json: bool = JSON,
 ) -> None:
-    """List what is there, and compare it with what was sent; push does so now and then.
+    """Compare what is there with what was sent.
 
-    What is missing or other than it was sent is sent again by the next push, or is damaged where this machine has it
-    no more (exit 65). A journal that was lost is made again.
+    By a listing; push does so now and then. What is missing or other than it was sent is sent again by the next push,
+    or is damaged where this machine has it no more (exit 65). A journal that was lost is made again.
     """
     _by_hand(name, jobs, upkeep.compared, _compared, as_json=as_json)
 
@@ -191,9 +201,10 @@ def verify(
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Read back what is there, least recently checked first, until the month's `verify_budget` is used up.
+    """Read back and prove what is there.
 
-    Signature and digests are proved; with an identity, what can be decrypted. Exit 65 when something is damaged.
+    Least recently checked first, until the month's `verify_budget` is used up. Signature and digests are proved; with
+    an identity, what can be decrypted. Exit 65 when something is damaged.
     """
     _by_hand(name, jobs, upkeep.reading(identity), _read, as_json=as_json)
 
@@ -246,6 +257,8 @@ def _compared(found: Reconciled) -> str:
 
 
 def _read(found: Verified) -> str:
+    if not found.objects:
+        return "nothing of it is there yet."
     since = f"all of it was read since {iso(found.since)}" if found.since is not None else "some was never read yet"
     read = f"{found.read} of {output.count(found.objects, 'object')} ({output.size(found.bytes)}) read"
     return f"{read}; {since}; {output.size(found.left)} of this month's budget left."

@@ -50,6 +50,13 @@ def show(  # noqa: PLR0917 - typer reads it
     output.say_toml(to_toml(without_leftovers({"jobs": {manifest["job"]: manifest["job_config"]}})))
 
 
+_LIES = {
+    Place.BOTH: "here and at an offsite",
+    Place.THERE: "at an offsite",
+    Place.LOST: "some of it neither here nor at an offsite",
+}
+
+
 def _list_files(paths: Iterable[str], *, as_json: bool) -> None:
     if as_json:
         output.print_json_list(paths)
@@ -72,7 +79,7 @@ def _described(table: dict, signature: Signature) -> list[str]:  # type: ignore[
         f"Backup    {manifest['job']}/{manifest['id']}",
         f"Made      {manifest['started']} to {manifest['finished']} on {manifest['host']}",
         f"Added     {output.size(table['size'])}",
-        *([f"Lies      {table['where']}"] if table["where"] != Place.HERE else []),
+        *([f"Lies      {table['where']} ({_LIES[table['where']]})"] if table["where"] != Place.HERE else []),
         _verified(table["verified"]),
         f"Signature {signature}{f': {signature.why}' if signature.why else ''}",
         "",

@@ -11,12 +11,14 @@ from hiveden_backup.cli.app import command, report
 from hiveden_backup.cli.elsewhere import AS_OF, FROM, HOST, IDENTITY, RCLONE_CONFIG, From, Source
 from hiveden_backup.cli.parameters import BACKUP_MEANING, JSON
 from hiveden_backup.cli.watched import watched
+from hiveden_backup.core.backup.place import Place
 from hiveden_backup.core.errors import UsageError, common_exit_code
 from hiveden_backup.core.model import Verdict
 from hiveden_backup.core.names import iso
 from hiveden_backup.jobs.backups import catalog
 from hiveden_backup.jobs.backups.reader import Reader
 from hiveden_backup.jobs.backups.verify import Verified, Verifier
+from hiveden_backup.jobs.backups.whereabouts import Places
 
 
 @command("verify")
@@ -52,14 +54,18 @@ def _verify(there: Source, backups: Sequence[str], *, changed: bool, as_json: bo
     chosen = some or [catalog.Backup(job, each) for job in directory.jobs() for each in directory.backups(job)]
     if not chosen and not as_json:
         output.say("There are no backups yet.")
-    rows, told = [], set[str]()
+    rows, told, places = [], set[str](), dict[str, Places]()
     codes = [error.exit_code for error in errors]
     with watched() as surroundings, Verifier(there.on(surroundings), changed) as verifier:
         for each in verifier.verify(chosen):
-            rows.append(_table(each))
+            job = each.backup.job
+            if job not in places:
+                places[job] = Places(there.installation, directory, job)
+            where = places[job].of(each.backup.id)
+            rows.append({**_table(each), "where": where.value})
             codes.append(each.errors[0].exit_code if each.errors else 0)
             if not as_json:
-                output.say(_line(each))
+                output.say(_line(each, where if there.adopted is None else Place.HERE))
             for error in each.errors:
                 if str(error) not in told:  # several backups may need what is damaged: it is named once
                     told.add(str(error))
@@ -84,7 +90,7 @@ def _table(found: Verified) -> dict[str, Any]:
     }
 
 
-def _line(found: Verified) -> str:
+def _line(found: Verified, where: Place) -> str:
     verdict = str(found.verdict)
     if found.verdict is Verdict.OK and not found.away:
         read = iso(found.archives_read) if found.archives_read else ""
@@ -92,14 +98,16 @@ def _line(found: Verified) -> str:
     if found.away:
         verdict = f"{output.count(found.away, 'archive')} of it at an offsite alone, the rest {verdict}"
     wrong = "; ".join(error.what for error in found.errors)
-    return f"{found.backup}: {verdict}, {found.signature}{f'. {wrong}' if wrong else ''}"
+    lies = f" ({where.value})" if where is not Place.HERE else ""
+    return f"{found.backup}{lies}: {verdict}, {found.signature}{f'. {wrong}' if wrong else ''}"
 
 
 def _total(reader: Reader, codes: Sequence[int]) -> str:
     read = f"{output.count(reader.archives, 'archive')} ({output.size(reader.bytes)}) read"
     before = f", {reader.passed_over} read by an earlier verify" if reader.passed_over else ""
-    good = "whole" if reader.passed_over or reader.away else "proven"
+    good = "whole as far as they are here" if reader.away else "whole" if reader.passed_over else "proven"
     total = f"{codes.count(0)} of {output.count(len(codes), 'backup')} {good}; {read}{before}."
     if reader.away:
-        total += f" {reader.away} lie at an offsite, and were not read: hiveden-backup offsite verify"
+        away = f"{reader.away} archives lie" if reader.away > 1 else "An archive lies"
+        total += f" {away} at an offsite alone, and nothing of that was read: hiveden-backup offsite verify"
     return total

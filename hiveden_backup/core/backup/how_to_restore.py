@@ -7,7 +7,8 @@ HOW TO RESTORE WITHOUT hiveden-backup
 Needed: GNU tar, zstd, coreutils and grep; for databases PostgreSQL's pg_restore and psql. Work as root.
 
 Layout:  JOB/20261123T023000Z/   one finished backup (names that begin with a dot are unfinished: ignore them)
-         JOB/archives/           the files' content, shared by the backups of the job
+         JOB/archives/           the files' content, shared by the backups of the job; NAME.tar.zst.offsite there
+                                 says that this archive lies elsewhere alone: see the recovery kit
 
 1. Check what you have
      cd JOB/20261123T023000Z && sha256sum -c SHA256SUMS

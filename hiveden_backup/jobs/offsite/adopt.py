@@ -58,7 +58,7 @@ class Adopted:
     def resolve(self, text: str) -> Backup:
         """As the catalog's: of those that are complete there. NotFoundError for one that is not, CorruptError."""
         while True:
-            found = catalog.resolve(self.directory, text)
+            found = self._named(text)
             try:
                 self._look(found)
             except NotFoundError as error:
@@ -68,6 +68,13 @@ class Adopted:
                 self._hide(found)
             else:
                 return found
+
+    def _named(self, text: str) -> Backup:
+        try:
+            return catalog.resolve(self.directory, text)
+        except NotFoundError as error:
+            there = f"hiveden-backup list --from {self.there.offsite.name}"
+            raise NotFoundError(f"{error.what} at {self.there}", error.why, f"See what there is: {there}") from error
 
     def bring(self, backups: Iterable[Backup] | None = None, *, whole: bool = True) -> list[BackupError]:
         """Have what is small of these backups, or of all, in the directory: their manifests, and `whole` all of it.

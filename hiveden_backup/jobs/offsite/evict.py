@@ -52,9 +52,10 @@ def evict_if_wanted(installation: Installation, locked: LockedOffsite, remote: R
     seeing = _Seeing(installation, locked, remote, job.name, layout.job_object(host, job.name))
     proven = seeing.proven(going)
     if len(proven) < len(going):
+        stay = len(going) - len(proven)
         log.warning(
-            f"{len(going) - len(proven)} archives stay on this machine: the offsite {name} does not have them as they"
-            f" were sent, for today's keys. Compare all of it: hiveden-backup offsite reconcile {name} {job.name}",
+            f"{stay} of {len(going)} archives stay on this machine: the offsite {name} does not have them as they were"
+            f" sent, for today's keys. Compare all of it: hiveden-backup offsite reconcile {name} {job.name}",
             job=job.name,
         )
     try:
@@ -74,7 +75,8 @@ def evict_if_wanted(installation: Installation, locked: LockedOffsite, remote: R
         return ()
     if gone:
         freed = sum(proven[path].archive.bytes for path in gone)
-        log.info(f"{len(gone)} archives are at the offsite {name} alone from now on", job=job.name, bytes=freed)
+        what = f"{len(gone)} archives are" if len(gone) > 1 else "An archive is"
+        log.info(f"{what} at the offsite {name} alone from now on", job=job.name, bytes=freed)
     return tuple(gone)
 
 

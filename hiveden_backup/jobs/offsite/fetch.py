@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from hiveden_backup.core import sizes
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.offsite import layout
@@ -80,7 +81,7 @@ def _insist_on_room(file: Sliced, target: Path) -> None:
     if needed > free:
         raise StorageError(
             f"There is no room for {file.content.path}",
-            f"It takes {needed} bytes until it is whole, and {target.parent} has {free}",
+            f"It takes {sizes.text(needed)} until it is whole, and {target.parent} has {sizes.text(free)}",
             "Free some space there, then run again",
         )
 

@@ -50,7 +50,7 @@ _MOST_AT_ONCE = 8
 class Pushed:
     """What came of one job at one offsite. `backups` are complete there since now, `skipped` were pruned meanwhile.
 
-    So many archives are there alone since now, as were `evicted` here.
+    So many archives are there alone since now, as were `evicted` here. `is_empty` is a job without a backup.
     """
 
     offsite: str
@@ -62,6 +62,7 @@ class Pushed:
     errors: list[BackupError] = field(default_factory=list)
     pruned: Pruned | None = None
     evicted: int = 0
+    is_empty: bool = False
 
     def table(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -72,6 +73,7 @@ class Pushed:
             "skipped": self.skipped,
             "bytes": self.bytes,
             "objects": self.objects,
+            "removed": self.pruned.objects if self.pruned is not None else 0,
             "evicted": self.evicted,
             "errors": [str(error) for error in self.errors],
         }
@@ -134,6 +136,7 @@ def _push_jobs(
         try:
             if isinstance(planned, BackupError):
                 raise planned
+            pushed.is_empty = not planned.known.backups
             if not planned.is_empty and away is not None:
                 raise away  # it need not be asked again
             if not planned.is_empty and not host:

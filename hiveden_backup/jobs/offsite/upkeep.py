@@ -138,7 +138,8 @@ def _outcome(visit: Visit, found: Reconciled | Verified) -> Outcome:
     names = ", ".join(each.object for each in some[:_SHOWN])
     more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
     hit = _hit(visit.there(), damaged)
-    why = f"{names}{more}" + (f"; {', '.join(hit[:_SHOWN])} need what is damaged" if hit else "")
+    need = "needs" if len(hit) == 1 else "need"
+    why = f"{names}{more}" + (f"; {', '.join(hit[:_SHOWN])} {need} what is damaged" if hit else "")
     count = (
         f"{len(some)} objects of {job} at the offsite {offsite} are"
         if len(some) > 1

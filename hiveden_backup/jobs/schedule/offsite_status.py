@@ -69,10 +69,13 @@ class OffsiteStatus:
     def attention(self) -> Iterator[str]:
         """What a person should look at, a sentence each."""
         if self.facts.damaged:
-            yield (
-                f"{len(self.facts.damaged)} objects at the offsite {self.name} are damaged, and cannot be sent again:"
-                f" hiveden-backup offsite verify {self.name}"
+            count = len(self.facts.damaged)
+            what = (
+                f"{count} objects at the offsite {self.name} are"
+                if count > 1
+                else f"An object at the offsite {self.name} is"
             )
+            yield f"{what} damaged, and cannot be sent again: hiveden-backup offsite verify {self.name}"
         if self.unlisted and self.facts.reconciled is not None:  # a key that never could is meant so
             yield self.unlisted
         if self.facts.failures:

@@ -99,7 +99,11 @@ def test_what_an_older_backup_needs_waits_as_the_push_says(installation: Install
     ("facts", "state", "words"),
     [
         (Facts(failures=1, error="The disk is away."), OffsiteState.FAILED, "The disk is away."),
-        (Facts(damaged=("archives/x",), reconciled=NOW), OffsiteState.DAMAGED, "1 objects at the offsite disk"),
+        (
+            Facts(damaged=("archives/x",), reconciled=NOW),
+            OffsiteState.DAMAGED,
+            "An object at the offsite disk is damaged",
+        ),
         (Facts(damaged=("a", "b"), failures=2), OffsiteState.DAMAGED, "Nothing could be sent"),
     ],
 )
