@@ -46,6 +46,16 @@ def span(seconds: float) -> str:
     raise AssertionError
 
 
+def roughly(seconds: float) -> str:
+    """A duration in its largest unit alone, for columns: `12 s`, `3 h`, `5 d`."""
+    return " ".join(span(seconds).split(" ")[:2])
+
+
+def day(when: datetime) -> str:
+    """The day of a moment in the machine's zone: `2026-11-23`."""
+    return when.astimezone().strftime("%Y-%m-%d")
+
+
 def moment(when: datetime) -> str:
     """A moment in the machine's zone: `2026-11-23 02:30`."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M")

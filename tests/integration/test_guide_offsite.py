@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hiveden_backup.core.backup.bounded import archive_bytes
+from hiveden_backup.core.config.values import Offsite
 from hiveden_backup.core.offsite.layout import slice_count
 from tests.support.job import site
 from tests.support.offsite_home import configured, new_key
@@ -199,3 +200,8 @@ def test_costs_add_up() -> None:
     assert figure("objects sent in a day") == 1000 * changed
     assert figure("listings in a day") == round(1000 * -(-there // 1000) / 7)
     assert figure("objects that lie there") == 1000 * (there - 101 * STATUS)
+    assert figure("sent in a day") == 1000 * 500 * MB / 10**9
+    budget = Offsite("b2", "b2:x").verify_budget
+    assert figure("fetched in a day") == round(1000 * budget / 30 / 10**9)
+    assert figure("what lies there") == 1000 * (50_000 + 100 * 500) * MB / 10**9
+    assert f"{figure('fetched in a day') * 0.09:.0f} dollars a day" in " ".join(GUIDE.split())

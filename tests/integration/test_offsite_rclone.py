@@ -1,6 +1,9 @@
 """The door to remote places, by the real rclone: a directory as a remote, and what it says when it fails."""
 
+import contextlib
 import os
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from hiveden_backup.core.errors import (
     NotFoundError,
     UnreachableError,
 )
+from hiveden_backup.host.offsite import rclone
 from hiveden_backup.host.offsite.rclone import Object, Remote
 from hiveden_backup.host.process import Brake
 from tests.support.disks import small_disk
@@ -213,3 +217,57 @@ def test_whatever_size_is_claimed_there_is_a_bound_on_time(tmp_path: Path) -> No
     remote = by_configuration(tmp_path, f"type = alias\nremote = {tmp_path}")
     (tmp_path / "x" / "y").write_bytes(CONTENT)
     assert remote.get("y", tmp_path / "back", 10**17) == len(CONTENT)
+
+
+def test_a_place_that_drips_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rclone, "_LEAST_SECONDS", 2)
+    ended = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not ended.wait(0.2):
+                connection.sendall(b"x")
+
+    def serve(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        text = f"type = webdav\nvendor = other\nurl = http://127.0.0.1:{server.getsockname()[1]}"
+        try:
+            with pytest.raises(UnreachableError, match="takes too long"):
+                by_configuration(tmp_path, text).stat("x")
+        finally:
+            ended.set()
+
+
+def test_what_rclone_says_has_an_end(remote: Remote, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote.put(source, "x")
+    monkeypatch.setattr(rclone, "_LONGEST_LISTING", 20)
+    with pytest.raises(UnreachableError, match="says too much"):
+        list(remote.list())
+    monkeypatch.setattr(rclone, "_SMALL", 20)
+    with pytest.raises(UnreachableError, match="says too much"):
+        remote.stat("x")
+
+
+@pytest.mark.parametrize("kind", ["disk", "place"])
+def test_small_objects_are_read_together(remote: Remote, there: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "place":
+        remote = by_configuration(tmp_path, f"type = alias\nremote = {there}", remote="there:")
+    (there / "s").mkdir()
+    for name in ("a", "b"):
+        (there / "s" / name).write_bytes(name.encode() * 10)
+    (tmp_path / "secret").write_bytes(b"secret")
+    (there / "s/link").symlink_to(tmp_path / "secret")
+    found = dict(remote.read_all("s", ["a", "b", "link", "gone"], 10))
+    assert (found["a"], found["b"]) == (b"a" * 10, b"b" * 10)
+    assert [type(found[name]).__name__ for name in ("link", "gone")].count("bytes") == 0
+    (there / "s/a").write_bytes(b"a" * (1 << 20))
+    (there / "s/b").write_bytes(b"b" * 11)
+    errors = dict(remote.read_all("s", ["a", "b"], 10))
+    assert all(isinstance(each, BackupError) for each in errors.values())
+    assert ("longer than 10 bytes" if kind == "disk" else "max-transfer") in str(errors["a"])

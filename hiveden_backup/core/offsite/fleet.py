@@ -10,12 +10,14 @@ from typing import Any
 
 from hiveden_backup.core.codec import Codec, RecordError
 from hiveden_backup.core.dataclass import dataclass
-from hiveden_backup.core.names import iso
+from hiveden_backup.core.names import is_backup_id, is_job_name, iso
 
 LATE = timedelta(days=2)
 """What has not been heard of, or sent, for so long, somebody should look at."""
 
 _AHEAD = timedelta(hours=1)
+_LONGEST_WORD, _LONGEST_NAME = 40, 253
+_LONGEST_LAG = 100 * 365 * 86400.0
 _FINE = frozenset({"", "success", "running", "busy"})
 _STATES_FINE = frozenset({"", "ok", "running", "never", "waiting"})
 
@@ -63,7 +65,23 @@ def load(data: bytes) -> HostStanding:
     standing = _STANDINGS.load(data)
     if standing.format != 1:
         raise RecordError(f"it has the format {standing.format}, of a newer version")
+    for job in standing.jobs:
+        _insist_on_sense(job)
+    if any(len(name) > _LONGEST_NAME for name in (standing.host, standing.host_id, standing.version)):
+        raise RecordError(f"it has a name of more than {_LONGEST_NAME} characters")
     return standing
+
+
+def _insist_on_sense(job: JobStanding) -> None:
+    """RecordError for what no host of ours tells: it would fill a page, or be added to what others tell."""
+    if not is_job_name(job.job):
+        raise RecordError(f"{job.job:.{_LONGEST_WORD}} is no job's name")
+    if job.newest is not None and not is_backup_id(job.newest):
+        raise RecordError(f"{job.newest:.{_LONGEST_WORD}} is no backup")
+    if not (0 <= job.lag_seconds <= _LONGEST_LAG and job.lag_bytes >= 0):
+        raise RecordError(f"{job.job} cannot lag by that much")
+    if long := next((word for word in (job.result, job.state, job.offsite) if len(word) > _LONGEST_WORD), None):
+        raise RecordError(f"{long:.{_LONGEST_WORD}}... is no word")
 
 
 class State(StrEnum):
@@ -151,7 +169,7 @@ def _said(jobs: Iterable[JobStanding]) -> Iterable[str]:
         words = [] if job.state in _STATES_FINE else [f"its state there is {job.state}"]
         words += [] if job.offsite in _STATES_FINE else [f"its copy here is {job.offsite}"]
         if words:
-            yield f"{job.job}: {', '.join(words)}: see `hiveden-backup status` on that host"
+            yield f"{job.job}: {', '.join(words)}"
 
 
 def _late(age: timedelta, lag: float) -> Iterable[str]:

@@ -25,8 +25,8 @@ _AGE = ".age"
 _NUMBER = re.compile(r"(.+)\.([0-9]{4,6})", re.DOTALL)
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.%-]*")
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
-_HOST = re.compile(r"[A-Za-z0-9._-]+-[0-9a-f]{8}")
 _LONGEST_NAME = 64
+_HOST = re.compile(rf"[A-Za-z0-9._-]{{1,{_LONGEST_NAME}}}-[0-9a-f]{{8}}")
 _ID_SHOWN = 8
 _MOST_SLICES = 10**6
 

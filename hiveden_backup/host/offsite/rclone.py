@@ -9,11 +9,12 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from hiveden_backup.core.config.values import Offsite
 from hiveden_backup.core.dataclass import dataclass
@@ -21,26 +22,13 @@ from hiveden_backup.core.errors import (
     BackupError,
     CorruptError,
     DeniedError,
-    ImpossibleError,
     NotFoundError,
     StorageError,
     UnreachableError,
 )
-from hiveden_backup.core.offsite.layout import credential, state_folder
-from hiveden_backup.host.disk.durable import (
-    make_directory,
-    read_regular,
-    translated,
-    write_durably,
-)
-from hiveden_backup.host.later import Later
-from hiveden_backup.host.offsite import directory, errors
+from hiveden_backup.host.disk.durable import UnfitFileError, read_regular, translated
+from hiveden_backup.host.offsite import configuration, directory, errors
 from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError, find_program
-
-if TYPE_CHECKING:
-    import hashlib
-else:
-    hashlib = Later("hashlib")
 
 PROGRAM = "rclone"
 _PATIENT = ("--retries", "1", "--low-level-retries", "1", "--timeout", "60s", "--contimeout", "15s")
@@ -58,10 +46,10 @@ _LEAST_RATE = 4096
 _LEAST_SECONDS = 300
 _LISTING_SECONDS = 6 * 3600
 _MOST_SECONDS = 86400
+_LOOK_SECONDS = 1.0
 _LONGEST_ENTRY = 64 << 10
-_LONGEST_CONFIGURATION = 1 << 20
+_LONGEST_LISTING = 2 << 30
 _SMALL = 4 << 20
-_TOKEN = re.compile(r"^\s*token\s*=", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +111,13 @@ class Remote:
             return size
         target.unlink()
         if size:
-            raise CorruptError(
-                f"{name} at the offsite {self.offsite.name} is longer than {most} bytes", "It was replaced"
-            )
+            raise self._too_long(name, most)
         raise self._missing(name)
 
     def _receive(self, name: str, target: int, most: int) -> None:
         if not self.offsite.is_local:
             argv = ("cat", "--count", str(most), *self._one(name))
-            with self._running("reading", argv, _LEAST_SECONDS + most / _LEAST_RATE, target):
+            with self._running("reading", argv, _LEAST_SECONDS + most / _LEAST_RATE, target, most=most):
                 return
         self._insist()
         with translated(f"writing {name} here", unwritable=StorageError), open(os.dup(target), "wb") as file:
@@ -155,7 +141,7 @@ class Remote:
         with tempfile.TemporaryFile() as file:
             argv = (*_LISTING, *hashed, *self._then(), self._place(prefix))
             try:
-                with self._running("listing", argv, _LISTING_SECONDS, file.fileno()):
+                with self._running("listing", argv, _LISTING_SECONDS, file.fileno(), most=_LONGEST_LISTING):
                     pass
             except NotFoundError:
                 return
@@ -183,25 +169,51 @@ class Remote:
             self._insist()
             directory.remove(self.offsite.remote, wanted)
             return
-        with open(os.memfd_create("names", os.MFD_CLOEXEC), "w+b") as file:
-            file.write("".join(f"{name}\n" for name in wanted).encode())
-            file.flush()
-            listed = ("--files-from-raw", f"/proc/self/fd/{file.fileno()}", "--no-traverse")
+        with _listed(wanted) as file:
+            listed = ("--files-from-raw", f"/proc/self/fd/{file}", "--no-traverse")
             limit = _LEAST_SECONDS + len(wanted)
             argv = ("delete", *listed, *self._then(), self._place(""))
-            running = self._running("removing from", argv, limit, descriptors=(file.fileno(),))
+            running = self._running("removing from", argv, limit, descriptors=(file,))
             with contextlib.suppress(NotFoundError), running:
                 pass
 
-    def fetch_all(self, prefix: str, folder: Path, most: int) -> None:
-        """Fetch each object directly in a folder there that has no more than `most` bytes into a directory here.
+    def read_all(self, folder: str, names: Sequence[str], most: int) -> Iterator[tuple[str, bytes | BackupError]]:
+        """The content of small objects of a folder there, of no more than `most` bytes each, or why it was not read.
 
-        One listing, and one request for each. Nothing is fetched where there is no such folder.
+        All by one rclone, which lists the folder, and asks once for each. What lies there says how large it is, and may
+        lie: so no more than they may have together is fetched.
         """
-        how = ("copy", "--max-size", f"{most}b", "--max-depth", "1", "--no-check-dest", "--transfers", "8")
-        argv = (*how, *self._then(), self._place(prefix), str(folder))
-        with contextlib.suppress(NotFoundError), self._running("reading", argv, _LISTING_SECONDS):
-            pass
+        with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as here:
+            failure = None if self.offsite.is_local else self._fetch_all(folder, names, here, most * len(names))
+            for name in names:
+                try:
+                    if self.offsite.is_local:
+                        found: bytes | BackupError = self.read(f"{folder}/{name}", most)
+                    else:
+                        found = read_regular(Path(here, name), most)
+                except FileNotFoundError:
+                    found = failure or self._missing(name)
+                except UnfitFileError:
+                    found = self._too_long(name, most)
+                except BackupError as error:
+                    found = error
+                yield name, found
+
+    def _fetch_all(self, folder: str, names: Sequence[str], here: str, most: int) -> BackupError | None:
+        """Fetch them into a directory here; what went wrong, be it with one of them.
+
+        No sizes or digests are compared: who writes something new meanwhile is not at fault.
+        """
+        how = ("copy", "--no-check-dest", "--ignore-size", "--ignore-checksum", "--transfers", "8")
+        with _listed(names) as file:
+            bounds = ("--max-transfer", f"{most}b", "--files-from-raw", f"/proc/self/fd/{file}")
+            argv = (*how, *bounds, *self._then(), self._place(folder), here)
+            try:
+                with self._running("reading", argv, _LEAST_SECONDS + len(names), descriptors=(file,)):
+                    return None
+            except BackupError as error:
+                self.brake.insist()
+                return error
 
     @cached_property
     def hashes(self) -> frozenset[str]:
@@ -272,12 +284,15 @@ class Remote:
             f"{name} is not there", "", f"Look what is: hiveden-backup offsite list {self.offsite.name}"
         )
 
+    def _too_long(self, name: str, most: int) -> CorruptError:
+        return CorruptError(f"{name} at the offsite {self.offsite.name} is longer than {most} bytes", "It was replaced")
+
     def _said(self, doing: str, argv: Sequence[str]) -> bytes:
         with tempfile.TemporaryFile() as file:  # read when it has ended in time: a place may drip for ever
-            with self._running(doing, argv, _LEAST_SECONDS, file.fileno()):
+            with self._running(doing, argv, _LEAST_SECONDS, file.fileno(), most=_SMALL):
                 pass
             file.seek(0)
-            return file.read(_SMALL)
+            return file.read()
 
     @contextlib.contextmanager
     def _running(
@@ -286,22 +301,31 @@ class Remote:
         argv: Sequence[str],
         seconds: float,
         stdout: int | None = None,
+        *,
+        most: int | None = None,
         descriptors: tuple[int, ...] = (),
-    ) -> Iterator[Pipeline]:
-        """Let rclone do something; it is seen to have ended well, within so many seconds, when the block is left."""
+    ) -> Iterator[None]:
+        """Let rclone do something; it is seen to have ended well, within so many seconds, when the block is left.
+
+        What it says goes to `stdout`, a file, no more than `most` bytes of it (and what it says within a second).
+        """
         self._insist()
         seconds = min(seconds, _MOST_SECONDS)  # who wrote what lies there has a say in it
         path, content = self._configuration
         command = Command((_program(), "--config", path, *_PATIENT, *_PLAIN, *argv), descriptors=descriptors)
         try:
             with Pipeline(command, stdout=stdout, brake=self.brake) as pipeline:
-                yield pipeline
-                if not pipeline.ends_within(seconds):
-                    raise UnreachableError(
-                        f"The offsite {self.offsite.name} takes too long",
-                        f"rclone did not end within {seconds:.0f} seconds",
-                        "It is tried again by itself; look at the network",
-                    )
+                yield
+                ends = time.monotonic() + seconds
+                while not pipeline.ends_within(min(_LOOK_SECONDS, max(ends - time.monotonic(), 0.0))):
+                    self._insist_on_size(stdout, most)
+                    if time.monotonic() >= ends:
+                        raise UnreachableError(
+                            f"The offsite {self.offsite.name} takes too long",
+                            f"rclone did not end within {seconds:.0f} seconds",
+                            "It is tried again by itself; look at the network",
+                        )
+                self._insist_on_size(stdout, most)
         except ProcessError as error:
             found, cause = errors.translated(error, self.offsite, doing, content), errors.quiet(error, content)
             if isinstance(found, UnreachableError) and (error.status in _NO_SUCH or _NOT_THERE.search(error.stderr)):
@@ -310,6 +334,14 @@ class Remote:
             return
         self.brake.insist()  # out here, no traceback shows what it was that rclone said
         raise found from cause
+
+    def _insist_on_size(self, stdout: int | None, most: int | None) -> None:
+        if stdout is not None and most is not None and os.fstat(stdout).st_size > most:
+            raise UnreachableError(
+                f"The offsite {self.offsite.name} says too much",
+                f"rclone wrote more than {most} bytes",
+                "Look at what is there: there is more than this host, and hosts like it, would send",
+            )
 
     def _insist(self) -> None:
         """UnreachableError when a disk of this machine is not mounted: its directory has to be made by a person."""
@@ -322,39 +354,7 @@ class Remote:
 
     @cached_property
     def _configuration(self) -> tuple[str, str]:
-        """Rclone's configuration, a file that it may write to where it keeps a token there; and what it says.
-
-        systemd gives a unit the file as a credential, which nobody can write to. So one with a token is copied once,
-        and anew when a person has changed it: what rclone refreshes meanwhile stays.
-        """
-        if self.offsite.rclone_config is None or self.offsite.is_local:
-            return "", ""
-        given = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        path = Path(given, credential(self.offsite.name))
-        if not given or not path.is_file():
-            path = Path(self.offsite.rclone_config)
-        content = _configured(path, self.offsite)
-        if not _TOKEN.search(content) or ":" in self.offsite.name:  # of a place without a name, the person's own does
-            return str(path), content
-        copy = self._state / state_folder(self.offsite.name) / PROGRAM / "rclone.conf"
-        mark, digest = copy.with_name("copied"), hashlib.sha256(content.encode()).hexdigest().encode()
-        with translated(f"writing {copy}", unwritable=StorageError):
-            make_directory(copy.parent)
-            if not copy.is_file() or not mark.is_file() or read_regular(mark, len(digest)) != digest:
-                write_durably(copy, content.encode())
-                write_durably(mark, digest)
-            return str(copy), content + "\n" + read_regular(copy, _LONGEST_CONFIGURATION).decode("utf-8", "replace")
-
-
-def _configured(path: Path, offsite: Offsite) -> str:
-    try:
-        return read_regular(path, _LONGEST_CONFIGURATION, follow=True).decode("utf-8", "replace")
-    except OSError as error:
-        raise ImpossibleError(
-            f"rclone's configuration of the offsite {offsite.name} cannot be read",
-            f"{path}: {error.strerror or error}",
-            f"Make it: rclone --config {path} config",
-        ) from error
+        return configuration.of(self.offsite, self._state)
 
 
 def _entries(file: IO[bytes], prefix: str) -> Iterator[Object]:
@@ -380,6 +380,15 @@ def _entry(text: bytes, prefix: str) -> Object:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreachableError("A listing cannot be read", f"{text!r:.80}", "Look at `rclone version`") from error
+
+
+@contextlib.contextmanager
+def _listed(names: Iterable[str]) -> Iterator[int]:
+    """The descriptor, for the block, of a file that rclone can read these names in."""
+    with open(os.memfd_create("names", os.MFD_CLOEXEC), "w+b") as file:
+        file.write("".join(f"{name}\n" for name in names).encode())
+        file.flush()
+        yield file.fileno()
 
 
 def _program() -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 from hiveden_backup import __version__
 from hiveden_backup.core.codec import RecordError
 from hiveden_backup.core.config.values import Offsite
+from hiveden_backup.core.dataclass import dataclass
+from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.offsite import fleet as told
 from hiveden_backup.core.offsite.layout import LONGEST_STATUS, STATUS_FOLDER, is_host_folder, status_object
-from hiveden_backup.host.disk.durable import UnfitFileError, read_regular, write_durably
+from hiveden_backup.host.disk.durable import write_durably
 from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.identity import this_host
 from hiveden_backup.jobs.installation import Installation
@@ -17,6 +19,7 @@ from hiveden_backup.jobs.offsite.choice import chosen_offsites
 from hiveden_backup.jobs.schedule.status import JobStatus, job_status
 
 _SUFFIX = ".json"
+_MOST_HOSTS = 5000
 
 
 def tell(installation: Installation, remote: Remote, host: str) -> None:
@@ -46,27 +49,61 @@ def _job(row: JobStatus, offsite: Offsite) -> told.JobStanding:
     )
 
 
-def fleet(installation: Installation, name: str) -> Sequence[told.FleetRow]:
-    """What each host that sends to this offsite tells of itself, those that need a look first.
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The hosts that send to an offsite, those that need a look first; how many were `left_out`, as nobody looked."""
 
-    It costs one listing, and one read for each host.
+    rows: Sequence[told.FleetRow]
+    left_out: int
+
+
+def fleet(installation: Installation, name: str) -> Fleet:
+    """What each host that sends to this offsite tells of itself.
+
+    It costs two listings, and one read for each host.
     """
     (offsite,) = chosen_offsites(installation, name)
     remote = Remote(offsite, installation.state)
-    with tempfile.TemporaryDirectory(prefix="hiveden-backup-") as folder:
-        remote.fetch_all(STATUS_FOLDER, Path(folder), LONGEST_STATUS)
-        files = sorted(path for path in Path(folder).iterdir() if is_host_folder(path.name.removesuffix(_SUFFIX)))
-        rows = [_row(installation, path) for path in files if path.suffix == _SUFFIX]
+    sizes, left_out = _listed(remote)
+    fit = [f"{host}{_SUFFIX}" for host, size in sizes.items() if size <= LONGEST_STATUS]
+    rows = [
+        told.unreadable(host, f"it is longer than {LONGEST_STATUS} bytes")
+        for host, size in sizes.items()
+        if size > LONGEST_STATUS
+    ]
+    failures = list[BackupError]()
+    for file, found in remote.read_all(STATUS_FOLDER, fit, LONGEST_STATUS) if fit else ():
+        if isinstance(found, BackupError):
+            failures.append(found)
+        rows.append(_row(installation, file.removesuffix(_SUFFIX), found))
+    if failures and len(failures) == len(fit):
+        raise failures[0]
     order = [*told.State]
-    return sorted(rows, key=lambda row: (-order.index(row.state), row.name))
+    return Fleet(sorted(rows, key=lambda row: (-order.index(row.state), row.name)), left_out)
 
 
-def _row(installation: Installation, path: Path) -> told.FleetRow:
-    name = path.name.removesuffix(_SUFFIX)
+def _listed(remote: Remote) -> tuple[dict[str, int], int]:
+    """The hosts that tell of themselves, and how large that is; and how many more there are, at whom nobody looks."""
+    sizes = dict[str, int]()
+    left_out = 0
+    for each in remote.list(STATUS_FOLDER):
+        host = each.name.removeprefix(f"{STATUS_FOLDER}/").removesuffix(_SUFFIX)
+        if not is_host_folder(host) or status_object(host) != each.name:
+            continue  # somebody else's
+        if len(sizes) < _MOST_HOSTS or host in sizes:
+            sizes[host] = each.bytes
+        else:
+            left_out += 1
+    return sizes, left_out
+
+
+def _row(installation: Installation, host: str, found: bytes | BackupError) -> told.FleetRow:
+    if isinstance(found, BackupError):
+        return told.unreadable(host, str(found))
     try:
-        return told.row(name, told.load(read_regular(path, LONGEST_STATUS)), installation.now())
-    except (RecordError, UnfitFileError) as error:
-        return told.unreadable(name, str(error))
+        return told.row(host, told.load(found), installation.now())
+    except RecordError as error:
+        return told.unreadable(host, str(error))
 
 
 def is_troubled(row: told.FleetRow) -> bool:

@@ -1,5 +1,6 @@
 """What hosts tell of themselves, and who is late or failing by that."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -69,3 +70,30 @@ def test_a_row_tells_of_all_jobs() -> None:
 
 def test_what_cannot_be_read_is_a_row_as_well() -> None:
     assert unreadable("nas-1", "it is empty").table()["state"] == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (JobStanding("x" * 1000), "no job's name"),
+        (JobStanding("a\nb"), "no job's name"),
+        (JobStanding("a", "x" * 1000), "is no backup"),
+        (JobStanding("a", result="x" * 1000), "is no word"),
+        (JobStanding("a", state="x" * 1000), "is no word"),
+        (JobStanding("a", offsite="x" * 1000), "is no word"),
+        (JobStanding("a", lag_bytes=-1), "cannot lag"),
+        (JobStanding("a", lag_seconds=-1.0), "cannot lag"),
+        (JobStanding("a", lag_seconds=1e300), "cannot lag"),
+    ],
+)
+def test_what_no_host_of_ours_tells_is_refused(job: JobStanding, words: str) -> None:
+    with pytest.raises(RecordError, match=words) as caught:
+        load(dump(standing(job)))
+    assert len(str(caught.value)) < 80
+
+
+@pytest.mark.parametrize("name", ["host", "host_id", "version"])
+def test_long_names_are_refused(name: str) -> None:
+    table = {**json.loads(dump(standing())), name: "x" * 254}
+    with pytest.raises(RecordError, match="more than 253"):
+        load(json.dumps(table).encode())

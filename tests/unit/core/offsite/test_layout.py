@@ -28,7 +28,9 @@ def test_a_hosts_folder_is_fit_for_any_place(name: str, folder: str) -> None:
     assert layout.is_host_folder(folder)
 
 
-@pytest.mark.parametrize("name", ["", "nas", ".status", "..-6e1f2a30", "a/b-6e1f2a30", "nas-6E1F2A30"])
+@pytest.mark.parametrize(
+    "name", ["", "nas", ".status", "..-6e1f2a30", "a/b-6e1f2a30", "nas-6E1F2A30", f"{'x' * 65}-6e1f2a30"]
+)
 def test_other_folders_are_no_hosts(name: str) -> None:
     assert not layout.is_host_folder(name)
 
