@@ -47,7 +47,7 @@ def this_host(state: Path) -> Owner:
             found = _read(path)
             if found is None:
                 write_once(path, made, path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp"))
-            elif not _is_here(found):  # another machine's, and not one that somebody has made meanwhile
+            elif not found.id or not _is_here(found):  # another machine's, not one that was made meanwhile
                 (state / "key").unlink(missing_ok=True)  # and what it signs is not this one's
                 write_durably(path, made)
     return host
