@@ -4,11 +4,16 @@ import os
 import re
 import secrets
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.job import site
+from hiveden_backup.core.offsite import layout
+from hiveden_backup.core.offsite.journal import Did, Line
+from hiveden_backup.host.state.offsites import Facts, Offsites, offsite_lock
+from tests.support.job import Site, site
 from tests.support.offsite_home import configured, new_key
 from tests.support.offsite_places import on_s3
 from tests.support.offsite_s3 import S3
@@ -55,8 +60,8 @@ def test_from_nothing_to_trouble(tmp_path: Path) -> None:
         assert (row()["state"], row()["backups"], row()["newest"]) == ("never", 0, None)
         backup = home.backup()
         assert (row()["state"], int(str(row()["lag_bytes"])) > 0) == ("never", True)
-        behind = r"\d+(\.\d+)? s behind \(\d+(\.\d+)? [KM]?i?B\)"
-        assert re.search(f"usb never, {behind}", made.run("status").out)
+        behind = r"\d+ s +\d+(\.\d+)? [KM]?i?B"
+        assert re.search(rf"^usb +app +never +- +{behind} +never$", made.run("status").out, re.MULTILINE)
         home.pushed()
         found = row()
         assert (found["state"], found["newest"], found["backups"], found["lag_bytes"]) == ("ok", backup, 1, 0)
@@ -72,6 +77,47 @@ def test_from_nothing_to_trouble(tmp_path: Path) -> None:
         assert (found["state"], found["failures"], found["newest"]) == ("failed", 1, backup)
         assert "is no directory" in str(found["error"])
         assert found["next_try"] is not None
-        assert re.search(f"usb failed, {behind}, compared 20", made.run("status").out)
+        assert re.search(rf"^usb +app +failed +{backup} +{behind} +20", made.run("status").out, re.MULTILINE)
         told = made.run("offsite", "status")
         assert (told.code, "Nothing could be sent to the offsite usb" in told.out) == (1, True)
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+STANDS = {
+    "never": Facts(),
+    "waiting": Facts(waiting_bytes=1023 << 20, waiting_since=NOW - timedelta(hours=23, minutes=59)),
+    "late": Facts(waiting_bytes=1023 << 20, waiting_since=NOW - timedelta(minutes=59, days=99)),
+    "failed": Facts(failures=3, error="It was away."),
+    "damaged": Facts(damaged=tuple(f"archives/20261101T023000Z.hot-0001.tar.zst.{each:04}.age" for each in range(25))),
+}
+
+
+def in_all_states(made: Site, tmp_path: Path) -> None:
+    """A job for each state of an offsite, and for each of these every offsite."""
+    places = {name: {"remote": str(tmp_path / name), "encrypt": False} for name in ("nas", "friend")}
+    jobs = {f"nextcloud-{state[:4]}": {"paths": [str(made.data)]} for state in STANDS}
+    made.configure(jobs, offsite=places)
+    known = Offsites(made.state)
+    for name in places:
+        with offsite_lock(made.state, name) as held:
+            for job, facts in zip(jobs, STANDS.values(), strict=True):
+                if facts != Facts():
+                    sums = layout.backup_sums("20261123T023000Z")
+                    known.note(held, job, [Line(NOW, Did.PUT, sums, 1023 << 20)])
+                    known.put_facts(held, job, replace(facts, reconciled=NOW))
+
+
+def test_every_state_fits_a_terminal(tmp_path: Path) -> None:
+    with site(tmp_path / "site") as made:
+        in_all_states(made, tmp_path)
+        made.init()
+        done = made.run("offsite", "status")
+        assert done.code == 1
+        head, *lines = done.out.splitlines()
+        rows = [line for line in lines if line.split()[:1] in (["nas"], ["friend"])]
+        assert [row.split()[2] for row in rows] == [*STANDS] * 2
+        assert max(map(len, (head, *rows))) <= 80
+        assert "nas: 4 backups of 5 jobs, 4.0 GiB. Nothing tells whether it keeps versions." in lines
+        assert "nextcloud-dama at friend: 5 more are damaged; --json has all" in lines
+        told = made.run("status").out
+        assert all(row in told.splitlines() for row in (head, *rows)), told

@@ -1,6 +1,6 @@
 """The commands of `offsite`: encrypted copies elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035 - typer 0.7 reads annotations of its own time
 
@@ -8,6 +8,7 @@ import typer
 
 from hiveden_backup.cli import completion, output
 from hiveden_backup.cli.app import command, report
+from hiveden_backup.cli.offsite_table import print_offsites
 from hiveden_backup.cli.parameters import JOBS, JSON
 from hiveden_backup.cli.registry import group
 from hiveden_backup.cli.surroundings import chosen, installation
@@ -91,15 +92,14 @@ def list_(
     """
     surroundings = installation()
     offsites = chosen_offsites(surroundings, name)
-    found = listing.rows(surroundings, offsites, chosen(surroundings, jobs) if jobs else [])
-    rows = [each.table() for each in found]
+    found = list(listing.rows(surroundings, offsites, chosen(surroundings, jobs) if jobs else []))
     if as_json:
-        output.print_json(rows)
+        output.print_json([each.table() for each in found])
         return
-    if not rows:
+    if not found:
         output.say("Nothing is complete there yet: hiveden-backup offsite push")
         return
-    cells = [(each["offsite"], each["job"], each["id"], each["sent"], output.size(each["bytes"])) for each in rows]
+    cells = [(each.offsite, each.job, each.id, output.moment(each.line.at), output.size(each.bytes)) for each in found]
     output.print_table(("OFFSITE", "JOB", "BACKUP", "SENT", "SIZE THERE"), cells, right=(4,))
 
 
@@ -119,29 +119,26 @@ def status(
     if as_json:
         output.print_json([row.table() for row in found])
     else:
-        head = ("OFFSITE", "JOB", "STATE", "BACKUPS", "SIZE THERE", "NEWEST", "TO SEND", "COMPARED", "VERSIONS")
-        output.print_table(head, [_standing(row) for row in found], right=(3, 4, 6))
+        print_offsites([(row.job, row.status) for row in found])
+        for each in dict.fromkeys(row.status.name for row in found):
+            output.say(_in_all(each, [row for row in found if row.status.name == each]))
         for row in found:
             for sentence in dict.fromkeys([*row.status.attention, *filter(None, [row.status.unlisted])]):
                 output.say(f"{row.job}: {sentence}")
-            for damaged in row.status.facts.damaged[:_SHOWN]:
-                output.say(f"{row.job}: damaged: {damaged}")
+            damaged = row.status.facts.damaged
+            for name_there in damaged[:_SHOWN]:
+                output.say(f"{row.job} at {row.status.name}: damaged: {name_there}")
+            if len(damaged) > _SHOWN:
+                output.say(f"{row.job} at {row.status.name}: {len(damaged) - _SHOWN} more are damaged; --json has all")
     raise typer.Exit(int(any(True for row in found for _ in row.status.attention)))
 
 
-def _standing(row: standing.Row) -> tuple[str, ...]:
-    status, reconciled = row.status, row.status.facts.reconciled
-    return (
-        status.name,
-        row.job,
-        status.state,
-        str(row.backups),
-        output.size(row.bytes),
-        status.newest or "-",
-        output.size(status.lag_bytes) if status.lag_bytes else "-",
-        output.moment(reconciled) if reconciled is not None else "-",
-        {True: "kept", False: "not kept", None: "-"}[row.versions],
-    )
+def _in_all(offsite: str, rows: Sequence[standing.Row]) -> str:
+    """What these jobs have there, in a line."""
+    kept = {True: "It keeps versions", False: "It keeps no versions", None: "Nothing tells whether it keeps versions"}
+    backups = output.count(sum(row.status.backups for row in rows), "backup")
+    size = output.size(sum(row.status.bytes for row in rows))
+    return f"{offsite}: {backups} of {output.count(len(rows), 'job')}, {size}. {kept[rows[0].versions]}."
 
 
 @command("prune", group=_offsite)

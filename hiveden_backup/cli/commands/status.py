@@ -4,24 +4,13 @@ import typer
 
 from hiveden_backup.cli import output
 from hiveden_backup.cli.app import command
+from hiveden_backup.cli.offsite_table import print_offsites
 from hiveden_backup.cli.output import Colour
 from hiveden_backup.cli.parameters import JSON
 from hiveden_backup.cli.surroundings import installation
 from hiveden_backup.core.backup.place import Place
 from hiveden_backup.core.lines import split_lines
-from hiveden_backup.jobs.schedule.offsite_status import OffsiteState, OffsiteStatus
 from hiveden_backup.jobs.schedule.status import JobState, statuses
-
-
-def _offsite(found: OffsiteStatus) -> str:
-    """`b2 ok, compared 2026-11-23 02:30`, `friend 3 h behind (1.2 GiB)`; what is wrong there is said below."""
-    behind = [f"{output.span(found.lag_seconds)} behind"] if found.lag_seconds else []
-    if found.lag_bytes:
-        behind = [f"{behind[0] if behind else 'to send'} ({output.size(found.lag_bytes)})"]
-    state = [] if behind and found.state is OffsiteState.WAITING else [found.state.value]
-    compared = found.facts.reconciled
-    told = [f"compared {output.moment(compared)}"] if compared is not None else []
-    return f"{found.name} {', '.join([*state, *behind, *told])}"
 
 
 @command("status")
@@ -32,7 +21,7 @@ def status(as_json: bool = JSON) -> None:
         output.print_json([row.table() for row in rows])
     else:
         colours = {JobState.OK: Colour.GREEN, JobState.RUNNING: Colour.GREEN, JobState.NEVER: Colour.YELLOW}
-        away, elsewhere = any(row.offsite for row in rows), any(row.where not in (None, Place.HERE) for row in rows)
+        away = any(row.where not in (None, Place.HERE) for row in rows)
         head = ("JOB", "STATE", "LAST RUN", "LAST SUCCESS", "SIZE", "DOWNTIME", "NEXT RUN", "VERIFIED", "SIGNED")
         cells = [
             (
@@ -45,12 +34,14 @@ def status(as_json: bool = JSON) -> None:
                 output.moment(row.next_run) if row.next_run else "-",
                 f"{row.verified.result} {output.moment(row.verified.at)}" if row.verified else "-",
                 row.signature.short if row.signature is not None else "-",
-                *([row.where.value if row.where is not None else "-"] if elsewhere else []),
-                *(["; ".join(map(_offsite, row.offsite)) or "-"] if away else []),
+                *([row.where.value if row.where is not None else "-"] if away else []),
             )
             for row in rows
         ]
-        output.print_table((*head, *(["WHERE"] if elsewhere else []), *(["OFFSITE"] if away else [])), cells)
+        output.print_table((*head, *(["WHERE"] if away else [])), cells)
+        if elsewhere := [(row.job, each) for row in rows for each in row.offsite]:
+            output.say("")
+            print_offsites(elsewhere)
         for row in rows:
             colour = colours.get(row.state, Colour.RED)
             for number, line in enumerate(split_lines(row.error)):  # an error may have lines of its own

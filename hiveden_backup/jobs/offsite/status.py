@@ -9,7 +9,6 @@ from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.offsite.layout import status_object
 from hiveden_backup.host.offsite.rclone import Remote
-from hiveden_backup.host.state.offsites import Offsites
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.choice import jobs_there
 from hiveden_backup.jobs.offsite.place import host_of
@@ -23,8 +22,6 @@ class Row:
 
     job: str
     status: OffsiteStatus
-    backups: int
-    bytes: int
     versions: bool | None
 
     def table(self) -> dict[str, Any]:
@@ -34,8 +31,8 @@ class Row:
             "offsite": self.status.name,
             "job": self.job,
             **{key: value for key, value in self.status.table().items() if key not in ("name", "damaged")},
-            "backups": self.backups,
-            "bytes": self.bytes,
+            "backups": self.status.backups,
+            "bytes": self.status.bytes,
             "pushed": iso(facts.pushed) if facts.pushed is not None else None,
             "failures": facts.failures,
             "error": facts.error,
@@ -48,14 +45,12 @@ class Row:
 
 def rows(installation: Installation, offsites: Sequence[Offsite], jobs: Sequence[Job]) -> Iterator[Row]:
     """Of each of these offsites and jobs. What a place does not answer is left open."""
-    known = Offsites(installation.state)
     for offsite in offsites:
         some = jobs_there(installation, offsite, jobs)
         versions = _keeps_versions(installation, offsite) if some else None
         for job in some:
-            there = known.there(offsite.name, job.name)
             (status,) = (each for each in job_status(installation, job).offsite if each.name == offsite.name)
-            yield Row(job.name, status, len(there.whole(status.facts.damaged)), there.bytes, versions)
+            yield Row(job.name, status, versions)
 
 
 def _keeps_versions(installation: Installation, offsite: Offsite) -> bool | None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from hiveden_backup.core.config.values import Job
+from hiveden_backup.core.config.values import Job, Offsite
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import StorageError
 from hiveden_backup.core.model import Manifest
@@ -31,7 +31,7 @@ class OffsiteState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OffsiteStatus:
-    """One offsite of a job. `newest` is the newest backup that is complete there.
+    """One offsite of a job. `newest` is the newest of the `backups` that are complete there, `bytes` all that is there.
 
     `lag_seconds` is how long the first one after it has been waiting to be sent, `lag_bytes` what is to be sent for it.
     """
@@ -42,6 +42,8 @@ class OffsiteStatus:
     lag_seconds: float
     lag_bytes: int
     facts: Facts
+    backups: int = 0
+    bytes: int = 0
 
     def table(self) -> dict[str, Any]:
         """As `status --json` prints it."""
@@ -69,13 +71,10 @@ class OffsiteStatus:
     def attention(self) -> Iterator[str]:
         """What a person should look at, a sentence each."""
         if self.facts.damaged:
-            count = len(self.facts.damaged)
-            what = (
-                f"{count} objects at the offsite {self.name} are"
-                if count > 1
-                else f"An object at the offsite {self.name} is"
+            yield (
+                f"{_objects(len(self.facts.damaged))} damaged at the offsite {self.name}, and cannot be sent again:"
+                f" hiveden-backup offsite status {self.name}"
             )
-            yield f"{what} damaged, and cannot be sent again: hiveden-backup offsite verify {self.name}"
         if self.unlisted and self.facts.reconciled is not None:  # a key that never could is meant so
             yield self.unlisted
         if self.facts.failures:
@@ -98,8 +97,7 @@ def offsite_statuses(
     return tuple(
         _status(
             offsite.name,
-            known.there(offsite.name, job.name),
-            _facts(known, offsite.name, job.name),
+            *_remembered(known, offsite, job.name),
             here,
             PATIENCE if patience is None else patience,
         )
@@ -107,12 +105,24 @@ def offsite_statuses(
     )
 
 
-def _facts(known: Offsites, offsite: str, job: str) -> Facts:
-    """How it stands; where that cannot be read, nothing is sent, and why not is what failed."""
+def _remembered(known: Offsites, offsite: Offsite, job: str) -> tuple[There, Facts]:
+    """What is there and how it stands; nothing of a place that it was before.
+
+    Where that cannot be read, nothing is sent, and why not is what failed.
+    """
+    there = There()
     try:
-        return known.facts(offsite, job)
+        place = known.place(offsite.name)
+        if place is not None and place.remote != offsite.remote:
+            return there, Facts()
+        there = known.there(offsite.name, job)
+        return there, known.facts(offsite.name, job)
     except StorageError as error:
-        return Facts(failures=1, error=str(error))
+        return there, Facts(failures=1, error=str(error))
+
+
+def _objects(count: int) -> str:
+    return "1 object is" if count == 1 else f"{count} objects are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +151,8 @@ def _status(name: str, there: There, facts: Facts, here: _Here, patience: float)
         state = OffsiteState.NEVER
     elif lag or missing:
         state = OffsiteState.WAITING
-    return OffsiteStatus(name, state, max(there.whole(facts.damaged), default=None), lag, missing, facts)
+    whole = there.whole(facts.damaged)
+    return OffsiteStatus(name, state, max(whole, default=None), lag, missing, facts, len(whole), there.bytes)
 
 
 def _bytes(newest: Manifest | None, there: There) -> int:

@@ -102,7 +102,7 @@ def test_what_an_older_backup_needs_waits_as_the_push_says(installation: Install
         (
             Facts(damaged=("archives/x",), reconciled=NOW),
             OffsiteState.DAMAGED,
-            "An object at the offsite disk is damaged",
+            "1 object is damaged at the",
         ),
         (Facts(damaged=("a", "b"), failures=2), OffsiteState.DAMAGED, "Nothing could be sent"),
     ],
