@@ -40,7 +40,6 @@ _ONE_REQUEST = (
 _LISTING = ("lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", "--fast-list")
 _NOT_THERE = re.compile(r"directory not found|object not found|file not found|NoSuchKey|\b404\b", re.IGNORECASE)
 _VERSIONED = ("S3 ", "B2 ")
-_VERSION = re.compile(r"-v\d{4}-\d\d-\d\d-\d{6}-\d{3}(?=\.[^./]*$|$)")  # in a name, before its ending
 _NO_SUCH = frozenset({3, 4})  # rclone's statuses for a directory and a file that is not there
 _LEAST_RATE = 4096
 _LEAST_SECONDS = 300
@@ -235,17 +234,19 @@ class Remote:
     def keeps_versions(self, name: str) -> bool | None:
         """Whether the place keeps what is overwritten or removed, by an object that was; None where none can tell.
 
-        (rclone 1.60 has no word for the setting of a bucket. What it keeps, it lists with the time in its name.)
+        (rclone 1.60 has no word for the setting of a bucket. What it keeps, it lists with the time in its name, before
+        what follows the last dot.)
         """
         if not str(self._features.get("String", "")).startswith(_VERSIONED):
             return None
         folder, _, last = name.rpartition("/")
+        stem, dot, kind = last.rpartition(".")
         argv = ("lsjson", "--files-only", "--no-modtime", "--no-mimetype", "--s3-versions", "--b2-versions")
+        only = ("--include", f"/{stem}-v*{dot}{kind}")  # other hosts' are many
         try:
-            found = [str(each["Path"]) for each in json.loads(self._said("listing", (*argv, self._place(folder))))]
-        except (DeniedError, ValueError, KeyError, TypeError):
+            return bool(json.loads(self._said("listing", (*argv, *only, self._place(folder)))))
+        except (DeniedError, ValueError):
             return None
-        return any(each != last and _VERSION.sub("", each) == last for each in found)
 
     @property
     def knows_md5(self) -> bool:

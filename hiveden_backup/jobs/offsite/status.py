@@ -9,6 +9,7 @@ from hiveden_backup.core.errors import BackupError
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.offsite.layout import status_object
 from hiveden_backup.host.offsite.rclone import Remote
+from hiveden_backup.host.state.offsites import Offsites
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.choice import jobs_there
 from hiveden_backup.jobs.offsite.place import host_of
