@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.support.job import Site, site
-from tests.support.meddler import BROKEN, DENIED, DROP, FULL, PASS, SKEWED, SLOW_DOWN, cut, times
+from tests.support.meddler import BROKEN, DENIED, DROP, FULL, PASS, SLOW_DOWN, cut, shift, times
 from tests.support.offsite_home import Key, check_there, new_key
 from tests.support.offsite_places import Place, on_s3, write_config
 from tests.support.offsite_s3 import S3
+from tests.support.storm import describe
 
 SIZE = 2_300_000
 
@@ -81,7 +82,54 @@ def test_what_fails_once_is_tried_again(made: Site, s3_place: Place, key: Key, a
     whole(made, s3_place, key, tmp_path / "copy")
 
 
-@pytest.mark.parametrize(("answer", "code"), [(DENIED, 77), (FULL, 73), (SKEWED, 69)])
+@pytest.mark.parametrize("kind", ["sftp", "webdav"])
+def test_a_line_that_breaks_in_the_middle_of_a_slice(
+    kind: str, request: pytest.FixtureRequest, made: Site, key: Key, tmp_path: Path
+) -> None:
+    """What has come of it by then may lie there under its name, where names prove nothing."""
+    place: Place = request.getfixturevalue(f"{kind}_place")
+    going(made, place, key)
+    broken: list[str] = []
+
+    def rule(method: str, path: str) -> str:
+        if kind == "sftp" and any(Path(place.path).rglob("*.0000.age")):
+            broken.append("")  # of all connections, only that of a slice has so much to say
+        if broken or (kind != "sftp" and not (method == "PUT" and ".0000.age" in path)):
+            return PASS
+        broken.extend([path] * (kind != "sftp"))
+        return cut(600_000)
+
+    place.meddler.rule = rule
+    made.run("offsite", "push").succeeded()
+    assert broken
+    whole(made, place, key, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("kind", ["locked", pytest.param("versioned", marks=pytest.mark.slow)])
+def test_what_goes_from_a_bucket_with_versions_is_kept_there(
+    kind: str, made: Site, s3: S3, key: Key, tmp_path: Path
+) -> None:
+    bucket = getattr(s3, kind)(f"push-{kind}")
+    with on_s3(s3, tmp_path, bucket) as place:
+        going(made, place, key)
+        made.run("offsite", "push").succeeded()
+        before = place.listing()
+        time.sleep(1.1)
+        (made.data / "large").write_bytes(os.urandom(SIZE))
+        (made.data / "small").write_text("other")
+        made.run("run", "app").succeeded()
+        going(made, place, key, retention={"keep_last": 1})
+        made.run("offsite", "push").succeeded()
+        (row,) = made.run("offsite", "list", "--json").succeeded().json
+        assert row["id"] == made.ids()[0]
+        now = place.listing()
+        assert not [name for name in now if made.ids()[1] in name]
+        versions = {name.removeprefix("backups/") for name, _ in s3.versions(bucket)}
+        assert before.keys() - now.keys()
+        assert versions >= before.keys() | now.keys()
+
+
+@pytest.mark.parametrize(("answer", "code"), [(DENIED, 77), (FULL, 73), (shift(1200), 69)])
 def test_what_a_place_refuses_is_said_and_goes_on_later(
     made: Site, s3_place: Place, key: Key, tmp_path: Path, *, answer: str, code: int
 ) -> None:
@@ -102,6 +150,26 @@ def test_what_a_place_refuses_is_said_and_goes_on_later(
     whole(made, s3_place, key, tmp_path / "copy")
     sent_twice = 1  # how this host stands, the first time
     assert s3_place.meddler.counts["PUT"] == len(s3_place.listing()) - len(there) + sent_twice
+
+
+@pytest.mark.parametrize("seconds", [-1000, 1000])
+def test_a_wrong_clock_is_named_and_harms_nothing(
+    made: Site, s3_place: Place, key: Key, tmp_path: Path, seconds: float
+) -> None:
+    """S3 takes no request of a quarter of an hour ago, nor of one to come."""
+    going(made, s3_place, key)
+    before = describe(made.job())
+    s3_place.meddler.rule = lambda _method, _path: shift(seconds)
+    made.run("offsite", "push").failed(69, "this machine's clock is wrong", "RequestTimeTooSkewed", "timedatectl")
+    assert sum(s3_place.meddler.counts.values()) <= 8  # and nothing of it is tried again
+    assert "clock is wrong" in made.run("check").out
+    made.run("list", "--from", "far").failed(69, "this machine's clock is", "timedatectl")
+    made.run("verify", "--all").succeeded()
+    assert describe(made.job()) == before
+    assert s3_place.listing() == {}
+    s3_place.meddler.rule = lambda _method, _path: PASS
+    made.run("offsite", "push").succeeded()
+    whole(made, s3_place, key, tmp_path / "copy")
 
 
 def test_a_key_that_may_only_put_is_enough(made: Site, s3: S3, key: Key, tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """A proxy that stands between the program and a server: it counts, refuses, cuts, delays, hangs, and goes away."""
 
 import contextlib
+import re
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 
 PASS, HANG, DROP, OLD = "pass", "hang", "drop", "old"
 FORBIDDEN, GATEWAY = "403 Forbidden", "503 Service Unavailable"
 DENIED, BROKEN, SLOW_DOWN, FULL = "403 AccessDenied", "500 InternalError", "503 SlowDown", "507 InsufficientStorage"
-SKEWED = "403 RequestTimeTooSkewed"
 CONNECTION = "CONNECTION"
 """The method of what is no HTTP: a rule is asked once for each connection."""
 
@@ -39,9 +42,14 @@ def delay(seconds: float) -> str:
     return f"delay {seconds}"
 
 
+def shift(seconds: float) -> str:
+    """An answer: passed on as what a machine would have sent whose clock is so much ahead."""
+    return f"shift {seconds}"
+
+
 @dataclass
 class Meddler:
-    """`rule` says what becomes of a request: pass, hang, drop, cut, truncate, delay, old, or a status such as 403.
+    """`rule` says what becomes of a request: pass, hang, drop, cut, truncate, delay, shift, old, or a status (403 ...).
 
     Old is what the same request was answered before. `requests` are all that came, as METHOD PATH. It listens at
     `place` and speaks to `server`; `http` says whether it understands what is said: else all that is said in one
@@ -140,6 +148,8 @@ class Meddler:
         elif verb == "delay":
             time.sleep(float(value))
             self._relay(client, request, head, body)
+        elif verb == "shift":
+            self._relay(client, request, _at(head, float(value)), body, ahead=float(value))
         elif verb == "cut":
             self._relay(client, request, head, body, up=int(value))
         elif verb == "truncate":
@@ -158,14 +168,23 @@ class Meddler:
         )
 
     def _relay(
-        self, client: socket.socket, request: str, head: bytes, body: bytes, *, up: int = -1, down: int = -1
+        self,
+        client: socket.socket,
+        request: str,
+        head: bytes,
+        body: bytes,
+        *,
+        up: int = -1,
+        down: int = -1,
+        ahead: float = 0,
     ) -> None:
         with socket.socket(_family(self.server)) as server:
             server.connect(_address(self.server))
             server.sendall(head)
             heard: list[bytes] = []
             threading.Thread(target=self._send, args=(client, server, body, up), daemon=True).start()
-            if _pump(server, client, down, heard) <= _REMEMBERED and down < 0:
+            change = partial(_at, seconds=-ahead) if ahead else None
+            if _pump(server, client, down, heard, change) <= _REMEMBERED and down < 0:
                 self._answers[request] = b"".join(heard)
             client.shutdown(socket.SHUT_RDWR)
 
@@ -181,14 +200,32 @@ class Meddler:
                 server.shutdown(socket.SHUT_RDWR)
 
 
-def _pump(source: socket.socket, target: socket.socket, most: int = -1, heard: list[bytes] | None = None) -> int:
-    """Pass on what comes, all or at most so many bytes; how many there were."""
+def _at(head: bytes, seconds: float) -> bytes:
+    """A request or an answer as if it were made so much later, as far as they say when that is.
+
+    A request to S3 does so, and is signed with that; the server looks at the time before it looks at the signature.
+    """
+    told = datetime.now(UTC) + timedelta(seconds=seconds)
+    asked = re.sub(rb"(?im)^(x-amz-date: )\w+", rb"\g<1>" + f"{told:%Y%m%dT%H%M%SZ}".encode(), head)
+    return re.sub(rb"(?im)^(date: )[^\r\n]+", rb"\g<1>" + format_datetime(told, usegmt=True).encode(), asked, count=1)
+
+
+def _pump(
+    source: socket.socket,
+    target: socket.socket,
+    most: int = -1,
+    heard: list[bytes] | None = None,
+    change: Callable[[bytes], bytes] | None = None,
+) -> int:
+    """Pass on what comes, all or at most so many bytes, its beginning changed; how many there were."""
     passed = 0
     with contextlib.suppress(OSError):
         while most < 0 or passed < most:
             data = source.recv(_CHUNK if most < 0 else min(_CHUNK, most - passed))
             if not data:
                 break
+            if change is not None:
+                data, change = change(data), None
             target.sendall(data)
             passed += len(data)
             if heard is not None and passed <= _REMEMBERED:

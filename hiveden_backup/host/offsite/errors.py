@@ -22,7 +22,7 @@ from hiveden_backup.core.paths import shortened
 from hiveden_backup.core.shown import printable
 from hiveden_backup.host.process import Completed, ProcessError
 
-_LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?(?:(?:CRITICAL|ERROR|Fatal error|NOTICE)\s*:? ?:?\s*)?(.*)")
+_LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?(?:(CRITICAL|ERROR|Fatal error|NOTICE)\s*:? ?:?\s*)?(.*)")
 _EMPTY = re.compile(r"Attempt \d+/\d+ |Config file .* not found")
 _FAILED = re.compile(r"^Failed to \w+(?: with \d+ errors: last error was)?: ")
 _LOGIN = re.compile(r"://[^/\s@\"]*@")
@@ -37,7 +37,16 @@ _SECRET_KEY = re.compile(r"secret|pass|key(?!_file$)|token|sas_url|credential", 
 _INNER_LOGIN = re.compile(r"://(.*)@")  # to the last one, as a password may have one in it
 _LEAST_SECRET = 6
 
-_CLOCK = re.compile(r"RequestTimeTooSkewed|RequestExpired|difference between the request time|clock", re.IGNORECASE)
+_CLOCKS = {
+    re.compile(
+        r"RequestTimeTooSkewed|RequestExpired|difference between the request time|signature not yet current"
+        r"|in a reasonable timeframe|\bclock\b",
+        re.IGNORECASE,
+    ): "to the place, this machine's clock is wrong",
+    re.compile(
+        r"certificate has expired or is not yet valid", re.IGNORECASE
+    ): "this machine's clock is wrong, or the place's certificate has expired",
+}
 _FULL = re.compile(
     r"no space left|disk quota|quota ?exceeded|insufficient ?storage|\b507\b|storage ?full|cap ?exceeded|out of space"
     r"|disk full|remaining disk space|file too (?:big|large)"
@@ -57,6 +66,10 @@ _SET_UP = re.compile(
     r"|unable to decrypt|config ?file.*(?:parse|password)|base64 decode failed",
     re.IGNORECASE,
 )
+_OTHER_TIME = "Time may be set wrong"
+_NOTICED = ("Failed to ", _OTHER_TIME)
+"""Of what rclone notices, that is a reason: newer ones say at the end no more than this, where 1.60 has an error."""
+_SET_CLOCK = "Look at `timedatectl`, and set the clock: what is to be sent is tried again by itself"
 
 
 class ClockError(UnreachableError):
@@ -67,8 +80,8 @@ def translated(error: ProcessError, offsite: Offsite, doing: str, configuration:
     """`error` in our words; `doing` is such as "sending to". `configuration` has the secrets to be left out."""
     why = said(error.stderr, configuration) or f"rclone ended with status {error.status}"
     what = f"{doing[:1].upper()}{doing[1:]} the offsite {offsite.name} failed"
-    if _CLOCK.search(why):
-        return ClockError(what, why, "The clock of this machine seems to be wrong: look at `timedatectl`")
+    if clock := _clock(why, error.stderr):
+        return ClockError(f"{what}: {clock}", why, _SET_CLOCK)
     if _FULL.search(why):
         return FullError(what, why, "Make room there, or keep less: look at its retention table")
     if _SET_UP.search(why):
@@ -86,13 +99,22 @@ def quiet(error: ProcessError, configuration: str) -> ProcessError:
     return ProcessError(Completed(error.program, error.status, b"", said(error.stderr, configuration).encode()))
 
 
+def _clock(why: str, stderr: str) -> str:
+    """What is wrong with this machine's clock; "" where nothing says that it is. A refusal alone may not tell."""
+    said_so = next((told for words, told in _CLOCKS.items() if words.search(why)), "")
+    if not said_so and _OTHER_TIME in stderr and _DENIED.search(why):
+        return "this machine's clock is another than the place's"
+    return said_so
+
+
 def said(text: str, configuration: str = "") -> str:
     """What rclone said, in one printable line, without times, levels, repetition and secrets."""
     found: dict[str, None] = {}
     for line in split_lines(text):
         match = _LINE.fullmatch(line.strip())
-        plain = _FAILED.sub("", match[1].strip() if match is not None else line.strip())
-        if plain and not _EMPTY.search(plain):
+        level, text_of_it = (match[1], match[2].strip()) if match is not None else ("", line.strip())
+        plain = _FAILED.sub("", text_of_it)
+        if plain and not _EMPTY.search(plain) and (level != "NOTICE" or text_of_it.startswith(_NOTICED)):
             found[plain] = None
     lines = list(found)
     kept = [each for each in lines if not any(each != other and each in other for other in lines)]

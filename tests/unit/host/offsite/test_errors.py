@@ -31,6 +31,15 @@ HEAD = "2026/11/27 18:00:00 ERROR : x.age: Failed to copy: "
             "RequestTimeTooSkewed: The difference between the request time and the server's is too large",
             ClockError,
         ),
+        (
+            "operation error S3: PutObject, https response error StatusCode: 403, api error RequestTimeTooSkewed: no",
+            ClockError,
+        ),
+        (
+            "tls: x509: certificate has expired or is not yet valid: current time 2016-01-01 is before 2026-10",
+            ClockError,
+        ),
+        ("AccessDenied: no entry to the bucket blocklock", DeniedError),
         ("dial tcp 127.0.0.1:1: connect: connection refused", UnreachableError),
         ("net/http: TLS handshake timeout", UnreachableError),
         ("SlowDown: Please reduce your request rate", UnreachableError),
@@ -44,7 +53,7 @@ def test_what_rclone_says_is_sorted(text: str, kind: type[BackupError]) -> None:
     found = translated(error, OFFSITE, "sending to")
     assert type(found) is kind
     assert "Sending to the offsite b2 failed" in str(found)
-    assert ("timedatectl" in str(found)) == (kind is ClockError)
+    assert ("timedatectl" in str(found)) == ("this machine's clock is wrong" in str(found)) == (kind is ClockError)
 
 
 def test_it_is_said_once_and_in_one_line() -> None:
@@ -118,3 +127,20 @@ def test_what_is_behind_an_error_has_no_secret_either() -> None:
 
 def test_what_is_odd_in_it_is_shown() -> None:
     assert said("a\0b\x1b[2J") == "a\\x00b\\x1b[2J"
+
+
+def test_a_refusal_beside_another_time_is_one_of_the_clock() -> None:
+    """What Google, Azure and others say then tells of no time; rclone does, of a difference of minutes."""
+    told = 'NOTICE: Time may be set wrong - time from "example.org" is -23h1m9.5s different from this computer'
+    text = f"2026/11/27 18:00:00 {told}\n2026/11/27 18:00:00 ERROR : x: error: 401 Unauthorized\n"
+    found = translated(ProcessError(Completed("rclone", 1, b"", text.encode())), OFFSITE, "listing")
+    assert type(found) is ClockError
+    assert all(word in str(found) for word in ("clock", "-23h1m9.5s", "401", "timedatectl"))
+
+
+def test_what_is_no_reason_is_not_said() -> None:
+    text = (
+        "2026/11/27 18:00:00 NOTICE: sftp: No host key validation is being performed. Set known_hosts_file\n"
+        "2026/11/27 18:00:00 NOTICE: Failed to lsjson: directory not found\n"
+    )
+    assert said(text) == "directory not found"
