@@ -86,7 +86,8 @@ def running_webdav() -> Iterator[WebDav]:
     try:
         arguments = ["serve", "webdav", str(made.directory), f"--addr=127.0.0.1:{made.port}", f"--config={os.devnull}"]
         credentials = {"RCLONE_USER": USER, "RCLONE_PASS": PASSWORD}
-        with _running(["rclone", *arguments, "--dir-cache-time=0s"], top, made.port, credentials):
+        rclone = shutil.which("rclone", path=os.defpath) or "rclone"  # Debian's, whichever one the program is to use
+        with _running([rclone, *arguments, "--dir-cache-time=0s"], top, made.port, credentials):
             yield made
     finally:
         shutil.rmtree(top)

@@ -32,11 +32,13 @@ from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError, 
 
 PROGRAM = "rclone"
 _PATIENT = ("--retries", "1", "--low-level-retries", "1", "--timeout", "60s", "--contimeout", "15s")
-_PLAIN = ("--ask-password=false", "--stats", "0", "--log-level", "ERROR", "--use-mmap")
+_PLAIN = ("--ask-password=false", "--stats", "0", "--log-level", "NOTICE", "--use-mmap")
 _ONE_REQUEST = (
     *("--s3-no-check-bucket", "--s3-no-head", "--no-check-dest", "--no-traverse"),
     *("--s3-upload-cutoff", "4G", "--b2-upload-cutoff", "4G", "--transfers", "1", "--checkers", "1"),
 )
+_AS_EVER = {"RCLONE_INPLACE": "true"}
+"""What 1.60 always does, and has no option for: newer ones send to another name, which not each server lets change."""
 _LISTING = ("lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", "--fast-list")
 _NOT_THERE = re.compile(r"directory not found|object not found|file not found|NoSuchKey|\b404\b", re.IGNORECASE)
 _VERSIONED = ("S3 ", "B2 ")
@@ -138,7 +140,7 @@ class Remote:
         """
         hashed = ("--hash", "--hash-type", "md5") if digests else ()
         with tempfile.TemporaryFile() as file:
-            argv = (*_LISTING, *hashed, *self._then(), self._place(prefix))
+            argv = (*_LISTING, *hashed, *self._then(), self._folder(prefix))
             try:
                 with self._running("listing", argv, _LISTING_SECONDS, file.fileno(), most=_LONGEST_LISTING):
                     pass
@@ -171,7 +173,7 @@ class Remote:
         with _listed(wanted) as file:
             listed = ("--files-from-raw", f"/proc/self/fd/{file}", "--no-traverse")
             limit = _LEAST_SECONDS + len(wanted)
-            argv = ("delete", *listed, *self._then(), self._place(""))
+            argv = ("delete", *listed, *self._then(), self._folder(""))
             running = self._running("removing from", argv, limit, descriptors=(file,))
             with contextlib.suppress(NotFoundError), running:
                 pass
@@ -206,7 +208,7 @@ class Remote:
         how = ("copy", "--no-check-dest", "--ignore-size", "--ignore-checksum", "--transfers", "8")
         with _listed(names) as file:
             bounds = ("--max-transfer", f"{most}b", "--files-from-raw", f"/proc/self/fd/{file}")
-            argv = (*how, *bounds, *self._then(), self._place(folder), here)
+            argv = (*how, *bounds, *self._then(), self._folder(folder), here)
             try:
                 with self._running("reading", argv, _LEAST_SECONDS + len(names), descriptors=(file,)):
                     return None
@@ -244,7 +246,7 @@ class Remote:
         argv = ("lsjson", "--files-only", "--no-modtime", "--no-mimetype", "--s3-versions", "--b2-versions")
         only = ("--include", f"/{stem}-v*{dot}{kind}")  # other hosts' are many
         try:
-            return bool(json.loads(self._said("listing", (*argv, *only, self._place(folder)))))
+            return bool(json.loads(self._said("listing", (*argv, *only, self._folder(folder)))))
         except (DeniedError, ValueError):
             return None
 
@@ -270,6 +272,11 @@ class Remote:
             return remote
         return f"{remote}{name}" if remote.endswith((":", "/")) else f"{remote}/{name}"
 
+    def _folder(self, name: str) -> str:
+        """As `_place`, of what is no file: else rclone asks first, and a refusal makes newer ones take it for one."""
+        place = self._place(name)
+        return place if place.endswith((":", "/")) else f"{place}/"
+
     def _then(self) -> tuple[str, ...]:
         return ("--s3-version-at", self._as_of) if self._as_of else ()
 
@@ -278,7 +285,7 @@ class Remote:
         if not self._as_of:
             return (self._place(name),)
         folder, _, last = name.rpartition("/")
-        return (*self._then(), "--include", f"/{last}", self._place(folder))
+        return (*self._then(), "--include", f"/{last}", self._folder(folder))
 
     def _missing(self, name: str) -> NotFoundError:
         return NotFoundError(
@@ -313,7 +320,8 @@ class Remote:
         self._insist()
         seconds = min(seconds, _MOST_SECONDS)  # who wrote what lies there has a say in it
         path, content = self._configuration
-        command = Command((_program(), "--config", path, *_PATIENT, *_PLAIN, *argv), descriptors=descriptors)
+        rclone = (_program(), "--config", path, *_PATIENT, *_PLAIN, *argv)
+        command = Command(rclone, environment=_AS_EVER, descriptors=descriptors)
         try:
             with Pipeline(command, stdout=stdout, brake=self.brake) as pipeline:
                 yield

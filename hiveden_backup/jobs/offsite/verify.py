@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiveden_backup.core.dataclass import dataclass, field
-from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError
+from hiveden_backup.core.errors import CorruptError, NotFoundError, StorageError, UnreachableError
 from hiveden_backup.core.names import iso
 from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.checked import NEVER, Checked
@@ -23,6 +23,7 @@ from hiveden_backup.host.disk.spool import swept_spool
 from hiveden_backup.host.failpoints import failpoint
 from hiveden_backup.host.later import Later
 from hiveden_backup.host.offsite import age
+from hiveden_backup.host.offsite.errors import ClockError
 from hiveden_backup.jobs.offsite.findings import Finding, settle
 from hiveden_backup.jobs.offsite.proving import Proven, UnreadError, proven, unread
 from hiveden_backup.jobs.offsite.visit import Visit, here
@@ -35,6 +36,8 @@ else:
 _AGE = ".age"
 _SPOOL = "read-"
 _OFTEN = 64
+_MOST_UNREAD = 8
+"""So many objects may not come, of those that are listed, before the place counts as one that does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,12 @@ class _Reading:
                 self.unread[name] = unread(self.visit, name)
             else:
                 self.wrong[name] = Wrong.MISSING if listed is None else Wrong.TRUNCATED
+            return target
+        except UnreachableError as error:  # newer rclones say so where 1.60 finds nothing
+            self.visit.remote.brake.insist()
+            if isinstance(error, ClockError) or len(self.unread) >= _MOST_UNREAD or not self._size(name):
+                raise
+            self.unread[name] = unread(self.visit, name)
             return target
         except CorruptError:
             self.wrong[name] = Wrong.REPLACED
