@@ -19,7 +19,8 @@ from hiveden_backup.core.errors import (
     UnreachableError,
 )
 from hiveden_backup.host.offsite import rclone
-from hiveden_backup.host.offsite.rclone import Object, Remote
+from hiveden_backup.host.offsite.listing import Object
+from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.process import Brake
 from tests.support.disks import small_disk
 

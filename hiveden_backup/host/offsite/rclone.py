@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hiveden_backup.core.config.values import Offsite
-from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import (
     BackupError,
     CorruptError,
@@ -27,7 +26,8 @@ from hiveden_backup.core.errors import (
     UnreachableError,
 )
 from hiveden_backup.host.disk.durable import UnfitFileError, read_regular, translated
-from hiveden_backup.host.offsite import configuration, directory, errors
+from hiveden_backup.host.offsite import configuration, directory, errors, listing
+from hiveden_backup.host.offsite.listing import Object
 from hiveden_backup.host.process import Brake, Command, Pipeline, ProcessError, find_program
 
 PROGRAM = "rclone"
@@ -48,19 +48,8 @@ _LEAST_SECONDS = 300
 _LISTING_SECONDS = 6 * 3600
 _MOST_SECONDS = 86400
 _LOOK_SECONDS = 1.0
-_LONGEST_ENTRY = 64 << 10
 _LONGEST_LISTING = 2 << 30
 _SMALL = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Object:
-    """What a listing tells of one object; the digests where the place knows them, else ""."""
-
-    name: str
-    bytes: int
-    md5: str = ""
-    sha256: str = ""
 
 
 class Remote:
@@ -147,7 +136,7 @@ class Remote:
             except NotFoundError:
                 return
             file.seek(0)
-            yield from _entries(file, f"{prefix}/" if prefix else "")
+            yield from listing.entries(file, f"{prefix}/" if prefix else "")
 
     def stat(self, name: str, *, digests: bool = False) -> Object | None:
         """One object, looked for by itself and in no listing; None when it is not there. DeniedError."""
@@ -159,7 +148,7 @@ class Remote:
             return None
         if not said.strip() or json.loads(said) is None or json.loads(said).get("IsDir"):
             return None
-        return replace(_entry(said, ""), name=name)
+        return replace(listing.entry(said, ""), name=name)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects, in any order; what is not there is no failure. DeniedError when the key may not."""
@@ -364,31 +353,6 @@ class Remote:
     @cached_property
     def _configuration(self) -> tuple[str, str]:
         return configuration.of(self.offsite, self._state)
-
-
-def _entries(file: IO[bytes], prefix: str) -> Iterator[Object]:
-    """What `lsjson` wrote: an array, an entry a line. UnreachableError when that is cut short."""
-    ended = False
-    while line := file.readline(_LONGEST_ENTRY):
-        text = line.strip().rstrip(b",")
-        if text in (b"[", b""):
-            continue
-        ended = text in (b"]", b"[]")
-        if not ended:
-            yield _entry(text.removeprefix(b"["), prefix)
-    if not ended:
-        raise UnreachableError("A listing was cut short", "", "Try again")
-
-
-def _entry(text: bytes, prefix: str) -> Object:
-    try:
-        found = json.loads(text)
-        digests = found.get("Hashes") or {}
-        return Object(
-            prefix + found["Path"], int(found["Size"]), str(digests.get("md5", "")), str(digests.get("sha256", ""))
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnreachableError("A listing cannot be read", f"{text!r:.80}", "Look at `rclone version`") from error
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from hiveden_backup.host.disk import archives
 from hiveden_backup.host.disk.durable import digest, make_directory, translated
 from hiveden_backup.host.later import Later
 from hiveden_backup.host.log import log
-from hiveden_backup.host.offsite.rclone import Object, Remote
+from hiveden_backup.host.offsite.listing import Object
+from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.locks import job_lock
 from hiveden_backup.host.state.offsites import LockedOffsite, Offsites
 from hiveden_backup.jobs.backups.ownership import owned

@@ -13,7 +13,7 @@ from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DeniedError, UnreachableError
 from hiveden_backup.core.offsite.compare import Wrong, compare, fault, lines_of, removable, summed
 from hiveden_backup.core.offsite.journal import Line, There
-from hiveden_backup.host.offsite.rclone import Object
+from hiveden_backup.host.offsite.listing import Object
 from hiveden_backup.jobs.offsite.findings import Finding, settle
 from hiveden_backup.jobs.offsite.proving import Proven, proven
 from hiveden_backup.jobs.offsite.visit import Visit, here

@@ -10,7 +10,8 @@ from hiveden_backup.core.backup.layout import ARCHIVES
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.journal import There
-from hiveden_backup.host.offsite.rclone import Object, Remote
+from hiveden_backup.host.offsite.listing import Object
+from hiveden_backup.host.offsite.rclone import Remote
 from hiveden_backup.host.state.key import own_fingerprint
 from hiveden_backup.host.state.offsites import Facts, LockedOffsite, Offsites
 from hiveden_backup.jobs.installation import Installation
