@@ -121,3 +121,24 @@ def test_every_state_fits_a_terminal(tmp_path: Path) -> None:
         assert "nextcloud-dama at friend: 5 more are damaged; --json has all" in lines
         told = made.run("status").out
         assert all(row in told.splitlines() for row in (head, *rows)), told
+
+
+def test_a_place_that_is_not_known_is_looked_at_before_anything_is_sent(tmp_path: Path) -> None:
+    with site(tmp_path / "site") as made:
+        (made.data / "photo").write_bytes(os.urandom(1000))
+        home = configured(made, tmp_path / "there", new_key(tmp_path / "key"))
+        made.init()
+        home.backup()
+        home.pushed()
+        place = made.state / "offsite/usb/.place.json"
+        place.write_bytes(b"{")
+        home.push().failed(74, "not known which place the offsite usb was", "remove the file")
+        for command in (("status",), ("offsite", "status")):
+            told = made.run(*command)
+            assert (told.code, "not known which place" in told.out) == (1, True)
+        failed = [row["message"] for row in made.run("check", "--json").json if row["status"] == "FAIL"]
+        assert any("not known which place" in each for each in failed)
+        place.unlink()
+        (home.host / "app" / home.listed()[0] / "SHA256SUMS").unlink()
+        assert home.pushed()["objects"] > 0
+        assert home.check() == home.listed()

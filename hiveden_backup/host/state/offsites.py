@@ -188,8 +188,11 @@ class Offsites:
             write_durably(path, _FACTS.dump(replace(facts, error=error, denied=denied, unlisted=unlisted)))
 
     def checked(self, offsite: str, job: str) -> Checked:
-        """When what is there was last read back; never, where there is no record, or it cannot be read."""
-        return _read(_CHECKED, self._path(offsite, job, _CHECKS)) or Checked()
+        """When what is there was last read back; never, where there is no record, or it cannot be read.
+
+        That loses nothing: all of it is due again, and this month's budget may be spent twice.
+        """
+        return _readable(_CHECKED, self._path(offsite, job, _CHECKS)) or Checked()
 
     def put_checked(self, offsite: LockedOffsite, job: str, checked: Checked) -> None:
         """Remember what was read back."""
@@ -200,7 +203,7 @@ class Offsites:
 
     def proven(self, offsite: str, job: str, since: datetime) -> tuple[str, ...]:
         """The archives of a job that a push has seen to be whole there since then, and could not let go itself."""
-        found = _read(_PROVENS, self._path(offsite, job, _PROVEN))
+        found = _readable(_PROVENS, self._path(offsite, job, _PROVEN))
         return found.archives if found is not None and found.at >= since else ()
 
     def put_proven(self, offsite: LockedOffsite, job: str, at: datetime, archives: Iterable[str]) -> None:
@@ -215,17 +218,36 @@ class Offsites:
         return sum(self.checked(offsite, job).spent(now) for job in self.jobs(offsite))
 
     def place(self, offsite: str) -> Place | None:
-        """The place that the journals are of; None when nothing is known of one."""
-        return _read(_PLACES, self.state / state_folder(offsite) / _PLACE)
+        """The place that the journals are of; None where there is no record. StorageError when it cannot be read.
+
+        Else what was sent to another place would be believed to be at this one, and archives that are there alone
+        would be forgotten.
+        """
+        path = self.state / state_folder(offsite) / _PLACE
+        with translated(f"reading {path}", unwritable=StorageError), suppress(FileNotFoundError):
+            try:
+                return _PLACES.load(read_regular(path, LONGEST))
+            except (RecordError, UnfitFileError) as error:
+                raise StorageError(
+                    f"{path} is damaged, so it is not known which place the offsite {offsite} was",
+                    str(error),
+                    "If its `remote` was changed, change that back; then remove the file: the next push looks at what"
+                    " is there before it sends anything",
+                ) from error
+        return None
 
     def put_place(self, offsite: LockedOffsite, place: Place) -> None:
-        """Remember the place; what is known of another one, which the offsite was before, is forgotten first."""
+        """Remember the place; what is known of another one, which the offsite was before, is forgotten first.
+
+        Of journals without a place nobody knows where that was: they go as well, and are made again from what is there.
+        How it stood is kept then, with what was damaged.
+        """
         folder = self.state / state_folder(offsite.name)
         with translated(f"writing below {folder}", unwritable=StorageError):
             make_directory(folder)
-            if (known := self.place(offsite.name)) is not None and known != place:
+            if (known := self.place(offsite.name)) != place:
                 for job in self.jobs(offsite.name):
-                    for suffix in (_PROVEN, _JOURNAL, ".json"):
+                    for suffix in (_PROVEN, _JOURNAL, *([".json"] if known is not None else [])):
                         self._path(offsite.name, job, suffix).unlink(missing_ok=True)
                 (folder / _TOLD).unlink(missing_ok=True)
                 fsync_directory(folder)
@@ -252,8 +274,9 @@ class Offsites:
         return self.state / state_folder(offsite) / f"{job}{suffix}"
 
 
-def _read(codec: Codec[_T], path: Path) -> _T | None:
-    try:
+def _readable(codec: Codec[_T], path: Path) -> _T | None:
+    """A record that may be lost; None where there is none, or it cannot be read."""
+    unread = suppress(FileNotFoundError, UnfitFileError, RecordError)
+    with translated(f"reading {path}", unwritable=StorageError), unread:
         return codec.load(read_regular(path, LONGEST))
-    except (FileNotFoundError, UnfitFileError, RecordError):
-        return None
+    return None

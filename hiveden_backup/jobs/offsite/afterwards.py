@@ -36,11 +36,13 @@ def _tell(installation: Installation, offsite: Offsite, came: Sequence[Pushed]) 
 
     The first time twice: what is put over itself is a version then, where there are any, as `offsite status` tells.
     """
-    host = host_of(installation, offsite)
     sent, failed = any(each.objects for each in came), any(each.errors for each in came)
-    if host is None or not (sent or (came and not failed and _is_quiet(installation, offsite))):
+    if not (sent or (came and not failed and _is_quiet(installation, offsite))):
         return
     try:
+        host = host_of(installation, offsite)
+        if host is None:
+            return
         known = Offsites(installation.state)
         is_first = known.told(offsite.name) is None
         for _ in range(2 if is_first and not offsite.is_local else 1):

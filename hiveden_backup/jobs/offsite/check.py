@@ -127,8 +127,8 @@ def _insist_on_closed(findings: Findings, offsite: Offsite, file: str) -> None:
 def _check_remote(findings: Findings, installation: Installation, offsite: Offsite) -> None:
     """What is sent there can be read back; a key that may do less is a good one, and told."""
     remote = Remote(offsite, installation.state)
-    name = f"{_folder(installation, offsite)}.probe-{secrets.token_hex(8)}"
     with findings.check(Check.OFFSITE), tempfile.TemporaryDirectory(prefix="hiveden-backup-") as folder:
+        name = f"{_folder(installation, offsite)}.probe-{secrets.token_hex(8)}"
         sent = Path(folder, "probe")
         write_durably(sent, secrets.token_bytes(_PROBE_BYTES))
         remote.put(sent, name)

@@ -25,7 +25,7 @@ _SHOWN = 5
 
 
 def is_due(installation: Installation, offsite: Offsite, job: str) -> bool:
-    """Whether what is there of a job is to be compared: it is time, or the journal was lost.
+    """Whether what is there of a job is to be compared: it is time, or the journal was lost, or of which place it is.
 
     Where that is denied, it is tried again when it is time. Before anything was sent it is due, too: this host may have
     forgotten what it had sent.
@@ -34,6 +34,8 @@ def is_due(installation: Installation, offsite: Offsite, job: str) -> bool:
     facts = offsites.facts(offsite.name, job)
     last = facts.unlisted_at if facts.unlisted else facts.reconciled
     if last is None or not 0 <= (now - last).total_seconds() < offsite.reconcile:
+        return True
+    if offsites.place(offsite.name) is None:
         return True
     return not facts.unlisted and facts.pushed is not None and not offsites.there(offsite.name, job).objects
 

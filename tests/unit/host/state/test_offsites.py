@@ -8,6 +8,7 @@ import pytest
 
 from hiveden_backup.core.errors import BusyError, StorageError
 from hiveden_backup.core.offsite import journal, layout
+from hiveden_backup.core.offsite.checked import Checked
 from hiveden_backup.core.offsite.journal import Did, Line
 from hiveden_backup.host.state.offsites import Facts, Offsites, Place, offsite_lock
 
@@ -80,6 +81,37 @@ def test_another_place_begins_with_nothing(tmp_path: Path) -> None:
         known.put_place(locked, Place("b2:y", "nas-00000000"))
         assert not known.there("b2", "a").objects
     assert known.place("b2") == Place("b2:y", "nas-00000000")
+
+
+def test_what_is_of_a_place_that_nobody_knows_is_not_believed(tmp_path: Path) -> None:
+    known = Offsites(tmp_path)
+    with offsite_lock(tmp_path, "b2") as locked:
+        known.put_place(locked, Place("b2:x", "nas-00000000"))
+        known.note(locked, "a", [put(0)])
+        known.put_facts(locked, "a", Facts(damaged=(put(0).object,)))
+        path = tmp_path / "offsite/b2/.place.json"
+        path.write_bytes(b"{")
+        with pytest.raises(StorageError, match="not known which place the offsite b2 was"):
+            known.put_place(locked, Place("b2:y", "nas-00000000"))
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(StorageError):
+            known.place("b2")
+        path.rmdir()
+        assert known.there("b2", "a").objects
+        known.put_place(locked, Place("b2:x", "nas-00000000"))
+    assert not known.there("b2", "a").objects
+    assert known.facts("b2", "a").damaged == (put(0).object,)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", None])
+def test_what_was_read_back_is_read_again_when_that_is_not_known(tmp_path: Path, content: bytes | None) -> None:
+    known = Offsites(tmp_path)
+    path = tmp_path / "offsite/b2/a.checked.json"
+    path.parent.mkdir(parents=True)
+    if content is not None:
+        path.write_bytes(content)
+    assert known.checked("b2", "a") == Checked()
 
 
 def test_one_at_a_time_sends_to_an_offsite(tmp_path: Path) -> None:

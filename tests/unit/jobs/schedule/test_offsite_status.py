@@ -9,7 +9,7 @@ from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.model import Archive, Manifest
 from hiveden_backup.core.offsite import layout
 from hiveden_backup.core.offsite.journal import Did, Line
-from hiveden_backup.host.state.offsites import Facts, Offsites, offsite_lock
+from hiveden_backup.host.state.offsites import Facts, Offsites, Place, offsite_lock
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.schedule.offsite_status import OffsiteState, OffsiteStatus, offsite_statuses
 
@@ -93,6 +93,26 @@ def test_what_an_older_backup_needs_waits_as_the_push_says(installation: Install
     note(installation, NEW, facts=Facts(waiting_bytes=50, waiting_since=NOW - timedelta(hours=2)))
     found = status(installation, NEW)
     assert (found.state, found.lag_seconds, found.lag_bytes) == (OffsiteState.WAITING, 2 * HOUR, 50)
+
+
+def test_what_is_at_another_place_does_not_count(installation: Installation) -> None:
+    note(installation, NEW, facts=Facts(reconciled=NOW, damaged=("archives/x",)))
+    with offsite_lock(installation.state, "disk") as held:
+        path = installation.state / "offsite/disk/.place.json"
+        path.write_bytes(b"{")
+        found = status(installation, NEW)
+        assert (found.state, found.newest) == (OffsiteState.FAILED, None)
+        assert "not known which place" in " ".join(found.attention)
+        path.unlink()
+        kept = [each.read_bytes() for each in sorted(path.parent.iterdir())]
+        Offsites(installation.state).put_place(held, Place("/mnt/before", "nas-00000000"))
+        for each, content in zip(("app.json", "app.jsonl"), kept, strict=True):
+            (path.parent / each).write_bytes(content)
+    found = status(installation, NEW)
+    assert (found.state, found.newest, found.backups, found.lag_bytes) == (OffsiteState.NEVER, None, 0, 107)
+    with offsite_lock(installation.state, "disk") as held:
+        Offsites(installation.state).put_place(held, Place("/mnt/x", "nas-00000000"))
+    assert status(installation, NEW).state is OffsiteState.NEVER
 
 
 @pytest.mark.parametrize(
