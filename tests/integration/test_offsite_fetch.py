@@ -24,4 +24,4 @@ def test_what_has_no_room_is_not_fetched(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="There is no room") as caught:
             fetch(there, file, tmp_path / "disk" / "x")
         assert list((tmp_path / "disk").iterdir()) == []
-    assert str(6 << 20) in str(caught.value)
+    assert "6.0 MiB" in str(caught.value)

@@ -56,10 +56,10 @@ def rows(installation: Installation, offsites: Sequence[Offsite], jobs: Sequence
 
 def _keeps_versions(installation: Installation, offsite: Offsite) -> bool | None:
     """By what this host tells there of itself, over what it told before."""
-    host = host_of(installation, offsite)
-    if host is None or Offsites(installation.state).told(offsite.name) is None:
-        return None
     try:
+        host = host_of(installation, offsite)
+        if host is None or Offsites(installation.state).told(offsite.name) is None:
+            return None
         return Remote(offsite, installation.state).keeps_versions(status_object(host))
     except BackupError:  # the last push has told already when the place is away
         return None
