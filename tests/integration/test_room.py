@@ -14,7 +14,7 @@ import pytest
 from hiveden_backup.jobs.run import room
 from tests.integration.test_keep_local import here, stubs, where
 from tests.support.disks import small_disk
-from tests.support.job import site, until
+from tests.support.job import site, stands_still, until
 from tests.support.offsite_home import Home, configured, new_key
 from tests.support.postgres import Server
 
@@ -133,8 +133,54 @@ def test_when_nothing_leaves_it_says_why(home: Home) -> None:
         room._PATIENCE = 1.0
 
     done = home.site.run("run", "app", before=impatient)
-    done.failed(73, "nothing has left it for usb", "the next run goes on")
-    assert len(here(home)) >= 4
+    done.failed(73, "No space left")
+    assert "nothing has come to usb" in done.err
+    before = here(home)
+    assert len(before) >= 4
+    home.there.mkdir()
+    home.site.run("run", "app").succeeded()
+    assert set(before) <= {Path(each["path"]).name for each in home.site.manifest()["archives"]}
+    check_all_is_there(home)
+
+
+@pytest.mark.slow
+def test_what_is_lost_there_while_the_run_goes_on_is_in_no_backup(home: Home) -> None:
+    """An archive that has left, and is found missing there before the backup that needs it is finished."""
+    process = home.site.start("run", "app", failpoint="manifest:hold")
+    stands_still(process)
+    gone = next(iter(sorted(stubs(home))))
+    for path in (home.host / "app/archives").glob(f"{gone}.0000.age"):
+        path.unlink()
+    assert home.site.run("offsite", "reconcile").code == 65
+    process.send_signal(signal.SIGCONT)
+    home.site.finish(process).succeeded()
+    assert where(home)[0] == "lost"
+    again = home.site.run("run", "app").succeeded()
+    assert f"{gone} is missing or cut short: what it held is archived again" in again.err
+
+
+@pytest.mark.slow
+def test_what_is_lost_there_before_the_end_of_the_run_ends_it(home: Home) -> None:
+    process = home.site.start("run", "app", failpoint="hot:hold")
+    stands_still(process)
+    gone = next(iter(sorted(stubs(home))))
+    (home.host / "app/archives" / f"{gone}.0000.age").unlink()
+    assert home.site.run("offsite", "reconcile").code == 65
+    process.send_signal(signal.SIGCONT)
+    home.site.finish(process).failed(74, f"{gone} of app is neither here nor at an offsite any more")
+    assert home.site.ids() == []
+    home.site.run("run", "app").succeeded()
+    check_all_is_there(home)
+
+
+@pytest.mark.slow
+def test_a_place_is_not_moved_while_it_alone_has_what_a_run_has_begun(home: Home) -> None:
+    assert home.site.run("run", "app", failpoint="archive@6:kill").code == -9
+    assert stubs(home)
+    other = home.there.with_name("other")
+    other.mkdir()
+    moved = configured(home.site, other, home.key, keep_local="newest")
+    moved.push().failed(78, "may be there alone")
 
 
 @pytest.mark.slow

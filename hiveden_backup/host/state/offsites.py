@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -201,10 +201,10 @@ class Offsites:
             make_directory(path.parent)
             write_durably(path, _CHECKED.dump(checked))
 
-    def proven(self, offsite: str, job: str, since: datetime) -> tuple[str, ...]:
-        """The archives of a job that a push has seen to be whole there since then, and could not let go itself."""
+    def proven(self, offsite: str, job: str, now: datetime, within: timedelta) -> tuple[str, ...]:
+        """The archives of a job that a push has just seen to be whole there, and could not let go itself."""
         found = _readable(_PROVENS, self._path(offsite, job, _PROVEN))
-        return found.archives if found is not None and found.at >= since else ()
+        return found.archives if found is not None and timedelta(0) <= now - found.at <= within else ()
 
     def put_proven(self, offsite: LockedOffsite, job: str, at: datetime, archives: Iterable[str]) -> None:
         """Remember what was seen to be whole there, for a run that waits for room."""

@@ -76,7 +76,7 @@ def draft(installation: Installation, offsite: Offsite, job: Job) -> "Draft | Ba
         own = known.own
         found = [backup for backup in known.backups if backup not in own]
         backups = to_send(offsite, there, at, own=own, found=found, kept_for=kept_for(installation, known))
-        early = _early(installation, job, there, waiting_for_one)
+        early = _early(installation, known, job, there, waiting_for_one)
         size = sum(missing(known, there, backups).values()) + sum(each.bytes for each in early)
         return Draft(offsite, job, known, waiting_for_one, backups, early, size)
     except BackupError as error:
@@ -97,13 +97,14 @@ def _there(installation: Installation, offsite: Offsite, known: Counted) -> Ther
 
 
 def _early(
-    installation: Installation, job: Job, there: There, waiting_for_one: Sequence[Archive]
+    installation: Installation, known: Counted, job: Job, there: There, waiting_for_one: Sequence[Archive]
 ) -> tuple[Archive, ...]:
     """What is to be there before any backup needs it: a run whose archives leave this machine may wait for room."""
     if not leaves(installation.config.offsites_of(job)):
         return ()
-    whole = there.archives
-    return tuple(each for each in waiting_for_one if each.path not in whole)
+    sums, home = {path: line.plain_sha256 for path, line in there.archives.items()}, known.directory.job_path(known.job)
+    missing = (each for each in waiting_for_one if sums.get(each.path, "none") not in ("", each.sha256))
+    return tuple(each for each in missing if (home / each.path).is_file())
 
 
 def kept_for(installation: Installation, known: Counted) -> dict[str, str]:

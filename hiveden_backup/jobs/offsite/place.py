@@ -18,6 +18,7 @@ from hiveden_backup.host.state.offsites import LockedOffsite, Offsites, Place
 from hiveden_backup.jobs.backups.counted import counted
 from hiveden_backup.jobs.installation import Installation
 from hiveden_backup.jobs.offsite.patience import patiently
+from hiveden_backup.jobs.run.broken_off import begun
 
 _FORMAT = 1
 
@@ -98,8 +99,10 @@ def refuse_to_move(installation: Installation, offsite: Offsite) -> None:
         return
     directory = installation.own_directory
     for job in Offsites(installation.state).jobs(offsite.name):
+        waiting_for_one = begun(installation, directory, job)
         known = counted(installation, directory, job)
         named = {(each.path, each.bytes) for backup in known.backups for each in known.manifest(backup).archives}
+        named |= {(each.path, each.bytes) for each in waiting_for_one}
         if gone := missing_archives(directory, job, named):
             raise ImpossibleError(
                 f"The offsite {offsite.name} is {offsite.remote} now, and was {before}",

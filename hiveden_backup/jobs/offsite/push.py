@@ -218,11 +218,12 @@ def _send_early(planned: Draft, sending: Sending, pushed: Pushed) -> None:
             _send_archive(directory, sending, Content(archive.path, archive.bytes, archive.sha256))
         except BackupError as error:
             sending.brake.insist()
-            if isinstance(error, CorruptError):
-                pushed.errors.append(error)
-            elif (directory.job_path(job) / archive.path).is_file():
-                raise
             BackupDirectory.open(directory.path)
+            if not (directory.job_path(job) / archive.path).is_file():
+                continue
+            if not isinstance(error, CorruptError):
+                raise
+            pushed.errors.append(error)
 
 
 def _send_archive(directory: BackupDirectory, sending: Sending, archive: Content) -> None:

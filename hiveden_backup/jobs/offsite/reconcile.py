@@ -54,7 +54,6 @@ class Reconciled:
 
 def reconcile(visit: Visit) -> Reconciled:
     """List what lies there, and make journal and state say so. UnreachableError when the listing is not true."""
-    at_hand = here(visit.installation, visit.job)
     there, facts = visit.there(), visit.facts()
     was_known = bool(there.objects)
     listed = visit.listed()
@@ -67,6 +66,7 @@ def reconcile(visit: Visit) -> Reconciled:
     for name in (*facts.damaged, *doubted):
         if name in there.objects:
             wrong.setdefault(name, Wrong.DOUBTED)
+    at_hand = here(visit.installation, visit.job)  # now, and not before the listing: archives leave meanwhile
     findings = settle(visit, there, at_hand, wrong, learned=learned)
     visit.change(reconciled=visit.installation.now())
     trusted = was_known and not learned and Wrong.FORGED not in wrong.values()

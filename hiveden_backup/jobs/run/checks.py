@@ -32,7 +32,7 @@ from hiveden_backup.jobs.run.dumps import reach
 from hiveden_backup.jobs.run.passes import Trees, look
 from hiveden_backup.jobs.run.plan import Draft
 from hiveden_backup.jobs.run.proving import provable
-from hiveden_backup.jobs.run.space import check_room, check_spool
+from hiveden_backup.jobs.run.space import check_room, check_spool, leaving
 from hiveden_backup.jobs.services.docker import check_stoppable, docker_may_be_there, family
 
 _TOOLS = ("tar", "zstd", "sync", "setpriv", "ssh-keygen")
@@ -369,7 +369,7 @@ def check_space(draft: Draft, installation: Installation) -> None:
     if draft.directory is None or draft.findings.failed:
         return
     with draft.findings.check(Check.SPACE):
-        check_room(draft, draft.directory, installation.config.offsites_of(draft.job))
+        check_room(draft, draft.directory, leaving(installation, draft.directory, draft.job))
     if draft.looked is not None and draft.containers:
         with draft.findings.check(Check.SPACE):
             check_spool(draft.looked, installation.spool(draft.job.name))

@@ -29,7 +29,7 @@ from hiveden_backup.host.state.locks import ExclusiveJob, container_locks
 from hiveden_backup.jobs.backups.catalog import show_path
 from hiveden_backup.jobs.backups.ownership import OwnJob, claimed
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.run.broken_off import Remembered, begun
+from hiveden_backup.jobs.run.broken_off import Remembered
 from hiveden_backup.jobs.run.checkpoint import put_checkpoint, write_names
 from hiveden_backup.jobs.run.concluding import Passed, conclude
 from hiveden_backup.jobs.run.dumps import Dumps
@@ -38,7 +38,7 @@ from hiveden_backup.jobs.run.plan import Plan, PlannedFiles, PlannedStop
 from hiveden_backup.jobs.run.proving import Proving
 from hiveden_backup.jobs.run.publish import artifact_file, publish, signing
 from hiveden_backup.jobs.run.room import Room
-from hiveden_backup.jobs.run.space import check_spool, compaction_fits, expected_dumps
+from hiveden_backup.jobs.run.space import check_spool, compaction_fits, expected_dumps, expected_lists
 from hiveden_backup.jobs.run.taking import Part, PartDone, RoomFor, Selected, Take, Target, take
 from hiveden_backup.jobs.run.unusual import unusual
 from hiveden_backup.jobs.services.downtime import Downtime
@@ -94,7 +94,7 @@ class Execution:
         self._signing = signing(installation, own)
         self._id, self._incoming = self._begin(own)
         self._remembered = Remembered(self._directory, self._spool, self._id)
-        self._room = Room(installation, own, self._job, begun(installation, own.directory, self._job.name))
+        self._room = Room(installation, own, self._job, expected_lists(plan))
         self._hot_archives = 0
 
     # ---- the whole
@@ -103,7 +103,7 @@ class Execution:
         """Make the backup. Whatever is raised, what we stopped was given its start, and nothing partial is visible."""
         try:
             with translated(f"writing the backup directory {self._directory.path}"), ExitStack() as stack:
-                state = self._hot_passes(self._plan.files) if self._plan.files is not None else State()
+                state = hot = self._hot_passes(self._plan.files) if self._plan.files is not None else State()
                 dumps = Dumps(self._job, self._id, stack)
                 cold = self._cold(state, dumps)
                 if cold.taken is not None:
@@ -112,6 +112,7 @@ class Execution:
                 if cold.downtime is not None:
                     cold.downtime.await_healthy()
                 stack.close()
+                self._room.insist_on(hot.archives)
                 manifest = self._publish(state, databases, cold.downtime)
         except BaseException:
             self._start_at_last()
@@ -135,19 +136,21 @@ class Execution:
     # ---- files, hot
 
     def _hot_passes(self, files: PlannedFiles) -> State:
-        """One pass, or without a cold one up to three, until nothing is struck; the state that they leave."""
+        """One pass, or without a cold one up to three, until nothing is struck; one more where one waited for room."""
         passes = 1 if self._plan.stop is not None else _HOT_PASSES
         looked = self._proved(files)
         selection = self._compaction(looked)
-        for number in range(1, passes + 1):
+        for number in range(1, passes + 2):
             passed = self._hot(files.trees, looked, selection)
-            if passed.exact or number == passes:
+            self._room.make(expected_dumps(self._plan))
+            delayed = self._room.was_slow()
+            if number > passes or ((passed.exact or number == passes) and not delayed):
                 break
             looked = look(files.trees, passed.state, self._spool, f"hot-{number + 1}")
             selection = looked.selection
         if self._plan.stop is None:
             self._note(passed)
-        self._room.make(expected_dumps(self._plan))
+        self._room.insist_on(passed.state.archives)
         return passed.state
 
     def _proved(self, files: PlannedFiles) -> Look:

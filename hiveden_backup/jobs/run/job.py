@@ -78,7 +78,12 @@ def _tell(outcome: Outcome, seconds: float) -> None:
 def _locked(installation: Installation, job: Job, locked: ExclusiveJob, record: RunRecord, *, full: bool) -> Outcome:
     failpoint("lock")
     debts = settle(installation, locked, start_timeout=job.start_timeout).problems
-    _settle_pass(installation, job, locked)
+    try:
+        _settle_pass(installation, job, locked)
+    except BackupError as error:
+        if not full:
+            raise
+        log.warning(str(error), job=job.name)
     sweep(installation, locked, anew=full)
     failpoint("heal")
     spool = installation.spool(job.name)
@@ -131,17 +136,9 @@ def _tidy(installation: Installation, job: Job, locked: ExclusiveJob) -> None:
 
 
 def _settle_pass(installation: Installation, job: Job, locked: ExclusiveJob) -> None:
-    """Keep what a pass that was broken off had archived, or say why that cannot be: then it is archived again.
-
-    BackupError when the backup directory is away.
-    """
-    if not installation.broken_off(job.name).exists():
-        return
-    directory = installation.directory
-    try:
-        settle_pass(installation, directory, job, locked)
-    except BackupError as error:
-        log.warning(str(error), job=job.name)
+    """Keep what a pass that was broken off had archived. BackupError when that cannot be now: nothing is swept then."""
+    if installation.broken_off(job.name).exists():
+        settle_pass(installation, installation.directory, job, locked)
 
 
 def _renew_recipe(installation: Installation) -> None:

@@ -52,7 +52,15 @@ def send_begun(installation: Installation, job: Job, *, wait_for_it: Brake | Non
 
 def _push(installation: Installation, job: Job, brake: Brake) -> None:
     """Be one's own unit: the program once more, which knows how that is done."""
-    program = (sys.executable, "-P", "-m", "hiveden_backup", "--quiet", "--config", str(installation.config_file))
+    program = (
+        sys.executable,
+        "-P",
+        "-m",
+        "hiveden_backup",
+        "--quiet",
+        "--config",
+        str(installation.config_file.absolute()),
+    )
     ours = {**os.environ, "STATE_DIRECTORY": str(installation.state)}
     with Pipeline(Command((*program, "offsite", "push", "--job", job.name), ours), brake=brake) as pipeline:
         while pipeline.stdout.read(1 << 16):

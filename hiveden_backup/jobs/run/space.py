@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hiveden_backup.core.backup.index import HEADER_BYTES, path_of
-from hiveden_backup.core.config.values import Offsite
+from hiveden_backup.core.config.values import Job
 from hiveden_backup.core.dataclass import dataclass
 from hiveden_backup.core.errors import DirectoryError, StorageError
 from hiveden_backup.core.model import ArtifactType, Check, Manifest
@@ -19,10 +19,12 @@ from hiveden_backup.host.disk.index_files import spooled
 from hiveden_backup.host.disk.mounts import UNTOLD, free_bytes
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.sample import compressed_size, piece
+from hiveden_backup.jobs.installation import Installation
+from hiveden_backup.jobs.run.broken_off import begun
 from hiveden_backup.jobs.run.passes import Look
 from hiveden_backup.jobs.run.plan import Draft, Plan
 from hiveden_backup.jobs.run.proving import provable
-from hiveden_backup.jobs.run.room import SPARE, for_a_few, leaves
+from hiveden_backup.jobs.run.room import SPARE, for_a_few, leaves, spare
 
 _BEGIN_ANEW = ". What a run that was broken off left goes with `run --full`, which archives everything again"
 _BLOCK = 512
@@ -42,17 +44,37 @@ class Need:
     likely: int
 
 
-def check_room(draft: Draft, directory: BackupDirectory, offsites: Sequence[Offsite]) -> None:
-    """DirectoryError when the run cannot fit, a WARN when it may not. `offsites` are those of the job."""
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Bytes of a run whose archives leave this machine: those that are `here` already, and can; those to `spare`."""
+
+    here: int
+    spare: int
+
+
+def leaving(installation: Installation, directory: BackupDirectory, job: Job) -> Leaving | None:
+    """For a job whose archives leave this machine; None for any other."""
+    offsites, home = installation.config.offsites_of(job), directory.job_path(job.name)
+    if not leaves(offsites):
+        return None
+    here = sum(each.bytes for each in begun(installation, directory, job.name) if (home / each.path).is_file())
+    return Leaving(here, spare(installation.state, directory.path, offsites))
+
+
+def check_room(draft: Draft, directory: BackupDirectory, leaving: Leaving | None) -> None:
+    """DirectoryError when the run cannot fit, a WARN when it may not."""
     free, dumps = free_bytes(directory.path), _last_dumps(draft)
     need = _need(draft, dumps, free)
-    if draft.looked is not None and leaves(offsites) and need.likely + SPARE > free:
+    if draft.looked is not None and leaving is not None and not draft.full and need.likely + SPARE > free:
+        free += leaving.here if free != UNTOLD else 0
         need = _need_at_a_time(draft, draft.looked, dumps, need)
+        need = Need(need.least, need.likely + leaving.spare - SPARE)
     if not free or need.least > free:
+        anew = draft.base.is_checkpoint and leaving is None
         raise DirectoryError(
             f"The backup directory has {size(free)} free, and the run needs about {size(need.likely)}",
             "",
-            "Free some space, prune, or exclude something" + _BEGIN_ANEW * draft.base.is_checkpoint,
+            "Free some space, prune, or exclude something" + _BEGIN_ANEW * anew,
         )
     if free == UNTOLD:
         what = f"How much is free cannot be seen: its file system does not say. About {size(need.likely)} needed"
@@ -109,7 +131,7 @@ def _need(draft: Draft, dumps: int, free: int) -> Need:
 def _need_at_a_time(draft: Draft, looked: Look, dumps: int, need: Need) -> Need:
     """The same where archives leave while the run goes on: for a few, and a large file that is one by itself."""
     few, largest = for_a_few(looked.archive_bytes), max((occupied for _, occupied in _taken(looked)), default=0)
-    least = int(dumps * _LEAST_DUMPS) + max(few, int(largest * _LEAST_FILES))
+    least = int(dumps * _LEAST_DUMPS) + int(max(looked.archive_bytes, largest) * _LEAST_FILES)
     return Need(min(need.least, least), min(need.likely, dumps + few + int(largest * _ratio(draft))))
 
 
@@ -143,6 +165,12 @@ def _ratio(draft: Draft) -> float:
 def compaction_fits(directory: BackupDirectory, taken: int, rewritten: int) -> bool:
     """Whether there is room for compaction besides what changed, in bytes of content."""
     return taken + rewritten + SPARE <= free_bytes(directory.path)
+
+
+def expected_lists(plan: Plan) -> int:
+    """What the index of a run takes at most."""
+    with translated("looking at the draft index"):
+        return plan.files.look.draft.stat().st_size if plan.files is not None else 0
 
 
 def expected_dumps(plan: Plan) -> int:
