@@ -36,7 +36,7 @@ def made(engine: Engine, tmp_path: Path) -> Iterator[Site]:
 
 
 def backed_up(made: Site, app: App, **more: object) -> None:
-    made.configure({"app": {"paths": [str(app.data)], "containers": [app.name], "stop_timeout": "1s", **more}})
+    made.configure({"app": {"paths": [str(app.data)], "containers": [app.name], "stop_timeout": "1s", "start_timeout": "20s", **more}})
     (app.data / "word").write_text("then")
     made.init().run("run", "app").succeeded()
     (app.data / "word").write_text("now")

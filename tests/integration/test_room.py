@@ -144,22 +144,6 @@ def test_when_nothing_leaves_it_says_why(home: Home) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_lost_there_while_the_run_goes_on_is_in_no_backup(home: Home) -> None:
-    """An archive that has left, and is found missing there before the backup that needs it is finished."""
-    process = home.site.start("run", "app", failpoint="manifest:hold")
-    stands_still(process)
-    gone = next(iter(sorted(stubs(home))))
-    for path in (home.host / "app/archives").glob(f"{gone}.0000.age"):
-        path.unlink()
-    assert home.site.run("offsite", "reconcile").code == 65
-    process.send_signal(signal.SIGCONT)
-    home.site.finish(process).succeeded()
-    assert where(home)[0] == "lost"
-    again = home.site.run("run", "app").succeeded()
-    assert f"{gone} is missing or cut short: what it held is archived again" in again.err
-
-
-@pytest.mark.slow
 def test_what_is_lost_there_before_the_end_of_the_run_ends_it(home: Home) -> None:
     process = home.site.start("run", "app", failpoint="hot:hold")
     stands_still(process)
