@@ -36,7 +36,8 @@ def made(engine: Engine, tmp_path: Path) -> Iterator[Site]:
 
 
 def backed_up(made: Site, app: App, **more: object) -> None:
-    made.configure({"app": {"paths": [str(app.data)], "containers": [app.name], "stop_timeout": "1s", "start_timeout": "20s", **more}})
+    times = {"stop_timeout": "1s", "start_timeout": "20s"}
+    made.configure({"app": {"paths": [str(app.data)], "containers": [app.name], **times, **more}})
     (app.data / "word").write_text("then")
     made.init().run("run", "app").succeeded()
     (app.data / "word").write_text("now")
