@@ -20,13 +20,17 @@ trap 'exit 0' TERM
 while :; do
     for holder in /up/{HOLDER_PREFIX}*; do
         [ -d $holder ] || continue
+        case $holder in *.trial) rmdir $holder; continue;; esac
         mkdir $holder/evil; mkdir $holder/new/evil; echo evil >$holder/new/evil/file; ln -s /up/outside $holder/old/evil
         mv $holder $holder.mine && ln -s /up/outside $holder
     done
     count=$((${{count:-0}} + 1)); echo $count >/data/counter.new && mv /data/counter.new /data/counter
 done
 """
-"""A container's root that sees what appears in /up, writes into it, and puts a link in its place."""
+"""A container's root that sees what appears in /up, writes into it, and puts a link in its place.
+
+The empty directory with which renames are tried comes within its reach for a moment, and is taken away.
+"""
 
 
 @pytest.fixture
