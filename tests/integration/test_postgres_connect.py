@@ -210,11 +210,11 @@ def test_privileges_that_are_missing(postgres: Server) -> None:
 
 def test_end_backends_ends_exactly_those(postgres: Server) -> None:
     with contextlib.ExitStack() as opened:
-        names = ("mine 1", "mine 2", "mine 3", "other")
+        names = ("alone", "mine 1", "mine 2", "other")
         ours = {
             name: opened.enter_context(contextlib.closing(postgres.connect(application_name=name))) for name in names
         }
-        assert end_backends(postgres.endpoint(), "mine 1") == 1
+        assert end_backends(postgres.endpoint(), "alone") == 1
         assert end_backends(postgres.endpoint(), "mine ", prefix=True) == 2
         assert end_backends(postgres.endpoint(), "othe_") == 0
         for name in names[:3]:
