@@ -29,6 +29,7 @@ _NAME = typer.Argument(
     None, metavar="[NAME]", help="The offsite; all when none is given.", autocompletion=completion.offsites
 )
 _SHOWN = 20
+_FEW = 3
 _offsite = group("offsite", "Encrypted copies elsewhere: send them, see them, let them go.")
 
 
@@ -248,8 +249,8 @@ def _compared(found: Reconciled) -> str:
     if found.strays:
         parts.append(f"{output.count(len(found.strays), 'leftover')} of a push that was broken off")
     if found.foreign:
-        shown = ", ".join(found.foreign[:3])
-        parts.append(f"{len(found.foreign)} not ours ({shown}{', ...' if len(found.foreign) > 3 else ''})")  # noqa: PLR2004 - as shown
+        shown = ", ".join([*found.foreign[:_FEW], *(["..."] if len(found.foreign) > _FEW else [])])
+        parts.append(f"{len(found.foreign)} not ours ({shown})")
     return "; ".join(parts) + "."
 
 

@@ -1,4 +1,4 @@
-"""How it stands with each offsite: what is there, what waits, what is wrong. One request a place at most."""
+"""How it stands with each offsite: what is there, what waits, what is wrong. One listing a place at most."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
