@@ -146,10 +146,7 @@ class Offsites:
 
     def rewrite(self, offsite: LockedOffsite, job: str, there: journal.There) -> None:
         """Replace a job's journal by what is there, as it was found or worked out: a rebuilt one, or a shorter one."""
-        path = self._path(offsite.name, job, _JOURNAL)
-        with translated(f"writing {path}", unwritable=StorageError):
-            make_directory(path.parent)
-            write_durably(path, journal.dump_all(there.objects.values()))
+        _write(self._path(offsite.name, job, _JOURNAL), journal.dump_all(there.objects.values()))
 
     def jobs(self, offsite: str) -> tuple[str, ...]:
         """The jobs that have a journal of this offsite."""
@@ -181,11 +178,9 @@ class Offsites:
 
     def put_facts(self, offsite: LockedOffsite, job: str, facts: Facts) -> None:
         """Remember how it stands."""
-        path = self._path(offsite.name, job, ".json")
-        with translated(f"writing {path}", unwritable=StorageError):
-            make_directory(path.parent)
-            error, denied, unlisted = map(printable, (facts.error, facts.denied, facts.unlisted))
-            write_durably(path, _FACTS.dump(replace(facts, error=error, denied=denied, unlisted=unlisted)))
+        error, denied, unlisted = map(printable, (facts.error, facts.denied, facts.unlisted))
+        said = replace(facts, error=error, denied=denied, unlisted=unlisted)
+        _write(self._path(offsite.name, job, ".json"), _FACTS.dump(said))
 
     def checked(self, offsite: str, job: str) -> Checked:
         """When what is there was last read back; never, where there is no record, or it cannot be read.
@@ -196,10 +191,7 @@ class Offsites:
 
     def put_checked(self, offsite: LockedOffsite, job: str, checked: Checked) -> None:
         """Remember what was read back."""
-        path = self._path(offsite.name, job, _CHECKS)
-        with translated(f"writing {path}", unwritable=StorageError):
-            make_directory(path.parent)
-            write_durably(path, _CHECKED.dump(checked))
+        _write(self._path(offsite.name, job, _CHECKS), _CHECKED.dump(checked))
 
     def proven(self, offsite: str, job: str, now: datetime, within: timedelta) -> tuple[str, ...]:
         """The archives of a job that a push has just seen to be whole there, and could not let go itself."""
@@ -208,10 +200,7 @@ class Offsites:
 
     def put_proven(self, offsite: LockedOffsite, job: str, at: datetime, archives: Iterable[str]) -> None:
         """Remember what was seen to be whole there, for a run that waits for room."""
-        path = self._path(offsite.name, job, _PROVEN)
-        with translated(f"writing {path}", unwritable=StorageError):
-            make_directory(path.parent)
-            write_durably(path, _PROVENS.dump(_Proven(at, tuple(archives))))
+        _write(self._path(offsite.name, job, _PROVEN), _PROVENS.dump(_Proven(at, tuple(archives))))
 
     def read_in(self, offsite: str, now: datetime) -> int:
         """How many bytes were read back from an offsite this month, of all jobs."""
@@ -272,6 +261,12 @@ class Offsites:
 
     def _path(self, offsite: str, job: str, suffix: str) -> Path:
         return self.state / state_folder(offsite) / f"{job}{suffix}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    with translated(f"writing {path}", unwritable=StorageError):
+        make_directory(path.parent)
+        write_durably(path, content)
 
 
 def _readable(codec: Codec[_T], path: Path) -> _T | None:

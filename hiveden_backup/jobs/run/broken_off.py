@@ -124,6 +124,12 @@ def begun(installation: Installation, directory: BackupDirectory, job: str) -> t
     return tuple({each.path: each for each in found}.values())
 
 
+def begun_here(installation: Installation, directory: BackupDirectory, job: str) -> tuple[Archive, ...]:
+    """Those of it that have not left this machine."""
+    home = directory.job_path(job)
+    return tuple(each for each in begun(installation, directory, job) if (home / each.path).is_file())
+
+
 def settle_pass(installation: Installation, directory: BackupDirectory, job: Job, locked: ExclusiveJob) -> None:
     """Let the archives that a pass had finished when it was broken off join the job's checkpoint.
 

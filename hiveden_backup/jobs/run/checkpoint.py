@@ -155,7 +155,7 @@ def _checkpoint(installation: Installation, directory: BackupDirectory, job: str
     """The checkpoint's state, if there is one that is newer than every backup."""
     home = directory.job_path(job) / CHECKPOINT
     try:
-        facts = _FACTS.load(read_regular(home / CHECKPOINT_FACTS, LONGEST_CHECKPOINT_FACTS))
+        facts = _facts(directory, job)
         if not directory.outdates(job, facts.id):
             return None
         if not _is_own(installation, directory, job, facts):
@@ -172,12 +172,15 @@ def _checkpoint(installation: Installation, directory: BackupDirectory, job: str
         return None
 
 
+def _facts(directory: BackupDirectory, job: str) -> _Facts:
+    path = directory.job_path(job) / CHECKPOINT / CHECKPOINT_FACTS
+    return _FACTS.load(read_regular(path, LONGEST_CHECKPOINT_FACTS))
+
+
 def kept(installation: Installation, directory: BackupDirectory, job: str) -> tuple[Archive, ...]:
     """The archives of the job's checkpoint, if this host made it; those that backups name are among them."""
     with suppress(OSError, RecordError):
-        facts = _FACTS.load(
-            read_regular(directory.job_path(job) / CHECKPOINT / CHECKPOINT_FACTS, LONGEST_CHECKPOINT_FACTS)
-        )
+        facts = _facts(directory, job)
         return facts.archives if _is_own(installation, directory, job, facts) else ()
     return ()
 

@@ -28,7 +28,7 @@ from hiveden_backup.host.state.offsites import Offsites
 from hiveden_backup.jobs.backups.ownership import OwnJob
 from hiveden_backup.jobs.backups.whereabouts import whereabouts
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.run.broken_off import begun
+from hiveden_backup.jobs.run.broken_off import begun, begun_here
 from hiveden_backup.jobs.run.onward import send_begun
 from hiveden_backup.jobs.services.at_once import workers
 
@@ -96,10 +96,10 @@ class Room:
         self._directory: BackupDirectory = own.directory
         self._job = job
         self._offsites = installation.config.offsites_of(job)
+        self._leaves = leaves(self._offsites)
         self._spare = spare(installation.state, own.directory.path, self._offsites) + 2 * lists
-        home = own.directory.job_path(job.name)
-        before = begun(installation, own.directory, job.name) if leaves(self._offsites) else ()
-        self._complete = {each.path: each for each in before if (home / each.path).is_file()}
+        before = begun_here(installation, own.directory, job.name) if self._leaves else ()
+        self._complete = {each.path: each for each in before}
         self._claimed = 0
         self._lock = threading.Lock()
         self._turn = threading.Lock()
@@ -109,7 +109,7 @@ class Room:
 
     def add(self, archive: Archive) -> None:
         """One more archive is complete, where backups name it, and remembered; it may leave."""
-        if leaves(self._offsites):
+        if self._leaves:
             with self._lock:
                 self._complete[archive.path] = archive
             send_begun(self._installation, self._job, wait_for_it=None)
@@ -117,7 +117,7 @@ class Room:
     @contextmanager
     def claimed(self, weight: int, brake: Brake) -> Iterator[None]:
         """For an archive of that weight, begin the block when there is room, or when no more can be made."""
-        if not leaves(self._offsites):
+        if not self._leaves:
             yield
             return
         began = time.monotonic()
@@ -148,7 +148,7 @@ class Room:
 
     def insist_on(self, needed: Sequence[Archive]) -> None:
         """StorageError unless all of these are here, or at an offsite: some left long before a backup names them."""
-        if not leaves(self._offsites):
+        if not self._leaves:
             return
         job = self._job.name
         lost = archives.missing_archives(self._directory, job, [(each.path, each.bytes) for each in needed])

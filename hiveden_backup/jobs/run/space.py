@@ -20,7 +20,7 @@ from hiveden_backup.host.disk.mounts import UNTOLD, free_bytes
 from hiveden_backup.host.disk.repository import BackupDirectory
 from hiveden_backup.host.disk.sample import compressed_size, piece
 from hiveden_backup.jobs.installation import Installation
-from hiveden_backup.jobs.run.broken_off import begun
+from hiveden_backup.jobs.run.broken_off import begun_here
 from hiveden_backup.jobs.run.passes import Look
 from hiveden_backup.jobs.run.plan import Draft, Plan
 from hiveden_backup.jobs.run.proving import provable
@@ -54,10 +54,10 @@ class Leaving:
 
 def leaving(installation: Installation, directory: BackupDirectory, job: Job) -> Leaving | None:
     """For a job whose archives leave this machine; None for any other."""
-    offsites, home = installation.config.offsites_of(job), directory.job_path(job.name)
+    offsites = installation.config.offsites_of(job)
     if not leaves(offsites):
         return None
-    here = sum(each.bytes for each in begun(installation, directory, job.name) if (home / each.path).is_file())
+    here = sum(each.bytes for each in begun_here(installation, directory, job.name))
     return Leaving(here, spare(installation.state, directory.path, offsites))
 
 
